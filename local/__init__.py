@@ -1,0 +1,1 @@
+"""A laptop without Azure: simulator, storage and host, for development, tests and the demo."""

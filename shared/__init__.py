@@ -1,0 +1,1 @@
+"""The program: what the function does, from message to outcome."""

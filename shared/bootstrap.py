@@ -1,0 +1,79 @@
+"""Wires the program from its settings; used by the app, the tools and the tests alike.
+
+Every part that touches the outside can be passed in: a test gives its own clock, dice and ports.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.checkout import Checkout
+from shared.identity import Identity, credential_factory
+from shared.inquiry import Inquiry
+from shared.partner_center import PartnerCenter, PartnerCenterApi
+from shared.publisher import Publisher
+from shared.records import Records
+from shared.retry import RetryPolicy, ThrottleGate, Uniform
+from shared.settings import Settings, in_flight
+from shared.storage import Blobs, Queue, Storage
+from shared.telemetry import LOGGER, Telemetry
+
+HOST_JSON = Path(__file__).parent.parent / "host.json"
+
+
+def utc_now() -> datetime:
+    """The clock of the program."""
+    return datetime.now(UTC)
+
+
+def bootstrap(
+    settings: Settings | None = None,
+    *,
+    partner_center: PartnerCenterApi | None = None,
+    queue: Callable[[str], Queue] | None = None,
+    blobs: Blobs | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    uniform: Uniform = random.uniform,
+) -> Checkout:
+    """The program, ready to handle messages.
+
+    Raises:
+        SettingsError: the settings are wrong; it lists every mistake.
+    """
+    settings = settings or Settings.from_env()
+    # the SDKs log each request at INFO, and a line costs as much as a storage call's own work
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    # what it warns of is a missing token, and that is in our own line, without the answer it may quote
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)
+    if queue is None or blobs is None:
+        storage = Storage(settings)
+        queue = queue or storage.queue
+        blobs = blobs or storage.blobs(settings.records_container)
+    if partner_center is None:
+        identity = Identity(credential_factory(settings), settings.scope, settings.tenant_id)
+        partner_center = PartnerCenter(settings, identity)
+    policy = RetryPolicy(settings.retry_base, settings.retry_cap, settings.retry_max_age, settings.settle)
+    return Checkout(
+        inquiry=Inquiry(partner_center, ThrottleGate(), policy, clock, uniform),
+        records=Records(blobs),
+        publisher=Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue)),
+        policy=policy,
+        telemetry=Telemetry(),
+        clock=clock,
+        uniform=uniform,
+    )
+
+
+def warn_of_idle_messages(settings: Settings) -> None:
+    """Warn when the host hands over more messages than the worker has threads: they would wait leased."""
+    handed = in_flight(HOST_JSON)
+    if settings.threads < handed:
+        LOGGER.warning(
+            "host.json hands over %d messages at once, but there are %d threads: "
+            "set PYTHON_THREADPOOL_THREAD_COUNT to %d",
+            handed,
+            settings.threads,
+            handed,
+        )

@@ -1,0 +1,229 @@
+"""The story of one message, from delivery to outcome. Read `handle` from top to bottom.
+
+    decode ─ recall ─ ask (gate, POST, verdict) ─ keep ─ publish ─ return; the host deletes the message
+      │        │       │
+      │        │       └─ not now: defer, a copy waits in the queue
+      │        └─ the record answers: publish
+      └─ no request: publish
+
+Nothing foreseen raises. What raises is a bug, or a copy that could not be sent: then the host delivers the
+message again, and at last to the poison queue, which `handle` reads too.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from shared import retry as again
+from shared.errors import ErrorClass, error
+from shared.inquiry import OPERATORS_TURN, Inquiry, Visit
+from shared.messages import CheckoutRequest, Delivery, InvalidMessage, decode
+from shared.outcomes import BOUGHT, Decision, Event, Outcome, borrowed, decided, invalid
+from shared.publisher import Publisher
+from shared.records import Record, Records, rule
+from shared.retry import Deferral, RetryPolicy, Uniform
+from shared.storage import Conflict, StorageUnavailable
+from shared.telemetry import Line, Telemetry, current_traceparent
+
+RACES = 5
+"""How often a lost race for the record is run again."""
+LONGEST_RACE = 60.0
+"""Seconds after which no further round begins: one message's I/O must end well before functionTimeout."""
+LAST_POISON_DELIVERY = 4
+"""The delivery from the poison queue that makes a fresh copy: nothing stands behind that queue."""
+
+
+class Checkout:
+    """Answers every message with an outcome. Thread-safe: whatever changes belongs to one visit."""
+
+    def __init__(
+        self,
+        *,
+        inquiry: Inquiry,
+        records: Records,
+        publisher: Publisher,
+        policy: RetryPolicy,
+        telemetry: Telemetry,
+        clock: Callable[[], datetime],
+        uniform: Uniform,
+    ) -> None:
+        self._inquiry = inquiry
+        self._records = records
+        self._publisher = publisher
+        self._policy = policy
+        self._telemetry = telemetry
+        self._clock = clock
+        self._uniform = uniform
+
+    def handle(self, body: bytes, delivery: Delivery) -> None:
+        """Answer one delivery of a message; `delivery.last`: it comes from the poison queue.
+
+        Returns when the message may be deleted.
+
+        Raises:
+            StorageUnavailable: not even a copy of the message could be sent; deliver it again.
+        """
+        message = decode(body, delivery)
+        with self._telemetry.message(delivery, message) as line:
+            if delivery.last and delivery.dequeue_count >= LAST_POISON_DELIVERY:
+                self._renew(message, line)
+            elif isinstance(message, InvalidMessage):
+                self._tell_invalid(message, delivery, line)
+            elif delivery.last:
+                self._answer_poisoned(Visit(message, delivery, line))
+            else:
+                self._answer(Visit(message, delivery, line))
+
+    def _answer(self, visit: Visit) -> None:
+        """Answer a request, or send a copy of it to wait."""
+        if visit.delivery.dequeue_count > 1 or visit.delivery.last:
+            # an earlier delivery died, maybe inside its POST:
+            #   delivery 1   recall ─ POST ─ ✕ worker killed     the service may still be ordering
+            #   delivery 2             ······ lease ends ······ POST ─ 400: no proof that nothing was ordered
+            visit.remember(doubt=self._clock())
+        try:
+            deferral = self._decide(visit)
+        except StorageUnavailable as trouble:
+            _note_trouble(visit.line, trouble)
+            deferral = again.without_call(visit.request.retry, self._uniform, "storage")
+        if deferral is not None:
+            self._defer(visit, deferral)
+
+    def _decide(self, visit: Visit) -> Deferral | None:
+        """Answer by the record, else by the service; None: the outcome is kept and told."""
+        request, line = visit.request, visit.line
+        with line.step("recall"):
+            record = self._records.recall(request.customer_id, request.cart_id)
+        ruling = rule(record, request)
+        if ruling.borrow is not None and visit.delivery.last:
+            self._publish(ruling.borrow, line)  # whoever kept it may have died before telling it
+        decision: Decision | None = None
+        if ruling.tell is None and ruling.borrow is None:
+            asked = self._take_up(visit) if visit.delivery.last else self._inquiry.ask(visit)
+            if isinstance(asked, Deferral):
+                return asked
+            decision = asked
+        try:
+            with line.step("keep"):
+                event = self._keep(visit, record, decision)
+        except StorageUnavailable as trouble:
+            if not visit.posted:
+                raise
+            _note_trouble(line, trouble)
+            return again.after_lost_keep(visit.request.retry, self._policy, self._uniform, self._clock())
+        self._publish(event, line)
+        _note_outcome(line, event)
+        if request.deferred:
+            self._note_waiting(visit, None)
+        return None
+
+    def _keep(self, visit: Visit, record: Record, decision: Decision | None) -> Event:
+        """Write the decision down, or find that the record answers already. Returns what must be told.
+
+        Two deliveries write under ETags; the loser asks the record again, its answer in hand:
+
+            this one   recall (none) ─ POST ─ 201 ──────── append ✕ 412 ─ recall ─ rules ─ tell the rival's
+            a rival      recall (none) ─ POST ─ 201 ─ append ✓
+        """
+        request, began = visit.request, self._clock()
+        in_hand = decision is not None and decision.outcome in BOUGHT
+        for _ in range(RACES):
+            ruling = rule(record, request, bought_in_hand=in_hand)
+            if ruling.tell is not None:
+                return ruling.tell
+            chosen = decision
+            if ruling.borrow is not None:
+                chosen = borrowed(ruling.borrow, self._records.data_of(request, ruling.borrow), visit.attempts)
+            if chosen is None:
+                raise StorageUnavailable("the entry that answered this request is gone from the record")
+            event = decided(request, chosen, self._clock(), traceparent=current_traceparent(), corrects=ruling.corrects)
+            try:
+                return self._records.append(request, record, event)
+            except Conflict:
+                if (self._clock() - began).total_seconds() > LONGEST_RACE:
+                    break
+                record = self._records.recall(request.customer_id, request.cart_id)
+        raise StorageUnavailable("lost the race for the record too often")
+
+    def _publish(self, event: Event, line: Line) -> None:
+        with line.step("publish"):
+            self._publisher.publish(event)
+
+    def _defer(self, visit: Visit, deferral: Deferral) -> None:
+        """Send a copy that waits, and only then let the message go.
+
+        copy sent ─ return ─ deleted                  one message
+        copy sent ─ ✕ killed ─ redelivered            two messages of one request: one record, one event id
+        """
+        visit.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
+        back_to_carts = deferral.retry.poisoned and not visit.request.retry.poisoned
+        to_poison = visit.delivery.last and not back_to_carts
+        with visit.line.step("defer"):
+            self._publisher.hand_back(visit.request, deferral.retry, deferral.delay, poison=to_poison)
+        if deferral.called:
+            self._note_waiting(visit, deferral)
+
+    def _note_waiting(self, visit: Visit, deferral: Deferral | None) -> None:
+        """Leave a note for operators beside the record, or take it away. Nothing depends on it."""
+        try:
+            with visit.line.step("note"):
+                self._records.note_waiting(visit.request, deferral, self._clock())
+        except StorageUnavailable:
+            visit.line.add(note="lost")
+
+    # --- messages that are no request, and messages from the poison queue -----------------------------------
+
+    def _tell_invalid(self, message: InvalidMessage, delivery: Delivery, line: Line) -> None:
+        """Nothing to keep: the outcome is made of the message's bytes, so a repeat is told the same."""
+        event = invalid(message)
+        try:
+            self._publish(event, line)
+        except StorageUnavailable as trouble:
+            _note_trouble(line, trouble)
+            line.add(result="deferred", reason="storage")
+            self._publisher.return_unread(message, self._uniform(30.0, 60.0), poison=delivery.last)
+        else:
+            line.add(**{"class": ErrorClass.INVALID_MESSAGE})
+            _note_outcome(line, event)
+
+    def _answer_poisoned(self, visit: Visit) -> None:
+        """Never raises while the queue can be sent to: behind the poison queue stands nobody."""
+        try:
+            self._answer(visit)
+        except Exception as trouble:  # noqa: BLE001  a bug as well, since raising here would help nobody
+            visit.line.add(exception=type(trouble).__name__)
+            visit.line.raise_level(logging.ERROR)
+            self._defer(visit, again.without_call(visit.request.retry, self._uniform, "storage"))
+
+    def _take_up(self, visit: Visit) -> Decision | Deferral:
+        """A request from the poison queue that no record answers: once more, and then it is asked about."""
+        visit.line.raise_level(logging.WARNING)
+        if visit.request.retry.poisoned:
+            return self._inquiry.give_up(visit, error(ErrorClass.UNANSWERED, "the message was poisoned twice"))
+        # one message that kills its worker takes the innocent ones beside it along; this may be one of those
+        return Deferral(0.0, msgspec.structs.replace(visit.request.retry, poisoned=True, reason="poisoned"))
+
+    def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line) -> None:
+        """A fresh copy, with all its deliveries before it, in the place of a message that has few left."""
+        if isinstance(message, InvalidMessage):
+            self._publisher.return_unread(message, 0.0, poison=True)
+        else:
+            doubted = msgspec.structs.replace(message.retry, doubt=self._clock())
+            self._publisher.hand_back(message, doubted, 0.0, poison=True)
+        line.add(result="renewed")
+        line.raise_level(logging.WARNING)
+
+
+def _note_trouble(line: Line, trouble: StorageUnavailable) -> None:
+    line.add(exception=type(trouble).__name__, detail=str(trouble))
+    line.raise_level(logging.WARNING)
+
+
+def _note_outcome(line: Line, event: Event) -> None:
+    line.add(result="told", outcome=event.outcome, toldEventId=event.id)
+    if event.outcome is Outcome.UNKNOWN:
+        line.raise_level(logging.WARNING)
+    if line.facts.get("class") in OPERATORS_TURN:
+        line.raise_level(logging.ERROR)

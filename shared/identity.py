@@ -1,0 +1,172 @@
+"""Whose token pays: one credential for the process, guarded by the tenant it must belong to.
+
+    managed_identity   the identity's own token for Partner Center
+    federated          the identity's token is the assertion by which a registered app signs in
+
+A token names the tenant that will be invoiced in its `tid` claim, and the sandbox has the same address as
+production: so the guard on `tid` is the only thing between a test and a real invoice.
+"""
+
+import base64
+import binascii
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.exceptions import AzureError
+from azure.identity import AzureAuthorityHosts, ClientAssertionCredential, ManagedIdentityCredential
+
+from shared.jsontext import printable
+from shared.settings import CHINA_URL, Settings
+
+ASSERTION_SCOPE = "api://AzureADTokenExchange/.default"
+ASSERTION_SCOPE_CHINA = "api://AzureADTokenExchangeChina/.default"
+REFRESH_BEFORE = 300.0
+"""Seconds before its end at which a token is asked for anew."""
+RENEW_EVERY = 60.0
+"""Seconds between two credential objects: a service that refuses every token must not cost one each."""
+CONNECT_TIMEOUT = 2.0
+READ_TIMEOUT = 5.0
+TRIES = 2
+LONGEST_REQUEST = 2 * (TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + 1.0)
+"""Seconds one token can take at worst: federated, it is two requests of this many tries."""
+
+
+class TokenUnavailable(Exception):
+    """There is no token to call with, now: transient, whatever the reason."""
+
+
+class WrongTenant(TokenUnavailable):
+    """The token belongs to another tenant than PARTNER_CENTER_TENANT_ID: it was not used."""
+
+
+class Identity:
+    """Tokens for the Partner Center API. Thread-safe; one per process."""
+
+    def __init__(
+        self,
+        make_credential: Callable[[], TokenCredential],
+        scope: str,
+        tenant_id: str | None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make_credential = make_credential
+        self._scope = scope
+        self._tenant_id = tenant_id
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._credential = make_credential()
+        self._token: AccessToken | None = None
+        self._failure: tuple[float, TokenUnavailable] | None = None
+        self._renewed_at = float("-inf")
+
+    def token(self) -> str:
+        """A token that may be used.
+
+        Raises:
+            TokenUnavailable: the identity service gave none; WrongTenant: it gave another tenant's.
+
+        One request at a time, and those who waited for one share how it ended:
+
+            thread 1   lock ──── request ──── unlock
+            thread 2     wait ────────────────┤ finds the token, or the failure that is younger than its wait
+        """
+        if token := self._fresh():
+            return token
+        waiting_since = self._monotonic()
+        with self._lock:
+            if token := self._fresh():
+                return token
+            if self._failure is not None and self._failure[0] >= waiting_since:
+                raise self._failure[1]
+            return self._request()
+
+    def renew(self, refused: str) -> str | None:
+        """Another token than the one the service has just refused; None: there is none for now.
+
+        A credential caches its token until it ends, so a new one needs a new credential object.
+        """
+        with self._lock:
+            current = self._fresh()
+            if current is not None and current != refused:
+                return current  # another thread has been here
+            if self._monotonic() - self._renewed_at < RENEW_EVERY:
+                return None
+            self._renewed_at = self._monotonic()
+            self._credential = self._make_credential()
+            self._token = None
+            try:
+                return self._request()
+            except TokenUnavailable:
+                return None
+
+    def _fresh(self) -> str | None:
+        token = self._token
+        return token.token if token is not None and token.expires_on - self._clock() > REFRESH_BEFORE else None
+
+    def _request(self) -> str:
+        try:
+            token = self._credential.get_token(self._scope)
+            self._check_tenant(token.token)
+        except TokenUnavailable as error:
+            self._failure = (self._monotonic(), error)
+            raise
+        except (AzureError, ValueError) as error:  # msal raises ValueError for an answer it cannot read
+            reason = printable(str(error).partition("\n")[0], 300)
+            failure = TokenUnavailable(f"no token for {self._scope}: {type(error).__name__}: {reason}")
+            self._failure = (self._monotonic(), failure)
+            raise failure from None  # the cause may quote the identity service's answer
+        self._token = token
+        return token.token
+
+    def _check_tenant(self, token: str) -> None:
+        if self._tenant_id is None:  # the settings allow that on this machine only
+            return
+        tenant = claims(token).get("tid")
+        if not isinstance(tenant, str) or tenant.lower() != self._tenant_id:
+            said = printable(tenant, 40) if isinstance(tenant, str) else "no tenant"
+            raise WrongTenant(f"the token names {said}, but PARTNER_CENTER_TENANT_ID is {self._tenant_id}: not used")
+
+
+def claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT, unverified: the service verifies, we only look; {} where it is none."""
+    try:
+        payload = token.split(".")[1]
+        found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError, binascii.Error, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def credential_factory(settings: Settings, **transport: Any) -> Callable[[], TokenCredential]:  # noqa: ANN401  the SDK's options
+    """What makes a new credential of the kind the settings name. `transport` goes to the app's sign-in."""
+    limits: dict[str, Any] = {
+        "connection_timeout": CONNECT_TIMEOUT,
+        "read_timeout": READ_TIMEOUT,
+        "retry_total": TRIES - 1,
+        "retry_backoff_factor": 0.5,
+    }
+
+    def managed_identity() -> ManagedIdentityCredential:
+        return ManagedIdentityCredential(client_id=settings.identity_client_id, **limits)
+
+    def federated() -> ClientAssertionCredential:
+        identity = managed_identity()
+        china = settings.partner_center_url == CHINA_URL
+        scope = ASSERTION_SCOPE_CHINA if china else ASSERTION_SCOPE
+        authority = {"authority": AzureAuthorityHosts.AZURE_CHINA} if china else {}
+        return ClientAssertionCredential(
+            settings.tenant_id or "",
+            settings.app_id or "",
+            lambda: identity.get_token(scope).token,
+            **limits,
+            **authority,
+            **transport,
+        )
+
+    return federated if settings.auth == "federated" else managed_identity

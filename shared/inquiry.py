@@ -1,0 +1,185 @@
+"""Asking the service about one request: POST, and where its answer proves nothing, GET. Decides by the verdict.
+
+What comes of it is a value: a `Decision` to keep and tell, or a `Deferral` to try again later. What a later try
+must remember (the doubt, the epoch) is written into the visit on the way.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+
+from shared import retry as again
+from shared.errors import UNRESOLVED, Error, ErrorClass, error
+from shared.identity import TokenUnavailable
+from shared.messages import CheckoutRequest, Delivery
+from shared.models import Answer
+from shared.outcomes import Decision, Outcome, response
+from shared.partner_center import PartnerCenterApi
+from shared.retry import Deferral, RetryPolicy, ThrottleGate, Uniform
+from shared.telemetry import Line
+from shared.verdict import Kind, Standing, Verdict, candidates, judge, standing
+
+OPERATORS_TURN = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION})
+"""Classes that an alert must match: the carts are held until somebody corrects something."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """One delivery of a valid request, on its way. `posted`: this delivery has made its POST."""
+
+    request: CheckoutRequest
+    delivery: Delivery
+    line: Line
+    posted: bool = False
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts the outcome will tell of."""
+        return self.request.retry.attempt + self.posted
+
+    def remember(self, **memory: object) -> None:
+        """Change what a copy of this message will remember."""
+        self.request = replace(self.request, retry=msgspec.structs.replace(self.request.retry, **memory))
+
+
+class Inquiry:
+    """Asks the service. Thread-safe: the gate is all that visits share."""
+
+    def __init__(
+        self,
+        partner_center: PartnerCenterApi,
+        gate: ThrottleGate,
+        policy: RetryPolicy,
+        clock: Callable[[], datetime],
+        uniform: Uniform,
+    ) -> None:
+        self._partner_center = partner_center
+        self._gate = gate
+        self._policy = policy
+        self._clock = clock
+        self._uniform = uniform
+
+    def ask(self, visit: Visit) -> Decision | Deferral:
+        """POST the checkout, unless this customer is throttled or there is no token."""
+        request, now = visit.request, self._clock()
+        too_late = again.last_day(request.started_at, now)
+        opening = self._gate.opening(request.customer_id, now)
+        if opening is not None:
+            if too_late:
+                return self.give_up(visit, error(ErrorClass.THROTTLED, "Throttled until the cart's last day"))
+            return again.in_line(request.retry, self._uniform, opening, now)
+        try:
+            with visit.line.step("post"):
+                answer = self._partner_center.checkout(request)
+        except TokenUnavailable as missing:
+            visit.line.add(exception=type(missing).__name__, detail=str(missing))
+            visit.line.raise_level(logging.ERROR)
+            if too_late:
+                return self.give_up(visit, error(ErrorClass.AUTHENTICATION, str(missing)))
+            return again.without_call(request.retry, self._uniform, ErrorClass.AUTHENTICATION)
+        visit.posted = True
+        visit.line.add(status=answer.status, msRequestId=request.ms_request_id, failure=answer.failure)
+        return self._follow(visit, answer, judge(answer))
+
+    def _follow(self, visit: Visit, answer: Answer, verdict: Verdict) -> Decision | Deferral:
+        """Do what the verdict says."""
+        match verdict.kind:
+            case Kind.AGAIN:
+                if verdict.doubtful:
+                    visit.remember(doubt=self._clock())
+                visit.remember(epoch=visit.request.retry.epoch + verdict.new_epoch)
+                return self._later(visit, answer, verdict) or self.give_up(visit, _error_of(verdict), answer)
+            case Kind.REFUSED:
+                return self._weigh(visit, answer, verdict)
+            case Kind.ALREADY_ORDERED:
+                return self._already_ordered(visit, answer, _error_of(verdict), self._get_cart(visit))
+            case Kind.COMPLETED | Kind.ACTION_REQUIRED | Kind.PARTIAL:
+                return _decision(visit, Outcome(verdict.kind), answer, verdict.error, verdict.result)
+
+    def _later(self, visit: Visit, answer: Answer, verdict: Verdict) -> Deferral | None:
+        """The deferral after a transient answer; None: it is too late for one."""
+        retry, now, reason = visit.request.retry, self._clock(), _error_of(verdict).error_class
+        throttled = reason is ErrorClass.THROTTLED
+        wait = again.retry_after(answer.retry_after, now)
+        if throttled:
+            self._gate.close(visit.request.customer_id, now, wait)
+        if reason in OPERATORS_TURN:
+            visit.line.raise_level(logging.ERROR)
+        visit.line.add(code=_error_of(verdict).code)
+        if again.expired(retry, self._policy, visit.request.started_at, now, throttled=throttled):
+            return None
+        if throttled:
+            return again.after_throttling(retry, self._policy, self._uniform, wait)
+        return again.after_answer(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
+
+    def _weigh(self, visit: Visit, answer: Answer, verdict: Verdict) -> Decision | Deferral:
+        """A refusal is proof when no earlier POST is unanswered and its code is known; else GET the cart.
+
+        POST 1 ───────────────── (no answer) ──────────── still ordering ─► Ordered
+                POST 2 ─ 400 ─ GET cart: Active            proves nothing yet: `failed` would be a lie
+                                      ···· settle ···· POST 3 ─ 400 ─ GET cart: Active ─► failed, truly
+        """
+        found = _error_of(verdict)
+        refused = _decision(visit, Outcome.FAILED, answer, found, verdict.result)
+        if visit.request.retry.doubt is None and verdict.known:
+            return refused
+        cart = self._get_cart(visit)
+        unresolved = _decision(visit, Outcome.UNKNOWN, answer, replace(found, advice=UNRESOLVED))
+        match standing(cart):
+            case Standing.ORDERED:
+                description = f"The service refused ({found.code or answer.status}), but the cart is ordered"
+                return self._already_ordered(visit, answer, error(ErrorClass.ALREADY_ORDERED, description), cart)
+            case Standing.ACTIVE:
+                rest = again.unsettled(visit.request.retry, self._policy, self._clock())
+                if not rest:
+                    return refused
+                if again.last_day(visit.request.started_at, self._clock()):
+                    return unresolved
+                return again.settling(visit.request.retry, rest)
+            case Standing.NOT_NOW:
+                return self._later(visit, cart, judge(cart)) or unresolved
+            case Standing.UNCLEAR:
+                return unresolved
+
+    def give_up(self, visit: Visit, last: Error, answer: Answer | None = None) -> Decision:
+        """No answer came in time: `failed` if none can come any more, else ask about the cart, once."""
+        if visit.request.retry.doubt is None:
+            return _decision(visit, Outcome.FAILED, answer, last)
+        cart = self._get_cart(visit)
+        if standing(cart) is Standing.ORDERED:
+            found = error(ErrorClass.ALREADY_ORDERED, "No POST was answered, but the cart is ordered")
+            return self._already_ordered(visit, answer, found, cart)
+        description = (
+            f"No POST in {visit.attempts} attempts got a certain answer; the last: {last.description or last.code}; "
+            f"GET cart then said: {standing(cart)}"
+        )
+        return _decision(visit, Outcome.UNKNOWN, answer, error(ErrorClass.UNANSWERED, description))
+
+    def _already_ordered(self, visit: Visit, answer: Answer | None, found: Error, cart: Answer) -> Decision:
+        """No POST will tell more: tell which orders could be this cart's, and guess none."""
+        with visit.line.step("list_orders"):
+            orders = self._partner_center.list_orders(visit.request)
+        found = replace(found, data=candidates(cart, orders, self._clock()))
+        return _decision(visit, Outcome.UNKNOWN, answer, found)
+
+    def _get_cart(self, visit: Visit) -> Answer:
+        with visit.line.step("get_cart"):
+            return self._partner_center.get_cart(visit.request)
+
+
+def _decision(
+    visit: Visit, outcome: Outcome, answer: Answer | None, found: Error | None, result: str | None = None
+) -> Decision:
+    if found is not None:
+        visit.line.add(**{"class": found.error_class, "code": found.code})
+    ids = visit.request.ms_request_id, visit.request.correlation_id
+    return Decision(outcome, visit.attempts, result, found, response(answer, *ids) if answer else None)
+
+
+def _error_of(verdict: Verdict) -> Error:
+    if verdict.error is None:
+        raise AssertionError(f"a verdict {verdict.kind} without its error")
+    return verdict.error

@@ -1,0 +1,231 @@
+"""The client of the Partner Center API: three calls. It returns what came back and decides nothing.
+
+The whole exchange of a call is bounded, not only the gap between two bytes: see `_DeadlineSocket`.
+"""
+
+import io
+import socket
+import threading
+import time
+from typing import Any, Protocol
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+from shared.identity import Identity, TokenUnavailable
+from shared.messages import CheckoutRequest
+from shared.models import Answer
+from shared.settings import Settings
+
+CONNECT_TIMEOUT = 5.0
+GET_TIMEOUT = 30.0
+LONGEST_BODY = 10 * 1024 * 1024
+_CHUNK = 64 * 1024
+_UNAUTHORIZED = 401
+
+
+class PartnerCenterApi(Protocol):
+    """What the program asks of the service."""
+
+    def checkout(self, request: CheckoutRequest) -> Answer:
+        """POST the cart's checkout.
+
+        Raises:
+            TokenUnavailable: and no POST was made.
+        """
+
+    def get_cart(self, request: CheckoutRequest) -> Answer:
+        """GET the cart. A missing token is an answer without a status."""
+
+    def list_orders(self, request: CheckoutRequest) -> Answer:
+        """GET the customer's orders. A missing token is an answer without a status."""
+
+
+class PartnerCenter:
+    """The service over HTTP: one session, as many connections as threads, no redirects, no retries."""
+
+    def __init__(self, settings: Settings, identity: Identity) -> None:
+        self._base = f"{settings.partner_center_url}/{settings.api_version}/customers"
+        self._identity = identity
+        self._timeout = settings.checkout_timeout
+        self._session = requests.Session()
+        adapter = _DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def checkout(self, request: CheckoutRequest) -> Answer:
+        """See `PartnerCenterApi.checkout`. A 401 is tried once more with a new token, in the same time."""
+        token = self._identity.token()
+        headers = _headers(request) | {"MS-RequestId": request.ms_request_id}
+        if request.customer_user_upn is not None:
+            headers["x-ms-customeruser-upn"] = request.customer_user_upn
+        return self._authorized("POST", f"{self._cart(request)}/checkout", headers, token, self._timeout)
+
+    def get_cart(self, request: CheckoutRequest) -> Answer:
+        """See `PartnerCenterApi.get_cart`."""
+        return self._get(self._cart(request), request)
+
+    def list_orders(self, request: CheckoutRequest) -> Answer:
+        """See `PartnerCenterApi.list_orders`."""
+        return self._get(f"{self._base}/{request.customer_id}/orders", request)
+
+    def _cart(self, request: CheckoutRequest) -> str:
+        return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # two checked GUIDs, nothing else
+
+    def _get(self, url: str, request: CheckoutRequest) -> Answer:
+        try:
+            token = self._identity.token()
+        except TokenUnavailable as error:
+            return Answer(None, failure=str(error))
+        return self._authorized("GET", url, _headers(request), token, GET_TIMEOUT)
+
+    def _authorized(self, method: str, url: str, headers: dict[str, str], token: str, timeout: float) -> Answer:
+        deadline = time.monotonic() + timeout
+        answer = self._exchange(method, url, headers, token, deadline)
+        if answer.status == _UNAUTHORIZED and (renewed := self._identity.renew(token)) is not None:
+            answer = self._exchange(method, url, headers, renewed, deadline)
+        return answer
+
+    def _exchange(self, method: str, url: str, headers: dict[str, str], token: str, deadline: float) -> Answer:
+        _DEADLINE.at = deadline
+        remaining = max(0.001, deadline - time.monotonic())
+        try:
+            with self._session.request(
+                method,
+                url,
+                headers=headers,
+                auth=_Bearer(token),
+                timeout=(min(CONNECT_TIMEOUT, remaining), remaining),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                got = response.headers
+                return Answer(
+                    response.status_code,
+                    _read(response),
+                    retry_after=got.get("Retry-After"),
+                    request_id=got.get("MS-RequestId"),
+                    correlation_id=got.get("MS-CorrelationId"),
+                    cv=got.get("MS-CV"),
+                )
+        except (requests.RequestException, HTTPError, OSError) as error:
+            # only the kind of failure: its text may quote what was sent
+            return Answer(None, failure=f"no answer: {type(error).__name__}")
+        finally:
+            _DEADLINE.at = None
+
+
+def _headers(request: CheckoutRequest) -> dict[str, str]:
+    return {
+        "Accept": "application/json",  # XML is on offer too
+        "X-Locale": "en-US",
+        "MS-CorrelationId": request.correlation_id,
+    }
+
+
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > LONGEST_BODY:
+            raise requests.exceptions.ContentDecodingError("the answer is longer than 10 MiB")
+    return bytes(body)
+
+
+class _Bearer(AuthBase):
+    """The token by way of requests' own hook: a header of ours would yield to an entry in a .netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Deadline(threading.local):
+    """The end of the exchange that this thread is in, on the monotonic clock."""
+
+    at: float | None = None
+
+
+_DEADLINE = _Deadline()
+
+
+class _DeadlineSocket:
+    """A socket whose every read gets what is left until the deadline.
+
+    A read timeout bounds the gap between two bytes, so an answer that trickles would outlive the function's
+    own timeout, and with it the whole worker:
+
+        timeout 180 s   ·byte···170 s···byte···170 s···byte···  for ever
+        deadline 180 s  ·byte···170 s···byte·10 s─┤ TimeoutError
+    """
+
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401  a plain socket or a TLS one
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the socket has
+        return getattr(self._sock, name)
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ANN401  http.client asks for "rb" only
+        return io.BufferedReader(_DeadlineReader(self._sock))
+
+
+class _DeadlineReader(io.RawIOBase):
+    """What http.client reads an answer from, header and body."""
+
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401  a plain socket or a TLS one
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  any writable buffer
+        if _DEADLINE.at is not None:
+            remaining = _DEADLINE.at - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("the exchange took longer than it may")
+            self._sock.settimeout(remaining)
+        return self._raw.readinto(buffer)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _PlainConnection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = _DeadlineSocket(self.sock)
+
+
+class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = _DeadlineSocket(self.sock)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _DeadlineAdapter(HTTPAdapter):
+    """Connections that keep a deadline, and stay alive where an idle one would be dropped in silence."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the adapter's own
+        options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        if hasattr(socket, "TCP_KEEPIDLE"):  # Linux; Azure forgets a connection after four idle minutes
+            options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60))
+        super().init_poolmanager(*args, socket_options=options, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}

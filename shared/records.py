@@ -1,0 +1,150 @@
+"""One append-only record per cart: what was decided, kept before it is told.
+
+The record is a blob holding a JSON array of complete events, in the order in which they were decided. Three
+rules, asked by every path alike (first delivery, redelivery, deferred copy, loser of a race, poison queue):
+
+    1  the last entry of this request answers it                       ──► tell it again, unchanged
+    2  else the first entry that bought the cart, even in part          ──► a new entry with its outcome
+    3  else the service must be asked                                   ──► POST, then append
+
+They look at event ids and at the outcome in `type`, never at `data`.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared import jsontext
+from shared.messages import CheckoutRequest
+from shared.outcomes import Event, timestamp
+from shared.retry import Deferral
+from shared.storage import Blobs, Conflict, StorageUnavailable
+
+CONTENT_TYPE = "application/cloudevents-batch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The entries of one cart as they were read, and the ETag they were read under (None: no record yet)."""
+
+    entries: tuple[Event, ...] = ()
+    etag: str | None = None
+
+    def own(self, request: CheckoutRequest) -> Event | None:
+        """Rule 1: the last entry of this request."""
+        ids = (request.event_id, request.correction_id)
+        return next((entry for entry in reversed(self.entries) if entry.id in ids), None)
+
+    def bought(self) -> Event | None:
+        """Rule 2: the first entry that bought the cart."""
+        return next((entry for entry in self.entries if entry.bought), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the rules say: exactly one of the two is set, or neither, and then the service decides.
+
+    `tell`: this entry, unchanged. `borrow`: a new entry with this one's outcome. `corrects`: the id of the
+    request's own entry that the new one replaces.
+    """
+
+    tell: Event | None = None
+    borrow: Event | None = None
+    corrects: str | None = None
+
+
+def rule(record: Record, request: CheckoutRequest, *, bought_in_hand: bool = False) -> Ruling:
+    """Apply the three rules; `bought_in_hand`: the service has just said that the cart is bought.
+
+    An order in hand never yields to a `failed` or `unknown` that a rival kept for the same request:
+
+        this delivery     recall ─ POST ─────────────── 201 ─ keep: lost the race ─ correction, told
+        its duplicate       recall ─ POST ─ 400 ─ keep `failed` ─ told
+    """
+    own, bought = record.own(request), record.bought()
+    if own is not None and (own.bought or not bought_in_hand):
+        return Ruling(tell=own)
+    return Ruling(borrow=bought, corrects=own.id if own else None)
+
+
+class Records:
+    """The records container."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def recall(self, customer_id: str, cart_id: str) -> Record:
+        """Read a cart's record.
+
+        Raises:
+            StorageUnavailable: it could not be read, or is no record: then nothing may be bought either.
+        """
+        found = self._blobs.read(f"{customer_id}/{cart_id}.json")
+        if found is None:
+            return Record()
+        content, etag = found
+        try:
+            jsontext.load(content)
+            return Record(tuple(Event.parse(text) for text in jsontext.elements(content.decode())), etag)
+        except (KeyError, ValueError) as error:
+            raise StorageUnavailable(f"the record {customer_id}/{cart_id}.json is damaged") from error
+
+    def append(self, request: CheckoutRequest, record: Record, event: Event) -> Event:
+        """Keep an event behind those of `record`; returns it as kept, with a `dataref` if it was too large.
+
+        Raises:
+            Conflict: the record has changed since it was read.
+            StorageUnavailable: it may be kept or not.
+        """
+        folder = f"{request.customer_id}/{request.cart_id}"
+        if event.too_large:
+            name = f"{folder}/{event.id}.{event.data_sha256[:16]}.data.json"
+            self._keep_data(name, event.data or "")
+            event = event.claim_check(self._blobs.url(name))
+        content = "[" + ",\n".join([*(entry.text for entry in record.entries), event.text]) + "]"
+        self._blobs.write(f"{folder}.json", content.encode(), content_type=CONTENT_TYPE, match=record.etag)
+        return event
+
+    def data_of(self, request: CheckoutRequest, entry: Event) -> str:
+        """The `data` of an entry, loaded from its blob where it lies in one.
+
+        Raises:
+            StorageUnavailable: it could not be read.
+        """
+        if entry.dataref is None:
+            return entry.data or "{}"
+        # only the last part of the address is used, so that an entry can name nothing outside its cart's folder
+        name = f"{request.customer_id}/{request.cart_id}/{entry.dataref.rpartition('/')[2]}"
+        found = self._blobs.read(name)
+        if found is None:
+            raise StorageUnavailable(f"the data of the entry {entry.id} is gone")
+        return found[0].decode()
+
+    def note_waiting(self, request: CheckoutRequest, deferral: Deferral | None, now: datetime) -> None:
+        """Note for operators what a cart waits for, or (None) that it does not wait any more. Nothing reads it.
+
+        Raises:
+            StorageUnavailable: for the caller to ignore.
+        """
+        note = None
+        if deferral is not None:
+            memory = deferral.retry
+            note = msgspec.json.encode(
+                {
+                    "requestId": request.request_id,
+                    "attempt": memory.attempt,
+                    "since": timestamp(memory.since) if memory.since else None,
+                    "nextAt": timestamp(now + timedelta(seconds=deferral.delay)),
+                    "reason": deferral.reason,
+                    "doubt": timestamp(memory.doubt) if memory.doubt else None,
+                    "msRequestId": request.ms_request_id,
+                    "msCorrelationId": request.correlation_id,
+                }
+            )
+        self._blobs.overwrite(f"{request.customer_id}/{request.cart_id}.waiting.json", note)
+
+    def _keep_data(self, name: str, data: str) -> None:
+        with suppress(Conflict):  # the name is made of the content: it is there already
+            self._blobs.write(name, data.encode(), content_type="application/json")

@@ -1,0 +1,205 @@
+"""Azure Storage behind two small ports: a queue one can send to, and blobs under ETags.
+
+    StorageError
+    ├── StorageUnavailable   foreseen: the message is deferred and tried again
+    └── Conflict             somebody else wrote first: read again and decide anew
+
+Everything else of the program sees these ports; the in-memory ones of the tests pass the same contract.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+import requests
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+from azure.storage.blob import BlobServiceClient, ContainerClient, ContentSettings
+from azure.storage.queue import QueueClient, QueueServiceClient
+from requests.adapters import HTTPAdapter
+
+from shared.jsontext import printable
+from shared.settings import Settings
+
+CONNECT_TIMEOUT = 2.0
+READ_TIMEOUT = 3.0
+TRIES = 3
+LONGEST_OPERATION = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + 4.0
+"""Seconds that one storage operation can take at worst: every try times out, and the pauses between them."""
+
+
+class StorageError(Exception):
+    """What the storage ports raise."""
+
+
+class StorageUnavailable(StorageError):
+    """The operation failed and may have taken effect all the same."""
+
+
+class Conflict(StorageError):
+    """The blob is not what the caller had read."""
+
+
+class Queue(Protocol):
+    """A queue to send to."""
+
+    def send(self, text: str, delay: float = 0.0) -> None:
+        """Enqueue `text` for ever, visible after `delay` seconds (rounded up).
+
+        Raises:
+            StorageUnavailable: it may be in the queue or not.
+        """
+
+
+class Blobs(Protocol):
+    """A container of small blobs."""
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """The content and its ETag; None where there is no such blob.
+
+        Raises:
+            StorageUnavailable: it could not be read, a missing container included.
+        """
+
+    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+        """Replace the blob whose ETag is `match`, or make a new one where `match` is None.
+
+        Raises:
+            Conflict: there is another one, or one at all.
+            StorageUnavailable: it may be written or not.
+        """
+
+    def overwrite(self, name: str, content: bytes | None) -> None:
+        """Write whatever is there; None deletes. For notes that nothing depends on.
+
+        Raises:
+            StorageUnavailable: it may have happened or not.
+        """
+
+    def url(self, name: str) -> str:
+        """The blob's address, without any key."""
+
+
+class AzureQueue:
+    """A queue of Azure Queue Storage."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+
+    def send(self, text: str, delay: float = 0.0) -> None:
+        """See `Queue.send`."""
+        with _foreseen(f"send to the queue {self._client.queue_name}"):
+            self._client.send_message(text, visibility_timeout=math.ceil(delay), time_to_live=-1)
+
+
+class AzureBlobs:
+    """A container of Azure Blob Storage."""
+
+    def __init__(self, container: ContainerClient) -> None:
+        self._container = container
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """See `Blobs.read`."""
+        with _foreseen(f"read a blob of {self._container.container_name}"):
+            try:
+                stream = self._container.download_blob(name)
+                return stream.readall(), stream.properties.etag
+            except ResourceNotFoundError as error:
+                # a missing container looks the same but for its code, and is no sign that nothing was bought
+                if getattr(error, "error_code", None) == "BlobNotFound":
+                    return None
+                raise
+
+    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+        """See `Blobs.write`."""
+        with _foreseen(f"write a blob of {self._container.container_name}"):
+            try:
+                self._container.upload_blob(
+                    name,
+                    content,
+                    overwrite=match is not None,
+                    content_settings=ContentSettings(content_type=content_type),
+                    etag=match,
+                    match_condition=MatchConditions.IfNotModified if match else None,
+                )
+            except (ResourceExistsError, ResourceModifiedError) as error:
+                raise Conflict from error
+
+    def overwrite(self, name: str, content: bytes | None) -> None:
+        """See `Blobs.overwrite`."""
+        with _foreseen(f"write a note to {self._container.container_name}"):
+            if content is not None:
+                self._container.upload_blob(name, content, overwrite=True)
+                return
+            with suppress(ResourceNotFoundError):  # it was never written, or somebody else took it away
+                self._container.delete_blob(name)
+
+    def url(self, name: str) -> str:
+        """See `Blobs.url`."""
+        return f"{self._container.url.partition('?')[0]}/{name}"
+
+
+@contextmanager
+def _foreseen(what: str) -> Iterator[None]:
+    try:
+        yield
+    except AzureError as error:
+        code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
+        said = printable(str(error.message).partition("\n")[0], 200)
+        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from error
+
+
+class Storage:
+    """The storage account that holds the queues and the records: one session, as many sockets as threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=settings.threads)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        options = {
+            "transport": RequestsTransport(
+                session=session,
+                session_owner=False,
+                connection_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+            ),
+            # the SDK's own policy would sleep 15 seconds and more in a thread that could serve a cart
+            "initial_backoff": 0.5,
+            "increment_base": 2,
+            "random_jitter_range": 0.25,
+            "retry_total": TRIES - 1,
+            "connection_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
+        }
+        if settings.storage_connection_string is not None:
+            connection = settings.storage_connection_string
+            self._queues = QueueServiceClient.from_connection_string(connection, **options)
+            self._blobs = BlobServiceClient.from_connection_string(connection, **options)
+        else:
+            credential = _credential(settings)
+            self._queues = QueueServiceClient(settings.storage_queue_uri or "", credential, **options)
+            self._blobs = BlobServiceClient(settings.storage_blob_uri or "", credential, **options)
+
+    def queue(self, name: str) -> AzureQueue:
+        """The queue of this name; it is not created."""
+        return AzureQueue(self._queues.get_queue_client(name))
+
+    def blobs(self, container: str) -> AzureBlobs:
+        """The container of this name; it is not created."""
+        return AzureBlobs(self._blobs.get_container_client(container))
+
+
+def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
+    """As the Functions host reads the same settings: `managedidentity`, or whatever the machine offers."""
+    if settings.storage_credential is not None:
+        return ManagedIdentityCredential(client_id=settings.storage_client_id)
+    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id)

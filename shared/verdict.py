@@ -1,0 +1,206 @@
+"""What an answer of the service means. Pure.
+
+    2xx ──► by its shape ──► completed, action_required, partial, refused, already ordered, again
+    else ─► by (status, code), never by the status alone ──► refused, already ordered, again
+
+A refusal is proof only when no earlier POST is unanswered: in doubt the cart itself is asked for, and `standing`
+reads what it says. Sources: the Partner Center REST reference; what is inferred says so in docs/service.md.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared import jsontext
+from shared.errors import BY_CODE, DOUBTFUL, TRANSIENT, Error, ErrorClass, class_of, error
+from shared.models import (
+    Answer,
+    Cart,
+    CartCheckoutResult,
+    CartLineItem,
+    CartStatus,
+    Fault,
+    Order,
+    OrderCollection,
+    OrderStatus,
+    code_text,
+    normal_status,
+    read,
+    when,
+)
+
+
+class Kind(StrEnum):
+    """What to do about an answer."""
+
+    COMPLETED = "completed"
+    ACTION_REQUIRED = "action_required"
+    PARTIAL = "partial"
+    REFUSED = "refused"
+    ALREADY_ORDERED = "already_ordered"
+    AGAIN = "again"
+
+
+_ANY_BODY_DECIDES = frozenset({401, 403, 408, 429})
+"""Statuses that mean the same from a gateway as from the API."""
+
+_FAILED_ORDERS = frozenset(
+    {OrderStatus.ERROR, OrderStatus.PARTIAL_SUCCESS, OrderStatus.PO_REVIEW_REJECTED, OrderStatus.CANCELLED}
+)
+_WAITING_ORDERS: dict[str, str] = {
+    OrderStatus.PENDING_REVIEW: "The order waits for a review: answer what Partner Center asks, or wait for it.",
+    OrderStatus.PENDING_PO_UPLOAD: "The order waits for a purchase order: upload it in Partner Center.",
+}
+_PARTIAL_ADVICE = (
+    "Part of the cart is bought: buy the failed order groups with a new cart, and never send this one again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an answer means. `result`: the CartCheckoutResult as it came.
+
+    `doubtful`: the POST may still be at work. `new_epoch`: the service itself failed the call with a fault
+    code, so the next one needs a new MS-RequestId. `known`: False for a code that stands in no row.
+    """
+
+    kind: Kind
+    error: Error | None = None
+    result: str | None = None
+    doubtful: bool = False
+    new_epoch: bool = False
+    known: bool = True
+
+
+def judge(answer: Answer) -> Verdict:
+    """What the answer to a checkout means."""
+    if answer.status is None:
+        return _again(error(ErrorClass.SERVICE, answer.failure or "no answer"))
+    tree = _object(answer.body)
+    if 200 <= answer.status < 300:  # noqa: PLR2004  the success statuses
+        return _judge_success(answer, tree)
+    return _judge_error(answer.status, tree)
+
+
+def _judge_success(answer: Answer, tree: dict[str, Any] | None) -> Verdict:
+    """A 2xx is not success by itself: the first shape that fits decides."""
+    result = read(CartCheckoutResult, tree)
+    orders, failures = result.orders or [], result.order_errors or []
+    text = answer.body.removeprefix(b"\xef\xbb\xbf").decode() if tree is not None else None
+    if orders:
+        failed = [order for order in orders if normal_status(order.status) in _FAILED_ORDERS]
+        if failures or failed:
+            return Verdict(Kind.PARTIAL, _partial_error(result, failed), text)
+        for order in orders:
+            if advice := _WAITING_ORDERS.get(normal_status(order.status)):
+                return Verdict(Kind.ACTION_REQUIRED, _order_error(ErrorClass.PARTNER, order, advice), text)
+        return Verdict(Kind.COMPLETED, result=text)
+    if failures:
+        codes = [code_text(failure.code) for failure in failures]
+        if any(BY_CODE.get(code or "") is ErrorClass.ALREADY_ORDERED for code in codes):
+            return Verdict(Kind.ALREADY_ORDERED, _first_failure(result), text)
+        known = codes[0] is None or codes[0] in BY_CODE
+        return Verdict(Kind.REFUSED, _first_failure(result), text, known=known)
+    fault = read(Fault, tree)
+    if found := BY_CODE.get(code_text(fault.code) or ""):
+        return _verdict(_fault_error(found, fault))
+    return _again(error(ErrorClass.SERVICE, f"HTTP {answer.status} without an answer in it"))
+
+
+def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
+    from_gateway = tree is None and 400 <= status < 500 and status not in _ANY_BODY_DECIDES  # noqa: PLR2004
+    fault = read(Fault, tree)
+    code = code_text(fault.code)
+    found = ErrorClass.SERVICE if from_gateway else class_of(status, code)
+    return _verdict(
+        _fault_error(found, fault, f"HTTP {status} without a fault in it"),
+        new_epoch=status >= 500 and code is not None,  # noqa: PLR2004
+        known=code is None or code in BY_CODE,
+    )
+
+
+def _verdict(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
+    if found.error_class is ErrorClass.ALREADY_ORDERED:
+        return Verdict(Kind.ALREADY_ORDERED, found)
+    if found.error_class in TRANSIENT:
+        return _again(found, new_epoch=new_epoch and found.error_class is ErrorClass.SERVICE)
+    return Verdict(Kind.REFUSED, found, known=known)
+
+
+def _again(found: Error, *, new_epoch: bool = False) -> Verdict:
+    return Verdict(Kind.AGAIN, found, doubtful=found.error_class in DOUBTFUL, new_epoch=new_epoch)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        tree = jsontext.load(body)
+    except jsontext.NotJson:
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
+def _fault_error(found: ErrorClass, fault: Fault, otherwise: str = "") -> Error:
+    said = fault.description or fault.message or otherwise
+    data = tuple(item for item in fault.data or () if isinstance(item, str))
+    return error(found, said, code=code_text(fault.code), source=fault.source, data=data)
+
+
+def _first_failure(result: CartCheckoutResult, **more: Any) -> Error:  # noqa: ANN401  the fields of Error
+    first = (result.order_errors or [])[0]
+    code = code_text(first.code)
+    return error(BY_CODE.get(code or "", ErrorClass.REJECTED), first.description or "", code=code, **more)
+
+
+def _partial_error(result: CartCheckoutResult, failed: list[Order]) -> Error:
+    if result.order_errors:
+        return replace(_first_failure(result), advice=_PARTIAL_ADVICE)
+    return _order_error(ErrorClass.REJECTED, failed[0], _PARTIAL_ADVICE)
+
+
+def _order_error(found: ErrorClass, order: Order, advice: str) -> Error:
+    return error(found, f"Order {order.id or 'without id'} has the status {order.status}.", advice=advice)
+
+
+_CART_LIFE = timedelta(days=7)
+
+
+class Standing(StrEnum):
+    """What GET cart says of a cart, when a POST's answer could not settle it."""
+
+    ACTIVE = "active"
+    ORDERED = "ordered"
+    NOT_NOW = "not_now"
+    UNCLEAR = "unclear"
+
+
+def standing(asked: Answer) -> Standing:
+    """Read the answer to GET cart."""
+    tree = _object(asked.body)
+    if asked.status is not None and 200 <= asked.status < 300 and tree is not None:  # noqa: PLR2004
+        status = normal_status(read(Cart, tree).status)
+        return Standing(status) if status in (CartStatus.ACTIVE, CartStatus.ORDERED) else Standing.UNCLEAR
+    return Standing.NOT_NOW if judge(asked).kind is Kind.AGAIN else Standing.UNCLEAR
+
+
+def candidates(cart: Answer, orders: Answer, now: datetime) -> tuple[str, ...]:
+    """The ids of the customer's orders that could be this cart's: recent ones, of its offers and no others.
+
+    Nothing in an order names its cart, so none is told to be the one: it could be another cart's. Empty where
+    the cart or the orders could not be read.
+    """
+    offers = _offers(read(Cart, _object(cart.body)).line_items or [])
+    since = now - _CART_LIFE
+    found = read(OrderCollection, _object(orders.body)).items or []
+    return tuple(order.id for order in found if order.id and _could_be(order, offers, since))
+
+
+def _offers(items: list[CartLineItem]) -> set[str]:
+    own = {item.catalog_item_id.lower() for item in items if item.catalog_item_id}
+    return own.union(*(_offers(item.addon_items) for item in items if item.addon_items))
+
+
+def _could_be(order: Order, offers: set[str], since: datetime) -> bool:
+    created = when(order.creation_date)
+    ordered = {item.offer_id.lower() for item in order.line_items or [] if item.offer_id}
+    return bool(ordered) and ordered <= offers and (created is None or created >= since)

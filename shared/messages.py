@@ -181,7 +181,7 @@ def _opens_object(text: bytes) -> bool:
 
 
 def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutRequest:
-    raw = jsontext.members(text.removeprefix(_BOM).decode())
+    raw = jsontext.members(jsontext.decode(text))
     if "specversion" in tree:
         source, event_id = _envelope(tree)
         envelope, root, data = raw, "$.data", tree["data"]

@@ -87,7 +87,7 @@ class Records:
         content, etag = found
         try:
             jsontext.load(content)
-            return Record(tuple(Event.parse(text) for text in jsontext.elements(content.decode())), etag)
+            return Record(tuple(Event.parse(text) for text in jsontext.elements(jsontext.decode(content))), etag)
         except (KeyError, ValueError) as error:
             raise StorageUnavailable(f"the record {customer_id}/{cart_id}.json is damaged") from error
 

@@ -87,7 +87,7 @@ def _judge_success(answer: Answer, tree: dict[str, Any] | None) -> Verdict:
     """A 2xx is not success by itself: the first shape that fits decides."""
     result = read(CartCheckoutResult, tree)
     orders, failures = result.orders or [], result.order_errors or []
-    text = answer.body.removeprefix(b"\xef\xbb\xbf").decode() if tree is not None else None
+    text = jsontext.decode(answer.body) if tree is not None else None
     if orders:
         failed = [order for order in orders if normal_status(order.status) in _FAILED_ORDERS]
         if failures or failed:

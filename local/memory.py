@@ -1,4 +1,4 @@
-"""Queues and blobs in memory: the ports of `shared.storage` for tests and simulations, with a clock passed in."""
+"""The program's ports in memory, for tests and simulations: queues, blobs, the service, and a clock to turn."""
 
 import itertools
 import threading
@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from local.books import Books, Reply
+from shared.messages import CheckoutRequest
+from shared.models import Answer
 from shared.storage import Conflict
 
 LONGEST_TEXT = 64 * 1024
+UNAUTHORIZED = 401
 
 
 @dataclass(slots=True)
@@ -94,3 +98,68 @@ class MemoryBlobs:
     def url(self, name: str) -> str:
         """See `shared.storage.Blobs.url`."""
         return f"memory://records/{name}"
+
+
+class MemoryPartnerCenter:
+    """The simulated service without a socket: `shared.partner_center.PartnerCenterApi` over the books.
+
+    A call lasts as long as the reply's way home, on the clock that is passed in; `timeout` is the client's.
+    """
+
+    def __init__(self, books: Books, clock: "VirtualClock", timeout: float = 180.0) -> None:
+        self._books = books
+        self._clock = clock
+        self._timeout = timeout
+
+    def checkout(self, request: CheckoutRequest) -> Answer:
+        """See `PartnerCenterApi.checkout`; a 401 is tried once more, as with a new token."""
+        answer = self._checkout(request)
+        return self._checkout(request) if answer.status == UNAUTHORIZED else answer
+
+    def get_cart(self, request: CheckoutRequest) -> Answer:
+        """See `PartnerCenterApi.get_cart`."""
+        return self._travel(self._books.get_cart(request.customer_id, request.cart_id, self._clock.epoch()))
+
+    def list_orders(self, request: CheckoutRequest) -> Answer:
+        """See `PartnerCenterApi.list_orders`."""
+        return self._travel(self._books.list_orders(request.customer_id, self._clock.epoch()))
+
+    def _checkout(self, request: CheckoutRequest) -> Answer:
+        reply = self._books.checkout(request.customer_id, request.cart_id, request.ms_request_id, self._clock.epoch())
+        return self._travel(reply.echo(request.ms_request_id, request.correlation_id))
+
+    def _travel(self, reply: Reply) -> Answer:
+        if reply.drop != "none":
+            return Answer(None, failure="no answer: ConnectionError")
+        if reply.seconds > self._timeout:
+            self._clock.advance(self._timeout)
+            return Answer(None, failure="no answer: ReadTimeout")
+        self._clock.advance(reply.seconds)
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return Answer(
+            reply.status,
+            reply.body,
+            retry_after=headers.get("retry-after"),
+            request_id=headers.get("ms-requestid"),
+            correlation_id=headers.get("ms-correlationid"),
+            cv=headers.get("ms-cv"),
+        )
+
+
+class VirtualClock:
+    """Time that passes only when told to."""
+
+    def __init__(self, start: datetime = datetime(2026, 11, 22, 10, tzinfo=UTC)) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self.now
+
+    def epoch(self) -> float:
+        """Tell the time in epoch seconds."""
+        return self.now.timestamp()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)

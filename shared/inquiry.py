@@ -130,8 +130,9 @@ class Inquiry:
         unresolved = _decision(visit, Outcome.UNKNOWN, answer, replace(found, advice=UNRESOLVED))
         match standing(cart):
             case Standing.ORDERED:
-                description = f"The service refused ({found.code or answer.status}), but the cart is ordered"
-                return self._already_ordered(visit, answer, error(ErrorClass.ALREADY_ORDERED, description), cart)
+                description = f"The cart is ordered, though the service refused: {found.description}"
+                ordered = error(ErrorClass.ALREADY_ORDERED, description, code=found.code, source=found.source)
+                return self._already_ordered(visit, answer, ordered, cart)
             case Standing.ACTIVE:
                 rest = again.unsettled(visit.request.retry, self._policy, self._clock())
                 if not rest:

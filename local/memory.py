@@ -130,6 +130,7 @@ class MemoryPartnerCenter:
 
     def _travel(self, reply: Reply) -> Answer:
         if reply.drop != "none":
+            self._clock.advance(min(reply.delay, self._timeout))
             return Answer(None, failure="no answer: ConnectionError")
         if reply.seconds > self._timeout:
             self._clock.advance(self._timeout)

@@ -1,0 +1,77 @@
+# Needs Python 3.11, 3.12 or 3.13 and make, nothing else: each target sets up what it needs, once.
+# `make` alone tells what there is. Another Python: make test PYTHON=/path/to/python3.12
+
+VENV := .venv
+BIN := $(VENV)/bin
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(SUPPORTED)' 2> /dev/null && echo $$p && break; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help:
+	@echo 'make demo    a shop on this laptop: carts go in, outcomes come out, things break on purpose'
+	@echo 'make run     the local stack, until Ctrl-C: simulator, storage, host'
+	@echo 'make test    the tests (make test ARGS="-k verdict")'
+	@echo 'make lint    ruff, and mypy'
+	@echo 'make lock    compile the requirements (make lock ARGS=--upgrade)'
+	@echo 'make check   lint, and whether the locks are fresh'
+	@echo 'make clean   remove all that these made'
+
+.PHONY: demo
+demo: $(VENV)/.azurite
+	@$(BIN)/python -m local.demo $(ARGS)
+
+.PHONY: run
+run: $(VENV)/.azurite
+	@$(BIN)/python -m local.stack $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.azurite
+	@scripts/test $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+.PHONY: lock
+lock: $(VENV)/.installed
+	@scripts/lock $(ARGS)
+
+.PHONY: check
+check: lint
+	@scripts/lock --check
+	@echo 'The locks are fresh.'
+
+.PHONY: clean
+clean:
+	@rm -rf .venv .venv-* .local build *.egg-info .coverage .coverage.* \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the set-up, one stamp for each step ------------------------------------------------------------------
+
+$(VENV)/.python:
+	@test -n '$(PYTHON)' && $(PYTHON) -c '$(SUPPORTED)' || { \
+		echo 'This needs Python 3.11, 3.12 or 3.13. Where is it? make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.required: requirements-dev.txt | $(VENV)/.python
+	@echo 'Installing requirements-dev.txt, each file checked against its hash ...'
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.required
+	@echo 'Installing this project in place ...'
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed
+	@echo 'Installing Azurite, the storage emulator ...'
+	@$(BIN)/python -m local.azurite
+	@touch $@

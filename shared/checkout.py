@@ -29,7 +29,7 @@ from shared.telemetry import Line, Telemetry, current_traceparent
 
 RACES = 5
 """How often a lost race for the record is run again."""
-LONGEST_RACE = 60.0
+LONGEST_RACE = 20.0
 """Seconds after which no further round begins: one message's I/O must end well before functionTimeout."""
 LAST_POISON_DELIVERY = 4
 """The delivery from the poison queue that makes a fresh copy: nothing stands behind that queue."""
@@ -68,13 +68,20 @@ class Checkout:
         message = decode(body, delivery)
         with self._telemetry.message(delivery, message) as line:
             if delivery.last and delivery.dequeue_count >= LAST_POISON_DELIVERY:
-                self._renew(message, line)
-            elif isinstance(message, InvalidMessage):
-                self._tell_invalid(message, delivery, line)
-            elif delivery.last:
-                self._answer_poisoned(Visit(message, delivery, line))
-            else:
-                self._answer(Visit(message, delivery, line))
+                self._renew(message, line, 0.0)
+                return
+            try:
+                if isinstance(message, InvalidMessage):
+                    self._tell_invalid(message, delivery, line)
+                else:
+                    self._answer(Visit(message, delivery, line))
+            except Exception as trouble:
+                if not delivery.last:
+                    raise
+                # behind the poison queue stands nobody: not even a bug may raise while a copy can be sent
+                line.add(exception=type(trouble).__name__)
+                line.raise_level(logging.ERROR)
+                self._renew(message, line, self._uniform(30.0, 60.0))
 
     def _answer(self, visit: Visit) -> None:
         """Answer a request, or send a copy of it to wait."""
@@ -109,7 +116,7 @@ class Checkout:
             with line.step("keep"):
                 event = self._keep(visit, record, decision)
         except StorageUnavailable as trouble:
-            if not visit.posted:
+            if visit.sent is None:
                 raise
             _note_trouble(line, trouble)
             return again.after_lost_keep(visit.request.retry, self._policy, self._uniform, self._clock())
@@ -169,7 +176,7 @@ class Checkout:
         """Leave a note for operators beside the record, or take it away. Nothing depends on it."""
         try:
             with visit.line.step("note"):
-                self._records.note_waiting(visit.request, deferral, self._clock())
+                self._records.note_waiting(visit.request, deferral, self._clock(), visit.sent)
         except StorageUnavailable:
             visit.line.add(note="lost")
 
@@ -188,15 +195,6 @@ class Checkout:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
             _note_outcome(line, event)
 
-    def _answer_poisoned(self, visit: Visit) -> None:
-        """Never raises while the queue can be sent to: behind the poison queue stands nobody."""
-        try:
-            self._answer(visit)
-        except Exception as trouble:  # noqa: BLE001  a bug as well, since raising here would help nobody
-            visit.line.add(exception=type(trouble).__name__)
-            visit.line.raise_level(logging.ERROR)
-            self._defer(visit, again.without_call(visit.request.retry, self._uniform, "storage"))
-
     def _take_up(self, visit: Visit) -> Decision | Deferral:
         """A request from the poison queue that no record answers: once more, and then it is asked about."""
         visit.line.raise_level(logging.WARNING)
@@ -205,13 +203,13 @@ class Checkout:
         # one message that kills its worker takes the innocent ones beside it along; this may be one of those
         return Deferral(0.0, msgspec.structs.replace(visit.request.retry, poisoned=True, reason="poisoned"))
 
-    def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line) -> None:
-        """A fresh copy, with all its deliveries before it, in the place of a message that has few left."""
+    def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line, delay: float) -> None:
+        """A fresh copy in the poison queue, with all its deliveries before it."""
         if isinstance(message, InvalidMessage):
-            self._publisher.return_unread(message, 0.0, poison=True)
+            self._publisher.return_unread(message, delay, poison=True)
         else:
             doubted = msgspec.structs.replace(message.retry, doubt=self._clock())
-            self._publisher.hand_back(message, doubted, 0.0, poison=True)
+            self._publisher.hand_back(message, doubted, delay, poison=True)
         line.add(result="renewed")
         line.raise_level(logging.WARNING)
 

@@ -134,7 +134,10 @@ BY_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """What went wrong, or what a person must do. `code` and `description` are the service's own words."""
+    """What went wrong, or what a person must do. `code` and `description` are the service's own words.
+
+    `retryable`: a new request for the same cart may succeed unchanged.
+    """
 
     error_class: ErrorClass
     description: str
@@ -142,16 +145,13 @@ class Error:
     code: str | None = None
     source: str | None = None
     data: tuple[str, ...] = ()
-
-    @property
-    def retryable(self) -> bool:
-        """A new request for the same cart may succeed unchanged."""
-        return self.error_class in RETRYABLE
+    retryable: bool = False
 
 
 def error(error_class: ErrorClass, description: str, **more: Any) -> Error:  # noqa: ANN401  the fields of Error
     """An error of this class with its usual advice."""
-    return Error(error_class, description, more.pop("advice", ADVICE[error_class]), **more)
+    usual = {"advice": ADVICE[error_class], "retryable": error_class in RETRYABLE}
+    return Error(error_class, description, **{**usual, **more})
 
 
 def class_of(status: int, code: str | None) -> ErrorClass:

@@ -10,13 +10,13 @@ production: so the guard on `tid` is the only thing between a test and a real in
 import base64
 import binascii
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
-from azure.core.exceptions import AzureError
 from azure.identity import AzureAuthorityHosts, ClientAssertionCredential, ManagedIdentityCredential
 
 from shared.jsontext import printable
@@ -30,9 +30,17 @@ RENEW_EVERY = 60.0
 """Seconds between two credential objects: a service that refuses every token must not cost one each."""
 CONNECT_TIMEOUT = 2.0
 READ_TIMEOUT = 5.0
-TRIES = 2
-LONGEST_REQUEST = 2 * (TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + 1.0)
-"""Seconds one token can take at worst: federated, it is two requests of this many tries."""
+LONGEST_REQUEST = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
+"""Seconds one token can take at worst: federated, it is two requests."""
+
+# One try: the message waits in its queue for the next one, while the SDK's retry would sleep in its thread for
+# as long as a Retry-After says.
+LIMITS: dict[str, Any] = {
+    "connection_timeout": CONNECT_TIMEOUT,
+    "read_timeout": READ_TIMEOUT,
+    "retry_total": 0,
+}
+_CODE = re.compile(r"\bAADSTS[0-9]{1,9}\b|(?<![\w.-])[45][0-9]{2}(?![\w.-])", re.ASCII)
 
 
 class TokenUnavailable(Exception):
@@ -89,12 +97,16 @@ class Identity:
     def renew(self, refused: str) -> str | None:
         """Another token than the one the service has just refused; None: there is none for now.
 
-        A credential caches its token until it ends, so a new one needs a new credential object.
+        A credential caches its token until it ends, so a new one needs a new credential object. As in `token`,
+        those who waited share how it ended.
         """
+        waiting_since = self._monotonic()
         with self._lock:
             current = self._fresh()
             if current is not None and current != refused:
                 return current  # another thread has been here
+            if self._failure is not None and self._failure[0] >= waiting_since:
+                return None
             if self._monotonic() - self._renewed_at < RENEW_EVERY:
                 return None
             self._renewed_at = self._monotonic()
@@ -116,11 +128,12 @@ class Identity:
         except TokenUnavailable as error:
             self._failure = (self._monotonic(), error)
             raise
-        except (AzureError, ValueError) as error:  # msal raises ValueError for an answer it cannot read
-            reason = printable(str(error).partition("\n")[0], 300)
-            failure = TokenUnavailable(f"no token for {self._scope}: {type(error).__name__}: {reason}")
+        except Exception as error:  # noqa: BLE001  an answer that is no token ends in AttributeError, TypeError, …
+            # of what the identity service said, only the codes that can be looked up: the rest may be anything
+            said = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
+            failure = TokenUnavailable(f"no token for {self._scope}: {said}")
             self._failure = (self._monotonic(), failure)
-            raise failure from None  # the cause may quote the identity service's answer
+            raise failure from None
         self._token = token
         return token.token
 
@@ -145,15 +158,9 @@ def claims(token: str) -> dict[str, Any]:
 
 def credential_factory(settings: Settings, **transport: Any) -> Callable[[], TokenCredential]:  # noqa: ANN401  the SDK's options
     """What makes a new credential of the kind the settings name. `transport` goes to the app's sign-in."""
-    limits: dict[str, Any] = {
-        "connection_timeout": CONNECT_TIMEOUT,
-        "read_timeout": READ_TIMEOUT,
-        "retry_total": TRIES - 1,
-        "retry_backoff_factor": 0.5,
-    }
 
     def managed_identity() -> ManagedIdentityCredential:
-        return ManagedIdentityCredential(client_id=settings.identity_client_id, **limits)
+        return ManagedIdentityCredential(client_id=settings.identity_client_id, **LIMITS)
 
     def federated() -> ClientAssertionCredential:
         identity = managed_identity()
@@ -164,7 +171,7 @@ def credential_factory(settings: Settings, **transport: Any) -> Callable[[], Tok
             settings.tenant_id or "",
             settings.app_id or "",
             lambda: identity.get_token(scope).token,
-            **limits,
+            **LIMITS,
             **authority,
             **transport,
         )

@@ -28,17 +28,17 @@ OPERATORS_TURN = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION}
 
 @dataclass(slots=True)
 class Visit:
-    """One delivery of a valid request, on its way. `posted`: this delivery has made its POST."""
+    """One delivery of a valid request, on its way. `sent`: the MS-RequestId of the POST that it has made."""
 
     request: CheckoutRequest
     delivery: Delivery
     line: Line
-    posted: bool = False
+    sent: str | None = None
 
     @property
     def attempts(self) -> int:
         """How many attempts the outcome will tell of."""
-        return self.request.retry.attempt + self.posted
+        return self.request.retry.attempt + (self.sent is not None)
 
     def remember(self, **memory: object) -> None:
         """Change what a copy of this message will remember."""
@@ -80,8 +80,8 @@ class Inquiry:
             if too_late:
                 return self.give_up(visit, error(ErrorClass.AUTHENTICATION, str(missing)))
             return again.without_call(request.retry, self._uniform, ErrorClass.AUTHENTICATION)
-        visit.posted = True
-        visit.line.add(status=answer.status, msRequestId=request.ms_request_id, failure=answer.failure)
+        visit.sent = request.ms_request_id
+        visit.line.add(status=answer.status, msRequestId=visit.sent, failure=answer.failure)
         return self._follow(visit, answer, judge(answer))
 
     def _follow(self, visit: Visit, answer: Answer, verdict: Verdict) -> Decision | Deferral:
@@ -176,8 +176,8 @@ def _decision(
 ) -> Decision:
     if found is not None:
         visit.line.add(**{"class": found.error_class, "code": found.code})
-    ids = visit.request.ms_request_id, visit.request.correlation_id
-    return Decision(outcome, visit.attempts, result, found, response(answer, *ids) if answer else None)
+    ids = response(answer, visit.sent or "", visit.request.correlation_id) if answer else None
+    return Decision(outcome, visit.attempts, result, found, ids)
 
 
 def _error_of(verdict: Verdict) -> Error:

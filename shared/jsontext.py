@@ -59,8 +59,8 @@ def decode(body: bytes) -> str:
         raise NotJson("$", f"UTF-8 (byte {error.start})") from None
 
 
-def load(body: bytes, *, unique_keys: bool = False) -> Any:  # noqa: ANN401  any JSON value
-    """The JSON value of a body: UTF-8, with or without a byte order mark, at most MAX_DEPTH deep.
+def load(body: bytes, *, unique_keys: bool = False, depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401  any JSON value
+    """The JSON value of a body: UTF-8, with or without a byte order mark, at most `depth` deep.
 
     A number with a fraction or an exponent is a Decimal, and so is an integer of very many digits; one that
     no Decimal can hold is Decimal("NaN"). The words NaN and Infinity are refused like all else that RFC 8259
@@ -69,7 +69,7 @@ def load(body: bytes, *, unique_keys: bool = False) -> Any:  # noqa: ANN401  any
     Raises NotJson; with `unique_keys` also for the first object, at any depth, that has a key twice.
     """
     text = decode(body)
-    _check_depth(text)
+    _check_depth(text, depth)
     repeated: dict[int, tuple[object, str]] = {}  # by id: the object, kept alive so that its id stays its own
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,14 +128,14 @@ def _without_token(dotted: re.Match[str]) -> str:
     return f"{before}<token>" if rest.count(".") >= 2 else dotted[0]  # noqa: PLR2004  three parts
 
 
-def _check_depth(text: str) -> None:
-    """As deep as the parser would get before its first complaint, in one pass; NotJson over MAX_DEPTH."""
+def _check_depth(text: str, deepest: int) -> None:
+    """As deep as the parser would get before its first complaint, in one pass; NotJson over `deepest`."""
     depth = 0
     for found in _STRING_OR_BRACKET.finditer(text):
         mark = text[found.start()]
         depth += (mark in "[{") - (mark in "]}")
-        if depth > MAX_DEPTH:
-            raise NotJson("$", f"at most {MAX_DEPTH} levels of nesting")
+        if depth > deepest:
+            raise NotJson("$", f"at most {deepest} levels of nesting")
 
 
 def _walk(path: str, node: object) -> Iterator[tuple[str, object]]:

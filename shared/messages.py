@@ -27,8 +27,8 @@ from shared.retry import Retry
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout")
 LONGEST = 44 * 1024
 """Bytes of a decoded message. A deferred copy may be longer, by what it remembers."""
-LONGEST_COPY = 48 * 1024
-"""Bytes that still fit a queue message of 64 KiB once encoded in base64."""
+LONGEST_COPY = 47 * 1024
+"""Bytes of a deferred copy: the next one, longer by a few hundred, still fits a queue message (48 KiB in base64)."""
 LONGEST_REQUEST_ID = 256
 
 _BOM = b"\xef\xbb\xbf"
@@ -195,7 +195,7 @@ def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutR
         raise _Invalid("$", f"at most {longest} bytes, not {len(text)}")
     fields = _fields(data, root)
     retry = fields.retry or Retry()
-    traceparent = fields.traceparent or tree.get("traceparent")
+    traceparents = (fields.traceparent, tree.get("traceparent"))  # the request's own, else the envelope's
     return CheckoutRequest(
         customer_id=_guid(fields.customer_id, f"{root}.customerId"),
         cart_id=_guid(fields.cart_id, f"{root}.cartId"),
@@ -205,7 +205,7 @@ def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutR
         deferred=fields.retry is not msgspec.UNSET,
         correlation=_optional_guid(fields.correlation_id, f"{root}.correlationId"),
         customer_user_upn=_upn(fields.customer_user_upn, f"{root}.customerUserUpn"),
-        traceparent=traceparent if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=next((t for t in traceparents if isinstance(t, str) and _TRACEPARENT.fullmatch(t)), None),
         context=raw.get("context"),
         causation_id=event_id,
         raw_fields=raw,
@@ -232,11 +232,14 @@ def _fields(data: dict[str, Any], root: str) -> _Fields:
     try:
         fields = msgspec.convert(data, _Fields)
         if fields.retry:
+            msgspec.json.encode(fields.retry)  # a copy must be able to say it again
             _in_utc(fields.retry)
     except msgspec.ValidationError as error:
         # msgspec says "Expected `str`, got `int` - at `$.customerId`"; at the top it leaves the path out
         said, _, path = str(error).partition(" - at `$")
         raise _Invalid(root + path.rstrip("`"), jsontext.printable(said, 200)) from None
+    except UnicodeEncodeError:  # of the name of an unknown field, or of what `retry` says
+        raise _Invalid(root, "text without lone surrogates") from None
     except OverflowError:
         raise _Invalid(f"{root}.retry", "times between the years 1 and 9999 in UTC") from None
     return fields

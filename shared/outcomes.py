@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+_OUTCOMES = {TYPE + outcome: outcome for outcome in Outcome}
+
 BOUGHT = frozenset({Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL})
 """Outcomes after which the cart, or a part of it, is paid for: it is never posted again."""
 
@@ -93,12 +95,11 @@ class Event:
         """Read an event that was kept.
 
         Raises:
-            NotJson, KeyError, ValueError: it is no event of ours.
+            KeyError, ValueError: it is no event of ours.
         """
         raw = jsontext.members(text)
-        outcome = Outcome(json.loads(raw["type"]).removeprefix(TYPE))
-        dataref = json.loads(raw["dataref"]) if "dataref" in raw else None
-        return cls(json.loads(raw["id"]), outcome, text, raw.get("data"), dataref)
+        dataref = _string(raw["dataref"]) if "dataref" in raw else None
+        return cls(_string(raw["id"]), _OUTCOMES[_string(raw["type"])], text, raw.get("data"), dataref)
 
 
 def decided(
@@ -239,6 +240,13 @@ def _join(members: dict[str, str]) -> str:
 
 def _text(value: str | None) -> str | None:
     return None if value is None else _encode(value)
+
+
+def _string(raw: str) -> str:
+    value = json.loads(raw)
+    if isinstance(value, str):
+        return value
+    raise ValueError("an attribute that is no string")
 
 
 def _encode(value: object) -> str | None:

@@ -7,7 +7,9 @@ import io
 import socket
 import threading
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -26,6 +28,7 @@ GET_TIMEOUT = 30.0
 LONGEST_BODY = 10 * 1024 * 1024
 _CHUNK = 64 * 1024
 _UNAUTHORIZED = 401
+_OUT_OF_TIME = Answer(None, failure="no call: out of time")
 
 
 class PartnerCenterApi(Protocol):
@@ -46,13 +49,16 @@ class PartnerCenterApi(Protocol):
 
 
 class PartnerCenter:
-    """The service over HTTP: one session, as many connections as threads, no redirects, no retries."""
+    """The service over HTTP: one session, as many connections as threads; no redirects, retries or cookies."""
 
     def __init__(self, settings: Settings, identity: Identity) -> None:
         self._base = f"{settings.partner_center_url}/{settings.api_version}/customers"
         self._identity = identity
         self._timeout = settings.checkout_timeout
-        self._session = requests.Session()
+        # a proxy cannot reach this machine's own loopback, and must not be shown a token either
+        host = urlsplit(settings.partner_center_url).hostname
+        self._no_proxy = host if host in ("127.0.0.1", "localhost", "::1") else None
+        self._session = _Session()
         adapter = _DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -63,7 +69,8 @@ class PartnerCenter:
         headers = _headers(request) | {"MS-RequestId": request.ms_request_id}
         if request.customer_user_upn is not None:
             headers["x-ms-customeruser-upn"] = request.customer_user_upn
-        return self._authorized("POST", f"{self._cart(request)}/checkout", headers, token, self._timeout)
+        deadline = time.monotonic() + self._timeout
+        return self._authorized("POST", f"{self._cart(request)}/checkout", headers, token, deadline)
 
     def get_cart(self, request: CheckoutRequest) -> Answer:
         """See `PartnerCenterApi.get_cart`."""
@@ -77,28 +84,32 @@ class PartnerCenter:
         return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # two checked GUIDs, nothing else
 
     def _get(self, url: str, request: CheckoutRequest) -> Answer:
+        deadline = time.monotonic() + GET_TIMEOUT  # in all: the time that the token takes is part of it
         try:
             token = self._identity.token()
         except TokenUnavailable as error:
             return Answer(None, failure=str(error))
-        return self._authorized("GET", url, _headers(request), token, GET_TIMEOUT)
+        return self._authorized("GET", url, _headers(request), token, deadline)
 
-    def _authorized(self, method: str, url: str, headers: dict[str, str], token: str, timeout: float) -> Answer:
-        deadline = time.monotonic() + timeout
+    def _authorized(self, method: str, url: str, headers: dict[str, str], token: str, deadline: float) -> Answer:
         answer = self._exchange(method, url, headers, token, deadline)
         if answer.status == _UNAUTHORIZED and (renewed := self._identity.renew(token)) is not None:
-            answer = self._exchange(method, url, headers, renewed, deadline)
+            again = self._exchange(method, url, headers, renewed, deadline)
+            return answer if again is _OUT_OF_TIME else again  # a 401 is certain: nothing was bought
         return answer
 
     def _exchange(self, method: str, url: str, headers: dict[str, str], token: str, deadline: float) -> Answer:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return _OUT_OF_TIME
         _DEADLINE.at = deadline
-        remaining = max(0.001, deadline - time.monotonic())
         try:
             with self._session.request(
                 method,
                 url,
                 headers=headers,
                 auth=_Bearer(token),
+                proxies={"no_proxy": self._no_proxy} if self._no_proxy else None,
                 timeout=(min(CONNECT_TIMEOUT, remaining), remaining),
                 allow_redirects=False,
                 stream=True,
@@ -134,6 +145,17 @@ def _read(response: requests.Response) -> bytes:
         if len(body) > LONGEST_BODY:
             raise requests.exceptions.ContentDecodingError("the answer is longer than 10 MiB")
     return bytes(body)
+
+
+class _Session(requests.Session):
+    """A session that redirects nothing and remembers nothing: it serves all customers alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: `allow_redirects=False` would still read the whole body, unbounded, and parse the Location."""
 
 
 class _Bearer(AuthBase):
@@ -220,6 +242,9 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
+_POOLS = {"http": _PlainPool, "https": _TlsPool}
+
+
 class _DeadlineAdapter(HTTPAdapter):
     """Connections that keep a deadline, and stay alive where an idle one would be dropped in silence."""
 
@@ -228,4 +253,9 @@ class _DeadlineAdapter(HTTPAdapter):
         if hasattr(socket, "TCP_KEEPIDLE"):  # Linux; Azure forgets a connection after four idle minutes
             options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60))
         super().init_poolmanager(*args, socket_options=options, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  as the adapter's own
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

@@ -1,7 +1,7 @@
 """What leaves for a queue: outcomes for downstream systems, and copies of messages that wait.
 
-All of it is base64 text that never expires: control characters cannot break the queue's XML, and an outcome
-waits for its consumer however long that takes.
+It is base64 text that never expires: control characters cannot break the queue's XML, and an outcome waits for
+its consumer however long that takes. Only a message that is no request goes back as it came.
 """
 
 import base64

@@ -23,6 +23,7 @@ from shared.retry import Deferral
 from shared.storage import Blobs, Conflict, StorageUnavailable
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
+_DEEPEST = jsontext.MAX_DEPTH + 3  # the array, the event and its data lie around the deepest result or context
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,7 @@ class Records:
             return Record()
         content, etag = found
         try:
-            jsontext.load(content)
-            return Record(tuple(Event.parse(text) for text in jsontext.elements(jsontext.decode(content))), etag)
+            return Record(_entries(content), etag)
         except (KeyError, ValueError) as error:
             raise StorageUnavailable(f"the record {customer_id}/{cart_id}.json is damaged") from error
 
@@ -111,7 +111,7 @@ class Records:
         """The `data` of an entry, loaded from its blob where it lies in one.
 
         Raises:
-            StorageUnavailable: it could not be read.
+            StorageUnavailable: it could not be read, or is damaged.
         """
         if entry.dataref is None:
             return entry.data or "{}"
@@ -120,10 +120,18 @@ class Records:
         found = self._blobs.read(name)
         if found is None:
             raise StorageUnavailable(f"the data of the entry {entry.id} is gone")
-        return found[0].decode()
+        try:
+            jsontext.load(found[0], depth=_DEEPEST)
+            return jsontext.decode(found[0])
+        except ValueError as error:
+            raise StorageUnavailable(f"the data of the entry {entry.id} is damaged") from error
 
-    def note_waiting(self, request: CheckoutRequest, deferral: Deferral | None, now: datetime) -> None:
+    def note_waiting(
+        self, request: CheckoutRequest, deferral: Deferral | None, now: datetime, sent: str | None = None
+    ) -> None:
         """Note for operators what a cart waits for, or (None) that it does not wait any more. Nothing reads it.
+
+        `sent`: the MS-RequestId of the last call, which Microsoft's support asks for; None: the next one's.
 
         Raises:
             StorageUnavailable: for the caller to ignore.
@@ -139,7 +147,7 @@ class Records:
                     "nextAt": timestamp(now + timedelta(seconds=deferral.delay)),
                     "reason": deferral.reason,
                     "doubt": timestamp(memory.doubt) if memory.doubt else None,
-                    "msRequestId": request.ms_request_id,
+                    "msRequestId": sent or request.ms_request_id,
                     "msCorrelationId": request.correlation_id,
                 }
             )
@@ -148,3 +156,9 @@ class Records:
     def _keep_data(self, name: str, data: str) -> None:
         with suppress(Conflict):  # the name is made of the content: it is there already
             self._blobs.write(name, data.encode(), content_type="application/json")
+
+
+def _entries(content: bytes) -> tuple[Event, ...]:
+    if not isinstance(jsontext.load(content, depth=_DEEPEST), list):
+        raise ValueError("no array")  # noqa: TRY004  as for all else that is no record
+    return tuple(Event.parse(text) for text in jsontext.elements(jsontext.decode(content)))

@@ -82,7 +82,7 @@ def retry_after(header: str | None, now: datetime) -> float:
     """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:12]), LONGEST_RETRY_AFTER)
+        return min(float(text), LONGEST_RETRY_AFTER)
     try:
         at = parsedate_to_datetime(text)
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
@@ -143,7 +143,8 @@ def unsettled(retry: Retry, policy: RetryPolicy, now: datetime) -> float:
     """Seconds until the POST in doubt cannot be at work any more; 0 when there is none, or it is settled."""
     if retry.doubt is None:
         return 0.0
-    return max(0.0, policy.settle - (now - retry.doubt).total_seconds())
+    # never longer than that, even where the clock that wrote `doubt` was ahead of this one
+    return min(policy.settle, max(0.0, policy.settle - (now - retry.doubt).total_seconds()))
 
 
 def settling(retry: Retry, delay: float) -> Deferral:
@@ -170,8 +171,6 @@ class ThrottleGate:
     def close(self, customer_id: str, now: datetime, wait: float) -> None:
         """A 429 came for this customer; `wait` is its Retry-After in seconds."""
         until = now + timedelta(seconds=min(wait, LONGEST_GATE))
-        if until <= now:
-            return
         with self._lock:
             self._customers = {c: at for c, at in self._customers.items() if at > now}
             others = [at for customer, at in self._customers.items() if customer != customer_id]

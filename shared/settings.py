@@ -24,11 +24,13 @@ _CLOUD = re.compile(
     r"(https://(?:api\.partnercenter\.microsoft\.com|partner\.partnercenterapi\.microsoftonline\.cn))(?::443)?/?",
     re.IGNORECASE | re.ASCII,
 )
-_LOOPBACK = re.compile(r"(https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?)/?", re.IGNORECASE | re.ASCII)
+_THIS_MACHINE = r"://(?:127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?"
+_LOOPBACK = re.compile(rf"(https?{_THIS_MACHINE})/?", re.IGNORECASE | re.ASCII)
+_LAST_PORT = 65_535
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _STORAGE_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])+", re.ASCII)
 _SHORTEST_NAME = 3  # the service's rule, for queues and containers alike
-_ENDPOINT = re.compile(r"https://[^/@?#\s]+(?:/[^/@?#\s]*)*|http://(?:127\.0\.0\.1|localhost|\[::1\])[^@?#\s]*")
+_ENDPOINT = re.compile(rf"(?:https://[^/@?#\s]+|http{_THIS_MACHINE})(?:/[^@?#\s]*)?", re.ASCII)
 
 # The account name and key that every Azurite has; they are public and protect nothing.
 _DEVELOPMENT_STORAGE = (
@@ -144,7 +146,7 @@ class _Reader:
         value = self._get("PARTNER_CENTER_URL") or DEFAULT_URL
         if match := _CLOUD.fullmatch(value):
             return False, match[1].lower()
-        if match := _LOOPBACK.fullmatch(value):
+        if (match := _LOOPBACK.fullmatch(value)) and int(match[2] or 0) <= _LAST_PORT:
             return True, match[1].lower()
         self.mistakes.append(
             f"PARTNER_CENTER_URL must be {DEFAULT_URL}, {CHINA_URL} or a loopback address: "
@@ -162,13 +164,10 @@ class _Reader:
             )
         if value.rstrip(";").lower() == "usedevelopmentstorage=true":
             return _DEVELOPMENT_STORAGE
-        parts = dict(part.partition("=")[::2] for part in value.split(";") if part)
-        keyed = "AccountName" in parts and "AccountKey" in parts
-        shared = "SharedAccessSignature" in parts and ("AccountName" in parts or "QueueEndpoint" in parts)
-        if not (keyed or shared):
+        if not _connects(value):
             self.mistakes.append(
                 f"{STORAGE} is no storage connection string: it needs AccountName and AccountKey, or a "
-                "SharedAccessSignature, or is UseDevelopmentStorage=true"
+                "SharedAccessSignature with AccountName or both endpoints, or is UseDevelopmentStorage=true"
             )
         return value
 
@@ -231,6 +230,15 @@ class _Reader:
             self.mistakes.append(f"{name} must be a number above 0 and at most {most:g}{unit}")
             return default
         return number
+
+
+def _connects(connection_string: str) -> bool:
+    """Whether the SDK finds both services and a credential in it; its own complaint would come too late."""
+    pairs = [part.partition("=") for part in connection_string.rstrip(";").split(";")]
+    given = {name.lower() for name, _, value in pairs if value}
+    addressed = "accountname" in given or {"blobendpoint", "queueendpoint"} <= given
+    keyed = {"accountname", "accountkey"} <= given
+    return all(equals for _, equals, _ in pairs) and (keyed or ("sharedaccesssignature" in given and addressed))
 
 
 def in_flight(host_json: Path) -> int:

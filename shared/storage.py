@@ -8,8 +8,10 @@ Everything else of the program sees these ports; the in-memory ones of the tests
 """
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 import requests
@@ -26,14 +28,23 @@ from azure.storage.blob import BlobServiceClient, ContainerClient, ContentSettin
 from azure.storage.queue import QueueClient, QueueServiceClient
 from requests.adapters import HTTPAdapter
 
+from shared import identity
 from shared.jsontext import printable
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 2.0
 READ_TIMEOUT = 3.0
 TRIES = 3
-LONGEST_OPERATION = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + 4.0
+PAUSE, JITTER = 1.5, 0.25
+LONGEST_OPERATION = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + (TRIES - 1) * (PAUSE + JITTER)
 """Seconds that one storage operation can take at worst: every try times out, and the pauses between them."""
+READ_TRIES = 3
+"""How often the SDK begins a download anew whose body stalls, a second apart; it has no setting for that."""
+LONGEST_READ = READ_TRIES * (CONNECT_TIMEOUT + 2 * READ_TIMEOUT) + (READ_TRIES - 1) * 1.0
+"""Seconds that reading a blob can take at worst: each try stalls in its body, after a head that came late."""
+LONGEST_SIGN_IN = TRIES * (identity.CONNECT_TIMEOUT + identity.READ_TIMEOUT)
+"""Seconds that an operation takes longer, identity-based, where there is no token for it."""
+_QUERY = re.compile(r"\?\S+")
 
 
 class StorageError(Exception):
@@ -110,7 +121,8 @@ class AzureBlobs:
         """See `Blobs.read`."""
         with _foreseen(f"read a blob of {self._container.container_name}"):
             try:
-                stream = self._container.download_blob(name)
+                # tries of its own, see READ_TRIES: the policy's would multiply them
+                stream = self._container.download_blob(name, retry_total=0)
                 return stream.readall(), stream.properties.etag
             except ResourceNotFoundError as error:
                 # a missing container looks the same but for its code, and is no sign that nothing was bought
@@ -122,14 +134,13 @@ class AzureBlobs:
         """See `Blobs.write`."""
         with _foreseen(f"write a blob of {self._container.container_name}"):
             try:
-                self._container.upload_blob(
-                    name,
-                    content,
-                    overwrite=match is not None,
-                    content_settings=ContentSettings(content_type=content_type),
-                    etag=match,
-                    match_condition=MatchConditions.IfNotModified if match else None,
+                upload = partial(
+                    self._container.upload_blob, name, content, content_settings=ContentSettings(content_type)
                 )
+                if match is None:
+                    upload(overwrite=False)
+                else:
+                    upload(overwrite=True, etag=match, match_condition=MatchConditions.IfNotModified)
             except (ResourceExistsError, ResourceModifiedError) as error:
                 raise Conflict from error
 
@@ -151,10 +162,15 @@ class AzureBlobs:
 def _foreseen(what: str) -> Iterator[None]:
     try:
         yield
-    except AzureError as error:
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001  a reply that makes no sense ends in ValueError, TypeError, IndexError, …
         code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
-        said = printable(str(error.message).partition("\n")[0], 200)
-        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from error
+        code = getattr(code, "value", code)
+        message = error.message if isinstance(error, AzureError) else ""
+        said = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
+        # not from error, whose text may quote the URL, and that the signature of a SharedAccessSignature
+        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from None
 
 
 class Storage:
@@ -173,9 +189,9 @@ class Storage:
                 read_timeout=READ_TIMEOUT,
             ),
             # the SDK's own policy would sleep 15 seconds and more in a thread that could serve a cart
-            "initial_backoff": 0.5,
-            "increment_base": 2,
-            "random_jitter_range": 0.25,
+            "initial_backoff": PAUSE - 1,
+            "increment_base": 1,  # to the power of the count comes on top
+            "random_jitter_range": JITTER,
             "retry_total": TRIES - 1,
             "connection_timeout": CONNECT_TIMEOUT,
             "read_timeout": READ_TIMEOUT,
@@ -201,5 +217,5 @@ class Storage:
 def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
     """As the Functions host reads the same settings: `managedidentity`, or whatever the machine offers."""
     if settings.storage_credential is not None:
-        return ManagedIdentityCredential(client_id=settings.storage_client_id)
-    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id)
+        return ManagedIdentityCredential(client_id=settings.storage_client_id, **identity.LIMITS)
+    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id, **identity.LIMITS)

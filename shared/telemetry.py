@@ -1,7 +1,7 @@
 """One wide log line per message, spans and counters. Nothing secret: ids, classes, times and sizes only.
 
-The line is a JSON object, so that a log query can parse it. What the producer or the service wrote never
-enters it, but for error codes; the token, the UPN and connection strings never do.
+The line is a JSON object, so that a log query can parse it. Of what the producer or the service wrote only ids
+and error codes enter it; tokens, the UPN and connection strings never do.
 """
 
 import json
@@ -18,6 +18,7 @@ from shared.messages import CheckoutRequest, Delivery, InvalidMessage
 
 NAME = "cart_checkout"
 LOGGER = logging.getLogger(NAME)
+_LONGEST_FACT = 400
 
 
 class Line:
@@ -49,8 +50,12 @@ class Line:
                 self._milliseconds[name] = round(self._milliseconds.get(name, 0.0) + taken, 1)
 
     def text(self) -> str:
-        """The line: a compact JSON object without what is absent."""
-        facts = {name: value for name, value in self.facts.items() if value is not None}
+        """The line: a compact JSON object without what is absent, every text in it made printable."""
+        facts = {
+            name: printable(value, _LONGEST_FACT) if isinstance(value, str) else value
+            for name, value in self.facts.items()
+            if value is not None
+        }
         return json.dumps({**facts, "ms": self._milliseconds}, separators=(",", ":"))
 
 
@@ -85,7 +90,7 @@ class Telemetry:
         if isinstance(request, CheckoutRequest):
             traceparent = request.traceparent
             line.add(
-                requestId=printable(request.request_id, 256),
+                requestId=request.request_id,
                 eventId=request.event_id,
                 correlationId=request.correlation_id,
                 attempt=request.retry.attempt,

@@ -23,8 +23,8 @@ from shared.models import (
     Fault,
     Order,
     OrderCollection,
+    OrderError,
     OrderStatus,
-    code_text,
     normal_status,
     read,
     when,
@@ -97,27 +97,30 @@ def _judge_success(answer: Answer, tree: dict[str, Any] | None) -> Verdict:
                 return Verdict(Kind.ACTION_REQUIRED, _order_error(ErrorClass.PARTNER, order, advice), text)
         return Verdict(Kind.COMPLETED, result=text)
     if failures:
-        codes = [code_text(failure.code) for failure in failures]
-        if any(BY_CODE.get(code or "") is ErrorClass.ALREADY_ORDERED for code in codes):
-            return Verdict(Kind.ALREADY_ORDERED, _first_failure(result), text)
-        known = codes[0] is None or codes[0] in BY_CODE
-        return Verdict(Kind.REFUSED, _first_failure(result), text, known=known)
+        found = [_failure(failure) for failure in failures]
+        for each in found:
+            if each.error_class is ErrorClass.ALREADY_ORDERED:
+                return Verdict(Kind.ALREADY_ORDERED, each, text)
+        return Verdict(Kind.REFUSED, found[0], text, known=_known(found[0].code))
     fault = read(Fault, tree)
-    if found := BY_CODE.get(code_text(fault.code) or ""):
-        return _verdict(_fault_error(found, fault))
+    if error_class := BY_CODE.get(fault.code or ""):
+        return _verdict(_fault_error(error_class, fault))
     return _again(error(ErrorClass.SERVICE, f"HTTP {answer.status} without an answer in it"))
 
 
 def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
     from_gateway = tree is None and 400 <= status < 500 and status not in _ANY_BODY_DECIDES  # noqa: PLR2004
     fault = read(Fault, tree)
-    code = code_text(fault.code)
-    found = ErrorClass.SERVICE if from_gateway else class_of(status, code)
+    found = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
     return _verdict(
         _fault_error(found, fault, f"HTTP {status} without a fault in it"),
-        new_epoch=status >= 500 and code is not None,  # noqa: PLR2004
-        known=code is None or code in BY_CODE,
+        new_epoch=500 <= status < 600 and fault.code is not None,  # noqa: PLR2004
+        known=_known(fault.code),
     )
+
+
+def _known(code: str | None) -> bool:
+    return code is None or code in BY_CODE
 
 
 def _verdict(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
@@ -142,19 +145,17 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 def _fault_error(found: ErrorClass, fault: Fault, otherwise: str = "") -> Error:
     said = fault.description or fault.message or otherwise
-    data = tuple(item for item in fault.data or () if isinstance(item, str))
-    return error(found, said, code=code_text(fault.code), source=fault.source, data=data)
+    return error(found, said, code=fault.code, source=fault.source, data=tuple(fault.data or ()))
 
 
-def _first_failure(result: CartCheckoutResult, **more: Any) -> Error:  # noqa: ANN401  the fields of Error
-    first = (result.order_errors or [])[0]
-    code = code_text(first.code)
-    return error(BY_CODE.get(code or "", ErrorClass.REJECTED), first.description or "", code=code, **more)
+def _failure(group: OrderError) -> Error:
+    """Why an order group was not ordered: the code alone selects the row of the error table."""
+    return error(BY_CODE.get(group.code or "", ErrorClass.REJECTED), group.description or "", code=group.code)
 
 
 def _partial_error(result: CartCheckoutResult, failed: list[Order]) -> Error:
     if result.order_errors:
-        return replace(_first_failure(result), advice=_PARTIAL_ADVICE)
+        return replace(_failure(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False)
     return _order_error(ErrorClass.REJECTED, failed[0], _PARTIAL_ADVICE)
 
 

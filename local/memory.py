@@ -55,9 +55,9 @@ class MemoryQueue:
             return message
 
     def delete(self, message: QueuedMessage) -> None:
-        """Take a message out for good."""
+        """Take a message out for good; nothing happens where another has done so."""
         with self._lock:
-            self.messages.remove(message)
+            self.messages = [other for other in self.messages if other is not message]
 
     def next_visible(self) -> datetime | None:
         """When the next message can be received; None: the queue is empty."""

@@ -297,6 +297,9 @@ _BY_HAND = (
              "unknown", "already_ordered", decided_by_giving_up=True),
     Scenario(63, "dropped-then-refused-and-mute", "Dies, then refuses; the first GET of the cart fails.",
              (Drop(), _REFUSED), "failed", "cart", "800013", asked=(_DOWN,)),
+    Scenario(64, "refuses-a-repeat", "Bought; whoever asks again is refused.", (Commit(), _REFUSED)),
+    Scenario(65, "ordered-at-a-repeat", "Bought; whoever asks again hears that the cart is ordered.",
+             (Commit(), _ORDERED)),
     # The service and its gateways fail.
     Scenario(70, "html-502", "Bought behind an HTML 502; the same MS-RequestId tells.",
              (Masked(Commit(), _html(502)), Commit())),

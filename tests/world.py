@@ -16,8 +16,9 @@ from local.books import Books
 from local.memory import MemoryBlobs, MemoryPartnerCenter, MemoryQueue, QueuedMessage, VirtualClock
 from shared.bootstrap import bootstrap
 from shared.checkout import Checkout
-from shared.messages import Delivery
+from shared.messages import CheckoutRequest, Delivery, decode
 from shared.settings import Settings
+from tests.history import How, Journal, Killed, TappedService, TappedStorage, violations
 
 CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 SETTINGS = Settings("carts", "checkout-outcomes", "checkout-records", storage_connection_string="unused")
@@ -31,19 +32,48 @@ class World:
     def __init__(self, settings: Settings = SETTINGS, *, strict: bool = True, seed: int = 1) -> None:
         self.settings = settings
         self.clock = VirtualClock()
+        self.carts_began = self.clock.now
         self.random = random.Random(seed)
         self.books = Books(strict=strict)
         self.service: Any = MemoryPartnerCenter(self.books, self.clock, settings.checkout_timeout)
         self.carts = MemoryQueue(self.clock)
         self.poison = MemoryQueue(self.clock)
         self.outcomes = MemoryQueue(self.clock)
-        self.blobs: Any = MemoryBlobs()
+        self.container = MemoryBlobs()
+        self.blobs: Any = self.container
         self.queues: dict[str, Any] = {
             settings.carts_queue: self.carts,
             settings.poison_queue: self.poison,
             settings.outcomes_queue: self.outcomes,
         }
+        self.journal = Journal()
+        self.accepted: dict[str, CheckoutRequest] = {}
         self.checkout = self.worker()
+
+    def tap(self, plan: dict[int, How] | None = None) -> "World":
+        """Write every I/O step into the journal, and let those of `plan` (by number) go wrong."""
+        self.journal = Journal(plan or {})
+        self.service = TappedService(self.service, self.journal)
+        self.blobs = TappedStorage("records", self.blobs, self.journal)
+        self.queues = {name: TappedStorage(name, queue, self.journal) for name, queue in self.queues.items()}
+        self.checkout = self.worker()
+        return self
+
+    def violations(self, *, alone: bool = True) -> list[str]:
+        """Which invariants do not hold, now that all is quiet."""
+        return violations(
+            accepted=list(self.accepted.values()),
+            told=self.told(),
+            blobs=self.container,
+            journal=self.journal,
+            purchases=lambda request: self.purchases(request.cart_id),
+            alone=alone,
+        )
+
+    def purchases(self, cart: str) -> int:
+        """How often the books say that the cart was bought."""
+        pages = self.books.snapshot()["carts"]
+        return next((int(page["purchases"]) for page in pages if page["cartId"] == cart), 0)
 
     def worker(self) -> Checkout:
         """Another process of the same deployment."""
@@ -69,17 +99,33 @@ class World:
         """Deliver one message that was received; True: it was answered and is gone."""
         queue = self.poison if last else self.carts
         delivery = Delivery(message.id, message.dequeue_count, message.inserted_at, last)
+        if message.dequeue_count > MAX_DEQUEUE_COUNT:
+            return self._bury(message, last=last)
+        request = decode(message.text.encode(), delivery)
+        if isinstance(request, CheckoutRequest):
+            self.accepted.setdefault(request.event_id, request)
         try:
-            (checkout or self.checkout).handle(message.text.encode(), delivery)
+            with self.journal.visit():
+                (checkout or self.checkout).handle(message.text.encode(), delivery)
+                self.journal.take("host.return", lambda: None, lambda: None)
+        except Killed:
+            return False  # nobody settles the message: it comes back when its lease ends
         except Exception:  # noqa: BLE001  the host catches everything too
-            if message.dequeue_count >= MAX_DEQUEUE_COUNT and not last:
-                self.poison.send(message.text)
-                queue.delete(message)
-            else:
-                message.visible_at = self.clock.now + VISIBILITY_TIMEOUT
+            if last:
+                return False  # the host does not release it either: it comes back when its lease ends
+            if message.dequeue_count >= MAX_DEQUEUE_COUNT:
+                return self._bury(message, last=last)
+            message.visible_at = self.clock.now + VISIBILITY_TIMEOUT
             return False
         queue.delete(message)
         return True
+
+    def _bury(self, message: QueuedMessage, *, last: bool) -> bool:
+        """What the host does with a message that failed too often; from the poison queue it is skipped."""
+        if not last:
+            self.poison.send(message.text)
+            self.carts.delete(message)
+        return False
 
     def run(self, *, until: Callable[[], bool] | None = None, most: int = 20_000) -> int:
         """Deliver until both queues are empty (or `until` says so); returns the number of deliveries."""

@@ -1,0 +1,158 @@
+"""Long outages, in memory under a clock that the test turns: nothing is lost, told falsely or asked too often."""
+
+import pytest
+
+from shared.storage import StorageUnavailable
+from tests.history import How
+from tests.world import CUSTOMER, World
+
+HOUR = 3600.0
+CARTS = 10
+
+
+class Outage:
+    """Makes storage calls fail while it lasts."""
+
+    def __init__(self, port: object, *methods: str) -> None:
+        self.port, self.methods, self.lasting = port, methods, True
+
+    def __getattr__(self, method: str) -> object:
+        if self.lasting and method in self.methods:
+            raise StorageUnavailable(f"{method}: storage is down")
+        return getattr(self.port, method)
+
+
+def enqueue(world: World, scenario: str = "created", carts: int = CARTS) -> list[str]:
+    return [world.enqueue(scenario, f"order-{number}", seed=number) for number in range(carts)]
+
+
+def run_for(world: World, seconds: float) -> None:
+    end = world.clock.epoch() + seconds
+    world.run(until=lambda: world.clock.epoch() >= end, most=200_000)
+
+
+def most_deliveries(world: World) -> int:
+    return max((message.dequeue_count for message in world.carts.messages), default=0)
+
+
+@pytest.mark.parametrize("outage", ["503", "drop"])
+def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery_was_burned(outage: str) -> None:
+    world = World().tap()
+    carts = enqueue(world)
+    world.books.outage = outage  # type: ignore[assignment]
+    run_for(world, 23 * HOUR)
+    calls = world.books.snapshot()["totals"]["outages"]
+    assert 0 == most_deliveries(world)
+    world.books.outage = None
+
+    world.run()
+
+    assert [] == world.violations()
+    assert CARTS == len(world.told())
+    assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
+    assert [1] * CARTS == [world.purchases(cart) for cart in carts]
+    assert [] == world.poison.messages
+    # base 5 s, doubling to the cap of 900 s: eight tries on the way up, then at most one in 7.5 minutes
+    assert calls <= CARTS * (9 + 23 * HOUR / 450)
+
+
+def test_after_25_hours_without_an_answer_every_cart_is_told_as_unknown_since_an_order_may_exist() -> None:
+    world = World().tap()
+    enqueue(world)
+    world.books.outage = "drop"
+    run_for(world, 25.5 * HOUR)
+    world.books.outage = None
+
+    world.run()
+
+    assert [] == world.violations()
+    assert {("unknown", "unanswered")} == {
+        (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.told()
+    }
+    assert CARTS == len(world.told())
+
+
+def test_after_25_hours_of_refused_admission_every_cart_is_told_as_failed_since_no_order_can_exist() -> None:
+    world = World().tap()
+    carts = enqueue(world, "uncoded-403-for-ever")
+
+    world.run(most=200_000)
+
+    assert [] == world.violations()
+    assert {("failed", "configuration")} == {
+        (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.told()
+    }
+    assert [0] * CARTS == [world.purchases(cart) for cart in carts]
+
+
+def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_asked() -> None:
+    world = World()
+    down = [Outage(world.blobs, "read", "write", "overwrite"), Outage(world.outcomes, "send")]
+    world.blobs, world.queues["checkout-outcomes"] = down
+    world.tap()
+    enqueue(world)
+    run_for(world, HOUR)
+    assert [] == world.told()
+    assert [] == world.books.snapshot()["carts"]
+    for outage in down:
+        outage.lasting = False
+
+    world.run()
+
+    assert [] == world.violations()
+    assert CARTS == len(world.told())
+    assert 0 == most_deliveries(world)
+
+
+def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing_is_bought_twice() -> None:
+    world = World()
+    readonly = world.blobs = Outage(world.blobs, "write", "overwrite")
+    world.tap()
+    carts = enqueue(world)
+    run_for(world, HOUR)
+    assert [] == world.told()
+    # on the way up to the cap, then at most one in 7.5 minutes: the answer is asked for again, the order is not
+    assert all(world.books.page(CUSTOMER, cart)["posts"] <= 9 + HOUR / 450 for cart in carts)
+    readonly.lasting = False
+
+    world.run()
+
+    assert [] == world.violations()
+    assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
+    assert [1] * CARTS == [world.purchases(cart) for cart in carts]
+
+
+def test_a_whole_storage_account_that_is_away_leaves_every_message_to_the_host() -> None:
+    world = World()
+    down = [Outage(world.blobs, "read", "write", "overwrite")]
+    down += [Outage(queue, "send") for queue in world.queues.values()]
+    world.blobs = down[0]
+    world.queues = dict(zip(world.queues, down[1:], strict=True))
+    world.tap()
+    enqueue(world, carts=3)
+    for _ in range(3):  # three deliveries each, with nothing to be sent anywhere
+        for _ in range(3):
+            message = world.carts.receive()
+            assert message is not None
+            assert not world.deliver(message)
+        world.clock.advance(30)
+    for outage in down:
+        outage.lasting = False
+
+    world.run()
+
+    assert [] == world.violations()
+    assert 3 == len(world.told())
+
+
+def test_five_deaths_in_a_row_end_in_one_true_outcome() -> None:
+    world = World().tap()
+    # recall, token, POST: every worker dies just after the service has bought the cart
+    world.journal.plan = {3 * death + 2: How.KILLED_AFTER for death in range(5)}
+    cart = world.enqueue("created")
+
+    world.run()
+
+    assert [] == world.violations()
+    assert "completed" == world.outcome()["data"]["outcome"]
+    assert 1 == world.purchases(cart)

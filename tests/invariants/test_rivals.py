@@ -1,0 +1,192 @@
+"""Two workers and one cart: a rival acts at an exact point, just before or just after a named step.
+
+Each story runs with the rival at every step that the first worker takes, before it and after it, so the points
+are all there are, not those that somebody thought of.
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.messages import CheckoutRequest
+from shared.models import Answer
+from tests.history import How
+from tests.world import CUSTOMER, SETTINGS, World
+
+HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
+Rival = Callable[[World], None]
+
+
+def duplicate(world: World) -> None:
+    """The same message once more, delivered by another worker."""
+    world.enqueue("created")
+    deliver_newest(world)
+
+
+def another_request(world: World) -> None:
+    """Another request for the same cart, delivered by another worker."""
+    world.enqueue("created", "order-2")
+    deliver_newest(world)
+
+
+def expired_lease(world: World) -> None:
+    """The lease ends while the first worker is still at it: the same message, a second delivery."""
+    first = world.carts.messages[0]
+    first.visible_at = world.clock.now
+    message = world.carts.receive()
+    assert message is first
+    world.deliver(message, checkout=world.worker())
+
+
+def poison_copy(world: World) -> None:
+    """The same body out of the poison queue."""
+    world.enqueue("created")
+    world.poison.send(world.carts.messages.pop().text)
+    message = world.poison.receive()
+    assert message is not None
+    world.deliver(message, last=True, checkout=world.worker())
+
+
+def deliver_newest(world: World) -> None:
+    message = world.carts.messages[-1]
+    message.dequeue_count, message.visible_at = 1, world.clock.now + timedelta(seconds=600)
+    world.deliver(message, checkout=world.worker())
+
+
+def play(rival: Rival | None, point: str | None, plan: dict[int, How] | None = None) -> World:
+    # as documented: two requests that are at work at once are the service's to keep apart
+    world = World(HASTY, strict=False).tap(plan)
+    if rival is not None and point is not None:
+        world.journal.rivals[point].append(lambda: rival(world))
+    world.enqueue("created")
+    message = world.carts.receive()
+    assert message is not None
+    world.deliver(message)
+    world.run(most=500)
+    return world
+
+
+POINTS = [f"{when} {step.name}" for step in play(None, None).journal.steps for when in ("before", "after")]
+
+
+RIVALS = [
+    pytest.param(rival, point, id=f"{rival.__name__} {point}")
+    for rival in (duplicate, another_request, expired_lease, poison_copy)
+    for point in POINTS
+    if (rival, point) != (expired_lease, "after host.return")  # a settled message has no lease
+]
+
+
+@pytest.mark.parametrize(("rival", "point"), RIVALS)
+def test_a_rival_at_any_point_changes_nothing_that_is_promised(rival: Rival, point: str) -> None:
+    world = play(rival, point)
+
+    assert [] == world.violations()
+    assert "completed" == world.told()[-1]["data"]["outcome"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("rival", [duplicate, another_request], ids=lambda f: f.__name__)
+def test_a_rival_and_a_fault_together_change_nothing_either(rival: Rival, point: str) -> None:
+    steps = len(play(rival, point).journal.steps)
+
+    for number in range(steps):
+        for how in How:
+            world = play(rival, point, plan={number: how})
+            assert [] == world.violations(alone=False), f"{point}, and step {number} {how}"
+
+
+class Refusing:
+    """A worker's view of a service that refuses this cart."""
+
+    def checkout(self, _: CheckoutRequest) -> Answer:
+        return Answer(400, b'{"code": 800013, "description": "refused"}')
+
+
+def keep_failed_meanwhile(world: World) -> None:
+    service, world.service = world.service, Refusing()
+    refused = world.worker()
+    world.service = service
+    world.enqueue("created")
+    message = world.carts.messages[-1]
+    message.dequeue_count, message.visible_at = 1, world.clock.now + timedelta(seconds=600)
+    world.deliver(message, checkout=refused)
+
+
+@pytest.mark.parametrize("point", ["before records.write", "after service.checkout"])
+def test_an_order_in_hand_corrects_the_failure_that_a_duplicate_kept(point: str) -> None:
+    world = play(keep_failed_meanwhile, point)
+
+    failed, corrected = world.told()
+    assert [] == world.violations()
+    assert ("failed", "completed") == (failed["data"]["outcome"], corrected["data"]["outcome"])
+    assert failed["id"] == corrected["data"]["corrects"]
+
+
+def test_a_correction_carries_what_another_request_bought_meanwhile() -> None:
+    def both(world: World) -> None:
+        keep_failed_meanwhile(world)
+        another_request(world)
+
+    world = play(both, "before records.write")
+
+    failed, bought, corrected = world.told()
+    assert [] == world.violations()
+    assert ["failed", "completed", "completed"] == [e["data"]["outcome"] for e in (failed, bought, corrected)]
+    assert failed["id"] == corrected["data"]["corrects"]
+    assert bought["id"] == corrected["data"]["answeredBy"]
+    assert bought["data"]["result"] == corrected["data"]["result"]
+
+
+def test_a_new_request_between_the_keep_of_another_and_its_redelivery_borrows_its_order() -> None:
+    world = World(HASTY).tap({4: How.KILLED_BEFORE})  # recall, token, POST, keep, and dead before the publish
+    cart = world.enqueue("created")
+    first = world.carts.receive()
+    assert first is not None
+    assert not world.deliver(first)
+    assert [] == world.told()
+    world.enqueue("created", "order-2")
+
+    world.run()
+
+    borrowed, told = world.told()
+    assert [] == world.violations()
+    assert ("order-2", "order-1") == (borrowed["data"]["requestId"], told["data"]["requestId"])
+    assert told["id"] == borrowed["data"]["answeredBy"]
+    assert 1 == world.books.page(CUSTOMER, cart)["posts"]
+
+
+def test_a_deferred_copy_and_its_original_are_one_request() -> None:
+    # the copy is sent, and the worker dies before it returns: two live messages
+    faultless = World(HASTY).tap()
+    faultless.enqueue("plain-503")
+    faultless.run()
+    sent = next(step.number for step in faultless.journal.steps if step.name == "carts.send")
+    world = World(HASTY).tap({sent: How.KILLED_AFTER})
+    cart = world.enqueue("plain-503")
+
+    world.run()
+
+    assert [] == world.violations()
+    assert 2 == len(world.told())
+    assert 1 == len({event["id"] for event in world.told()})
+    assert 1 == world.books.page(CUSTOMER, cart)["purchases"]
+
+
+def test_a_poison_copy_beside_a_deferred_copy_is_the_same_request_too() -> None:
+    world = World(HASTY).tap()
+    world.enqueue("plain-503")
+    world.poison.send(world.carts.messages[0].text)
+    message = world.carts.receive()
+    assert message is not None
+    world.deliver(message)
+    assert "order-1" == json.loads(base64.b64decode(world.carts.messages[0].text))["requestId"]
+
+    world.run()
+
+    assert [] == world.violations()
+    assert 1 == len({event["id"] for event in world.told()})

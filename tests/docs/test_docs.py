@@ -1,0 +1,517 @@
+"""The documents are true: what they show is what the program does, what they list is what it reads.
+
+The README's examples are the program's own output. After a change that moves them:
+
+    python -m tests.docs.test_docs
+"""
+
+import base64
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.memory import MemoryBlobs
+from local.scenarios import SCENARIOS
+from shared import errors, jsontext, messages, outcomes
+from shared.messages import CheckoutRequest, InvalidMessage
+from shared.models import Answer
+from shared.outcomes import Outcome
+from shared.retry import Retry
+from shared.settings import Settings, SettingsError
+from tests.world import CUSTOMER, World
+from tools.cli import VERBS
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+CONTRACT = ROOT / "docs" / "contract.md"
+SERVICE = ROOT / "docs" / "service.md"
+LOCAL = ROOT / "docs" / "local.md"
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=lambda path: (len(path.parts), path.as_posix())
+)
+NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+
+CART = "5ca1ab1e-2222-4333-8444-555555555555"
+OFFER = "CFQ7TTC0LH18:0001:CFQ7TTC0K971"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+WIDTH = 116
+
+# --- the examples: what the program really tells ----------------------------------------------------------------
+
+
+class Service:
+    """Partner Center, with the answers it is told to give; the last one repeats."""
+
+    def __init__(self, world: World, *answers: Answer, cart: bytes = b"", orders: bytes = b"") -> None:
+        self._world, self._answers = world, list(answers)
+        self._cart, self._orders = Answer(200, cart), Answer(200, orders)
+
+    def checkout(self, request: CheckoutRequest) -> Answer:
+        self._world.clock.advance(2.3)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if answer.status is None:
+            return answer
+        return replace(
+            answer,
+            request_id=request.ms_request_id,
+            correlation_id=request.correlation_id,
+            cv="Jd2sVXJnS0q1b2Jt.0",
+        )
+
+    def get_cart(self, _: CheckoutRequest) -> Answer:
+        return self._cart
+
+    def list_orders(self, _: CheckoutRequest) -> Answer:
+        return self._orders
+
+
+class Blobs(MemoryBlobs):
+    """Blobs with an address as Azure's, and a rival who may act just before a write."""
+
+    rival: Callable[[], object] | None = None
+
+    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            rival()
+        super().write(name, content, content_type=content_type, match=match)
+
+    def url(self, name: str) -> str:
+        return f"https://contoso.blob.core.windows.net/checkout-records/{name}"
+
+
+def world_of(*answers: Answer, **asked: bytes) -> World:
+    """A world with this service, in which one message waits."""
+    world = World()
+    world.blobs = Blobs()
+    world.service = Service(world, *answers, **asked)
+    world.checkout = world.worker()
+    return world
+
+
+def told(world: World) -> str:
+    """The last outcome, as the bytes of it say."""
+    return jsontext.decode(base64.b64decode(world.outcomes.messages[-1].text))
+
+
+def order(order_id: str, status: str, lines: int = 1) -> str:
+    line = f'"offerId":"{OFFER}","quantity":1,"subscriptionId":"9f8e7d6c-1111-4222-8333-444444444444"'
+    listed = ",".join(f'{{"lineItemNumber":{number},{line}}}' for number in range(lines))
+    return f'{{"id":"{order_id}","status":"{status}","totalPrice":36.480,"currencyCode":"EUR","lineItems":[{listed}]}}'
+
+
+def ordered(*orders: str, failures: str = "") -> Answer:
+    return Answer(201, f'{{"orders":[{",".join(orders)}],"orderErrors":[{failures}]}}'.encode())
+
+
+def request(request_id: str = "order-4711", **more: object) -> dict[str, object]:
+    return {"customerId": CUSTOMER, "cartId": CART, "requestId": request_id, **more}
+
+
+def tell(world: World, *bodies: Mapping[str, object]) -> str:
+    """Deliver these messages one after another; the text of the last outcome told."""
+    for body in bodies:
+        world.carts.send(json.dumps(body))
+        world.run()
+    return told(world)
+
+
+REFUSED = Answer(
+    400,
+    b'{"code":800013,"description":"The quantity is not valid for this offer.",'
+    b'"data":["quantity"],"source":"PartnerFD"}',
+)
+
+
+def completed() -> str:
+    asked = request(
+        correlationId="0dd0dd00-1111-4222-8333-444444444444", context={"basket": 17}, traceparent=TRACEPARENT
+    )
+    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), asked)
+
+
+def action_required() -> str:
+    return tell(world_of(ordered(order("a4e9d2b0c1f3", "pending_review"))), request())
+
+
+def partial() -> str:
+    failure = '{"orderGroupId":"1","code":800089,"description":"The offer cannot be bought in this quantity."}'
+    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"), failures=failure)), request())
+
+
+def failed() -> str:
+    return tell(world_of(REFUSED), request())
+
+
+def unknown() -> str:
+    line = f'"lineItems":[{{"catalogItemId":"{OFFER}","offerId":"{OFFER}"}}]'
+    return tell(
+        world_of(
+            Answer(None, failure="no answer: ReadTimeout"),
+            Answer(400, b'{"code":800065,"description":"The cart was already submitted.","source":"PartnerFD"}'),
+            cart=f'{{"status":"Ordered",{line}}}'.encode(),
+            orders=f'{{"items":[{{"id":"a4e9d2b0c1f3","creationDate":"2026-11-22T10:00:01.1234567Z",{line}}}]}}'.encode(),
+        ),
+        request(),
+    )
+
+
+def invalid() -> str:
+    mistyped = {"customerId": CUSTOMER, "cartId": CART, "requestID": "order-4711"}
+    return tell(world_of(REFUSED), mistyped)
+
+
+def answered_by() -> str:
+    event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
+    again = {"customerId": CUSTOMER, "cartId": CART}
+    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
+
+
+def corrects() -> str:
+    world = world_of(ordered(order("a4e9d2b0c1f3", "completed")))
+    body = json.dumps(request())
+
+    def refuse_the_duplicate() -> None:
+        service, world.service = world.service, Service(world, REFUSED)
+        rival, world.service = world.worker(), service
+        duplicate = world.carts.receive()
+        assert duplicate is not None
+        world.deliver(duplicate, checkout=rival)
+
+    world.blobs.rival = refuse_the_duplicate
+    world.carts.send(body)
+    world.carts.send(body)
+    world.run()
+    return told(world)
+
+
+def dataref() -> str:
+    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed", lines=400))), request())
+
+
+EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
+    "completed": (completed, Outcome.COMPLETED),
+    "action_required": (action_required, Outcome.ACTION_REQUIRED),
+    "partial": (partial, Outcome.PARTIAL),
+    "failed": (failed, Outcome.FAILED),
+    "unknown": (unknown, Outcome.UNKNOWN),
+    "invalid": (invalid, Outcome.FAILED),
+    "answeredBy": (answered_by, Outcome.COMPLETED),
+    "corrects": (corrects, Outcome.COMPLETED),
+    "dataref": (dataref, Outcome.COMPLETED),
+}
+
+
+def pretty(text: str, indent: int = 0) -> str:
+    """The same JSON with line breaks between its members, and each value as it is written."""
+    if text.startswith("{"):
+        pieces = [f'"{name}": {pretty(raw, indent + 1)}' for name, raw in jsontext.members(text).items()]
+    elif text.startswith("["):
+        pieces = [pretty(raw, indent + 1) for raw in jsontext.elements(text)]
+    else:
+        return text
+    lines, last = [""], len(pieces) - 1
+    for number, piece in enumerate(pieces):
+        ended = piece + ("," if number < last else "")
+        line = f"{lines[-1]} {ended}" if lines[-1] else ended
+        if lines[-1] and ("\n" in line or indent + 1 + len(line) > WIDTH):
+            lines.append(ended)
+        else:
+            lines[-1] = line
+    return text[0] + ("\n" + " " * (indent + 1)).join(lines) + text[-1]
+
+
+MARKED = re.compile(r"<!-- example: (\w+) -->\n+```json\n(.*?)\n```", re.DOTALL)
+
+
+def shown() -> dict[str, str]:
+    """The README's examples, by name."""
+    return dict(MARKED.findall(README.read_text(encoding="utf-8")))
+
+
+def refresh() -> None:
+    """Put the program's present output into the README."""
+
+    def present(found: re.Match[str]) -> str:
+        made = pretty(EXAMPLES[found[1]][0]())
+        return found[0].replace(found[2], made)
+
+    README.write_text(MARKED.sub(present, README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+# --- what the documents are read with ---------------------------------------------------------------------------
+
+
+def table(path: Path, heading: str) -> list[list[str]]:
+    """The rows of the first table under a heading, without its head."""
+    section = path.read_text(encoding="utf-8").partition(f"# {heading}\n")[2]
+    assert section, f"{path.name} has no heading {heading}"
+    lines = [line.strip() for line in section.splitlines()]
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows[2:]
+
+
+def quoted(cell: str) -> list[str]:
+    """What stands in back quotes."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)\n```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def every_json_block() -> Iterator[Any]:
+    for path, name in zip(DOCUMENTS, NAMES, strict=True):
+        for number, block in enumerate(blocks(path, "json"), 1):
+            yield pytest.param(block, id=f"{name}-{number}")
+
+
+class Watched(dict[str, str]):
+    """An environment that notes what is read of it."""
+
+    def __init__(self, *args: Mapping[str, str]) -> None:
+        super().__init__(*args)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def settings_read() -> set[str]:
+    """Every setting that the program reads, whichever way it is set up."""
+    read: set[str] = set()
+    for env in ({}, {"CheckoutStorage": "UseDevelopmentStorage=true"}, {"PARTNER_CENTER_AUTH": "federated"}):
+        watched = Watched(env)
+        with pytest.raises(SettingsError):
+            Settings.from_env(watched)
+        read |= watched.read
+    return read
+
+
+# --- the tests --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_what_the_program_tells(name: str) -> None:
+    make, _ = EXAMPLES[name]
+
+    assert pretty(make()) == shown()[name]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_has_the_outcome_that_it_claims(name: str) -> None:
+    _, outcome = EXAMPLES[name]
+    event = json.loads(shown()[name])
+
+    assert f"{outcomes.TYPE}{outcome}" == event["type"]
+    assert outcome == event.get("data", {"outcome": outcome})["outcome"]
+    if name in {"answeredBy", "corrects"}:
+        assert uuid.UUID(event["data"][name])
+    assert ("dataref" in event) is (name == "dataref")
+
+
+def test_every_example_of_the_readme_is_made_by_the_program() -> None:
+    assert [*EXAMPLES] == [*shown()]
+
+
+@pytest.mark.parametrize("block", [*every_json_block()])
+def test_every_json_text_in_the_documents_is_json(block: str) -> None:
+    jsontext.load(block.encode(), unique_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("heading", "members_of"),
+    [
+        ("Attributes", lambda event: [event]),
+        ("Data", lambda event: [event["data"]] if "requestId" in event.get("data", {}) else []),
+        ("Data of an invalid message", lambda event: [event["data"]] if "sha256" in event.get("data", {}) else []),
+        ("Error", lambda event: [event["data"]["error"]] if "error" in event.get("data", {}) else []),
+        ("Response", lambda event: [event["data"]["response"]] if "response" in event.get("data", {}) else []),
+    ],
+)
+def test_the_contract_lists_every_member_in_the_programs_order(
+    heading: str, members_of: Callable[[Any], list[dict[str, Any]]]
+) -> None:
+    documented = [quoted(row[0])[0] for row in table(CONTRACT, heading)]
+    found = [[*members] for text in shown().values() for members in members_of(json.loads(text))]
+
+    assert all(names == [name for name in documented if name in names] for names in found)
+    assert {*documented} == {name for names in found for name in names}
+
+
+def test_the_contract_lists_the_members_of_a_request() -> None:
+    documented = [quoted(row[0])[0] for row in table(CONTRACT, "In: the carts queue")]
+
+    assert [*messages._Fields.__struct_encode_fields__] == documented
+
+
+def test_the_contract_lists_what_a_copy_remembers() -> None:
+    assert [*Retry.__struct_encode_fields__] == [quoted(row[0])[0] for row in table(CONTRACT, "Deferred copies")]
+
+
+def test_the_contract_lists_every_class_of_error_and_whether_it_is_retryable() -> None:
+    documented = {quoted(row[0])[0]: row[1] for row in table(CONTRACT, "Error classes")}
+
+    expected = {str(each): "yes" if each in errors.RETRYABLE else "no" for each in errors.ErrorClass}
+    assert expected == documented
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("44 KiB", messages.LONGEST),
+        ("47 KiB", messages.LONGEST_COPY),
+        ("48 KiB", outcomes.LONGEST_EVENT),
+        ("6 KiB", outcomes.SHOWN_OF_INVALID),
+    ],
+)
+def test_the_contract_tells_the_limits_of_the_program(text: str, value: int) -> None:
+    assert int(text.split(maxsplit=1)[0]) * 1024 == value
+    assert text in CONTRACT.read_text(encoding="utf-8")
+
+
+def test_the_contract_lists_host_json() -> None:
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    queues = {name: str(value) for name, value in host["extensions"]["queues"].items()}
+    expected = {
+        **queues,
+        "functionTimeout": host["functionTimeout"],
+        "extensionBundle": host["extensionBundle"]["version"],
+    }
+
+    assert expected == {quoted(row[0])[0]: quoted(row[1])[0] for row in table(CONTRACT, "host.json")}
+
+
+@pytest.mark.parametrize("path", [README, CONTRACT], ids=lambda path: path.name)
+def test_the_settings_listed_are_those_that_are_read(path: Path) -> None:
+    documented = [name for row in table(path, "Settings") for name in quoted(row[0])]
+
+    assert sorted(settings_read()) == sorted(documented)
+
+
+def test_the_example_settings_are_known() -> None:
+    # read by the host, by the worker and by azure-identity, not by us
+    theirs = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"}
+    example = json.loads((ROOT / "local.settings.example.json").read_text(encoding="utf-8"))["Values"]
+
+    assert theirs == {*example} - settings_read()
+    assert Settings.from_env(example)
+
+
+def test_the_ids_of_the_readme_are_those_of_the_program() -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    asked = CheckoutRequest(CUSTOMER, CART, "order-4711", now)
+    nobody = messages.Delivery("", 1, now)
+    event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
+    caused = messages.decode(json.dumps({**event, "data": {"customerId": CUSTOMER, "cartId": CART}}).encode(), nobody)
+    refused = messages.decode(b"hello", nobody)
+    assert isinstance(caused, CheckoutRequest)
+    assert isinstance(refused, InvalidMessage)
+    expected = {
+        "event `id`": asked.event_id,
+        "event `id` of a correction": asked.correction_id,
+        "`MS-RequestId`, epoch 0": asked.ms_request_id,
+        "`MS-RequestId`, epoch 1": replace(asked, retry=Retry(epoch=1)).ms_request_id,
+        "`MS-CorrelationId` where the message has none": asked.correlation_id,
+        "event `id`, request id not in ASCII": replace(asked, request_id="größe-✓").event_id,
+        "`requestId` of a CloudEvent without one": caused.request_id,
+        "event `id` of the invalid message `hello`": refused.event_id,
+    }
+
+    rows = table(README, "Ids")
+    assert expected == {row[0]: quoted(row[2])[0] for row in rows}
+    assert [*expected.values()] == [messages.derive(*json.loads(quoted(row[1])[0])) for row in rows]
+
+
+def test_the_snippet_of_the_readme_derives_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = blocks(README, "python")
+    names: dict[str, Any] = {}
+
+    exec(snippet, names)  # noqa: S102  the README's own six lines
+
+    rows = table(README, "Ids")
+    assert 6 == len([line for line in snippet.splitlines() if line])
+    assert quoted(rows[0][2])[0] == capsys.readouterr().out.strip()
+    assert [quoted(row[2])[0] for row in rows] == [names["derive"](*json.loads(quoted(row[1])[0])) for row in rows]
+
+
+def test_the_error_table_is_the_programs() -> None:
+    documented = [
+        errors.Row(errors.ErrorClass(quoted(error_class)[0]), int(status), frozenset(codes.split()))
+        for error_class, status, codes in table(SERVICE, "The error table")
+    ]
+
+    assert [*errors.ROWS] == documented
+
+
+def test_the_classes_by_status_are_the_programs() -> None:
+    documented = {int(status): quoted(error_class)[0] for status, error_class in table(SERVICE, "By status alone")}
+
+    assert errors.BY_STATUS == documented
+
+
+def test_the_scenarios_listed_are_those_that_there_are() -> None:
+    ranges = [re.fullmatch(r"(\d+) (?:to|and) (\d+)", row[0]) for row in table(LOCAL, "The simulator")]
+    listed = [range(int(found[1]), int(found[2]) + 1) for found in ranges if found]
+    numbers = {scenario.number for scenario in SCENARIOS if scenario.number < 1000}
+
+    assert {number for span in listed for number in (span[0], span[-1])} <= numbers
+    assert {number for number in numbers if not any(number in span for span in listed)} == set()
+
+
+def test_the_tools_listed_are_those_that_there_are() -> None:
+    assert [*VERBS] == [quoted(row[0])[0] for row in table(LOCAL, "Tools")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    path = ROOT / name
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{name}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{name}: {link}"
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_lists_every_document() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    documents = [name.removeprefix("docs/") for name in NAMES if name.startswith("docs/") and name != "docs/README.md"]
+
+    assert [] == [name for name in documents if f"]({name})" not in index]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tests_and_files_that_a_document_names_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
+
+    assert [] == [test for test in re.findall(r"`(test_\w+)`", text) if f"def {test}(" not in tests]
+    files = re.findall(r"`((?:shared|local|tools|tests|docs|scripts)/[\w./]+\w)`", text)
+    assert [] == [file for file in files if not (ROOT / file).exists()]
+
+
+if __name__ == "__main__":
+    refresh()

@@ -186,13 +186,21 @@ class _Process:
     """One running Azurite: what it printed, the ports it took, its end."""
 
     def __init__(self, name: str, command: list[str]) -> None:
-        """Start it. The pipe to its standard input is what ``with_parent.cjs`` watches."""
+        """Start it. The pipe to its standard input is what ``with_parent.cjs`` watches.
+
+        In a process group of its own, or Ctrl-C at a terminal would end it before those who still need it.
+        """
         self._name = name
         self._said: deque[str] = deque(maxlen=40)
         self._ports: dict[str, int] = {}
         self._news = threading.Condition()
         self._popen = subprocess.Popen(  # noqa: S603 - our own command line
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
         )
         self._reader = threading.Thread(target=self._read, name=f"azurite-{name}", daemon=True)
         self._reader.start()

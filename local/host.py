@@ -255,7 +255,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     host.start()
     _log.info("started")
-    stop.wait()
+    while not stop.wait(0.5):
+        pass  # a signal that comes just before a wait without end would not be seen
     _log.info("stopping: waiting up to %.0f s for what runs", DRAIN_SECONDS)
     if left := host.stop():
         _log.warning("%d deliveries were still running; their messages come back", left)

@@ -353,7 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port=chosen.port,
     ) as simulator:
         print(json.dumps(simulator.environment()), flush=True)
-        asked_to_stop.wait()
+        while not asked_to_stop.wait(0.5):
+            pass  # a signal that comes just before a wait without end would not be seen
 
 
 if __name__ == "__main__":

@@ -107,15 +107,21 @@ class Identity:
                 return current  # another thread has been here
             if self._failure is not None and self._failure[0] >= waiting_since:
                 return None
-            if self._monotonic() - self._renewed_at < RENEW_EVERY:
+            if not self._replace_credential():
                 return None
-            self._renewed_at = self._monotonic()
-            self._credential = self._make_credential()
-            self._token = None
             try:
                 return self._request()
             except TokenUnavailable:
                 return None
+
+    def _replace_credential(self) -> bool:
+        """Forget the credential and its tokens; False: that was done a moment ago."""
+        if self._monotonic() - self._renewed_at < RENEW_EVERY:
+            return False
+        self._renewed_at = self._monotonic()
+        self._credential = self._make_credential()
+        self._token = None
+        return True
 
     def _fresh(self) -> str | None:
         token = self._token
@@ -125,8 +131,9 @@ class Identity:
         try:
             token = self._credential.get_token(self._scope)
             self._check_tenant(token.token)
-        except TokenUnavailable as error:
+        except WrongTenant as error:
             self._failure = (self._monotonic(), error)
+            self._replace_credential()  # it would keep that token for a day, however soon the tenant is corrected
             raise
         except Exception as error:  # noqa: BLE001  an answer that is no token ends in AttributeError, TypeError, …
             # of what the identity service said, only the codes that can be looked up: the rest may be anything

@@ -144,7 +144,7 @@ class Error:
     advice: str
     code: str | None = None
     source: str | None = None
-    data: tuple[str, ...] = ()
+    data: tuple[str, ...] | None = None
     retryable: bool = False
 
 

@@ -163,7 +163,7 @@ class Inquiry:
         """No POST will tell more: tell which orders could be this cart's, and guess none."""
         with visit.line.step("list_orders"):
             orders = self._partner_center.list_orders(visit.request)
-        found = replace(found, data=candidates(cart, orders, self._clock()))
+        found = replace(found, data=candidates(cart, orders, self._clock()) or None)
         return _decision(visit, Outcome.UNKNOWN, answer, found)
 
     def _get_cart(self, visit: Visit) -> Answer:

@@ -87,7 +87,7 @@ def load(body: bytes, *, unique_keys: bool = False, depth: int = MAX_DEPTH) -> A
     if repeated:
         # One that was itself lost under a repeated key is not in the tree, but the object with that key is.
         path, node = next(found for found in _walk("$", tree) if id(found[1]) in repeated)
-        raise NotJson(path + _step(repeated[id(node)][1]), "each key once")
+        raise NotJson(path + step(repeated[id(node)][1]), "each key once")
     return tree
 
 
@@ -143,13 +143,14 @@ def _walk(path: str, node: object) -> Iterator[tuple[str, object]]:
     yield path, node
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _walk(path + _step(key), value)
+            yield from _walk(path + step(key), value)
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from _walk(f"{path}[{index}]", value)
 
 
-def _step(key: str) -> str:
+def step(key: str) -> str:
+    """A member's step of a JSON path: `.name`, or `["any name"]`."""
     return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
 
 

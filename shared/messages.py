@@ -137,7 +137,7 @@ class InvalidMessage:
 class _Invalid(ValueError):
     def __init__(self, path: str, expected: str) -> None:
         super().__init__(path, expected)
-        self.path = path
+        self.path = jsontext.printable(path, 100)
         self.expected = expected
 
 
@@ -152,6 +152,9 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
     context: Any = None
     retry: Retry | msgspec.UnsetType = msgspec.UNSET
+
+
+_REQUIRED = {field.encode_name: field.required for field in msgspec.structs.fields(_Fields)}
 
 
 def decode(body: bytes, delivery: Delivery) -> CheckoutRequest | InvalidMessage:
@@ -229,17 +232,23 @@ def _envelope(tree: dict[str, Any]) -> tuple[str, str]:
 
 
 def _fields(data: dict[str, Any], root: str) -> _Fields:
+    for name in data:
+        if name not in _REQUIRED:
+            raise _Invalid(root + jsontext.step(name), f"one of {', '.join(_REQUIRED)}")
+    for name, required in _REQUIRED.items():
+        if required and name not in data:
+            raise _Invalid(f"{root}.{name}", "a GUID: it is required")
     try:
         fields = msgspec.convert(data, _Fields)
         if fields.retry:
             msgspec.json.encode(fields.retry)  # a copy must be able to say it again
             _in_utc(fields.retry)
     except msgspec.ValidationError as error:
-        # msgspec says "Expected `str`, got `int` - at `$.customerId`"; at the top it leaves the path out
+        # msgspec says "Expected `str`, got `int` - at `$.customerId`"
         said, _, path = str(error).partition(" - at `$")
-        raise _Invalid(root + path.rstrip("`"), jsontext.printable(said, 200)) from None
-    except UnicodeEncodeError:  # of the name of an unknown field, or of what `retry` says
-        raise _Invalid(root, "text without lone surrogates") from None
+        raise _Invalid(root + path.rstrip("`"), said.removeprefix("Expected ").replace("`", "")) from None
+    except UnicodeEncodeError:
+        raise _Invalid(f"{root}.retry", "text without lone surrogates") from None
     except OverflowError:
         raise _Invalid(f"{root}.retry", "times between the years 1 and 9999 in UTC") from None
     return fields

@@ -149,7 +149,9 @@ def invalid(message: InvalidMessage) -> Event:
     """The outcome of a message that is no request: made of its bytes alone, so a repeat is told the same."""
     # a message of a newer version may have been posted by it: what cannot be known is not told as failed
     outcome = Outcome.UNKNOWN if message.deferred else Outcome.FAILED
-    found = error(ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: {message.expected}")
+    found = error(
+        ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: expected {message.expected}"
+    )
     if message.deferred:
         found = replace(found, advice=_DEFERRED_ADVICE)
     data = _present(
@@ -221,7 +223,7 @@ def _error(found: Error, **more: str) -> str:
         "code": found.code,
         "description": found.description,
         "source": found.source,
-        "data": found.data or None,
+        "data": found.data,
         **more,
         "retryable": found.retryable,
         "advice": found.advice,

@@ -145,7 +145,9 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 def _fault_error(found: ErrorClass, fault: Fault, otherwise: str = "") -> Error:
     said = fault.description or fault.message or otherwise
-    return error(found, said, code=fault.code, source=fault.source, data=tuple(fault.data or ()))
+    return error(
+        found, said, code=fault.code, source=fault.source, data=None if fault.data is None else tuple(fault.data)
+    )
 
 
 def _failure(group: OrderError) -> Error:

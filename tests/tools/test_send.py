@@ -117,10 +117,10 @@ def test_the_good_lines_are_sent_when_asked_for(run: Run, storage: Storage) -> N
     ("text", "path"),
     [
         (b"", "$"),
-        (b"{}", "$"),
+        (b"{}", "$.customerId"),
         (b"[1]", "$"),
-        (b'{"customerId":1}', "$.customerId"),
-        (GOOD[:-1].encode() + b',"requestID":"typo"}', "$"),
+        (b'{"customerId":1}', "$.cartId"),
+        (GOOD[:-1].encode() + b',"requestID":"typo"}', "$.requestID"),
         (GOOD[:-1].encode() + b',"requestId":"\\u0000"}', "$.requestId"),
         (GOOD[:-1].encode() + b',"retry":{"attempt":1}}', "$"),
         (GOOD[:-1].encode() + b',"cartId":"twice"}', "$.cartId"),

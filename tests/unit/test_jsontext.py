@@ -30,9 +30,7 @@ SPACES = st.text("\t\n\r ", max_size=3)
 def documents(draw: st.DrawFn, trees: st.SearchStrategy[Any] = TREES) -> str:
     """A JSON text in one of the many ways to write it; escaped where UTF-8 has no other way."""
     separators = tuple(f"{draw(SPACES)}{mark}{draw(SPACES)}" for mark in ",:")
-    text = json.dumps(
-        draw(trees), ensure_ascii=draw(st.booleans()), separators=(separators[0], separators[1])
-    )
+    text = json.dumps(draw(trees), ensure_ascii=draw(st.booleans()), separators=(separators[0], separators[1]))
     text = re.sub(r"[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
     return draw(SPACES) + text + draw(SPACES)
 
@@ -49,9 +47,7 @@ def refusal(body: bytes, *, unique_keys: bool = False) -> NotJson:
 
 @given(documents(), st.booleans(), st.booleans())
 @example('{"\\ud800": "\\udc00\\ud800"}', True, True)
-def test_load_agrees_with_the_standard_library_on_every_document(
-    text: str, marked: bool, unique: bool
-) -> None:
+def test_load_agrees_with_the_standard_library_on_every_document(text: str, marked: bool, unique: bool) -> None:
     body = text.encode("utf-8-sig" if marked else "utf-8")
     assert parsed(text) == load(body, unique_keys=unique)
 

@@ -61,13 +61,10 @@ REFERENCE = {
         " termDuration string, transactionType string"
     ),
     "OrderLineItemLinks": (
-        "activationLinks Link, availability Link, product Link, provisioningStatus Link, sku Link,"
-        " subscription Link"
+        "activationLinks Link, availability Link, product Link, provisioningStatus Link, sku Link, subscription Link"
     ),
     "OrderLinks": "patchOperation Link, provisioningStatus Link, self Link",
-    "Pricing": (
-        "discountedPrice number, extendedPrice number, listPrice number, price number, proratedPrice number"
-    ),
+    "Pricing": ("discountedPrice number, extendedPrice number, listPrice number, price number, proratedPrice number"),
     "PurchaseCommitment": "amount number, currency string, grain string",
     "RenewsTo": "termDuration string",
     "KeyValuePair": "key string, value string",
@@ -169,9 +166,7 @@ def test_the_enums_hold_the_values_that_have_been_seen(enum: type[StrEnum], seen
     assert seen == [each.value for each in enum]
 
 
-TEXTS = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(
-    ["5", "36.480", "800065", "0"]
-)
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(["5", "36.480", "800065", "0"])
 NUMBERS = (
     st.integers()
     | st.floats()
@@ -181,9 +176,7 @@ NUMBERS = (
 NAMES = sorted({each.encode_name for model in MODELS for each in msgspec.structs.fields(model)})
 TREES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | TEXTS, inner, max_size=6)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | TEXTS, inner, max_size=6),
     max_leaves=20,
 )
 
@@ -246,9 +239,7 @@ def test_a_checkout_result_is_read_as_the_service_sends_it() -> None:
 
 
 def test_both_shapes_of_an_error_are_one_fault() -> None:
-    api = read(
-        Fault, load(b'{"code": 800090, "description": "no", "data": ["a", 1, {}], "source": "PartnerFD"}')
-    )
+    api = read(Fault, load(b'{"code": 800090, "description": "no", "data": ["a", 1, {}], "source": "PartnerFD"}'))
     assert Fault(code="800090", description="no", data=["a", "1"], source="PartnerFD") == api
     gateway = read(Fault, load(b'{"statusCode": 429, "message": "Try again in 57 seconds."}'))
     assert Fault(status_code=429, message="Try again in 57 seconds.") == gateway
@@ -269,9 +260,7 @@ def test_a_list_of_orders_is_read() -> None:
     assert OrderCollection(total_count=1, items=[Order(id="o1")]) == found
 
 
-@pytest.mark.parametrize(
-    "tree", [None, 5, "orders", [], [{"orders": []}], {}, {"ORDERS": [1]}, {"order_errors": [1]}]
-)
+@pytest.mark.parametrize("tree", [None, 5, "orders", [], [{"orders": []}], {}, {"ORDERS": [1]}, {"order_errors": [1]}])
 def test_what_is_no_such_object_is_an_empty_model(tree: object) -> None:
     assert CartCheckoutResult() == read(CartCheckoutResult, tree)
 
@@ -392,9 +381,7 @@ def test_a_code_is_text_however_it_was_sent(came: object, code: str | None) -> N
     assert code == read(Fault, {"code": came}).code == read(OrderError, {"code": came}).code
 
 
-@pytest.mark.parametrize(
-    "spelling", ["partial_success", "partial success", "Partial-Success", " PARTIAL SUCCESS "]
-)
+@pytest.mark.parametrize("spelling", ["partial_success", "partial success", "Partial-Success", " PARTIAL SUCCESS "])
 def test_a_status_compares_in_any_spelling(spelling: str) -> None:
     assert normal_status(spelling) == OrderStatus.PARTIAL_SUCCESS
 

@@ -273,7 +273,7 @@ def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
         "truncated": False,
         "error": {
             "class": "invalid_message",
-            "path": "$",
+            "path": "$.requestID",
             "expected": found.expected,
             "retryable": False,
             "advice": error(ErrorClass.INVALID_MESSAGE, "").advice,

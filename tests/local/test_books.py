@@ -25,7 +25,7 @@ def posts(books: Books, name: str, ms_request_ids: str) -> list[Reply]:
     return [post(books, cart_id(name, ""), each, now) for each, now in zip(ms_request_ids, times, strict=True)]
 
 
-def tree(reply: Reply) -> Any:  # noqa: ANN401  JSON
+def tree(reply: Reply) -> Any:
     return json.loads(reply.body.removeprefix(BOM))
 
 

@@ -35,7 +35,7 @@ def documents(draw: st.DrawFn, trees: st.SearchStrategy[Any] = TREES) -> str:
     return draw(SPACES) + text + draw(SPACES)
 
 
-def parsed(text: str) -> Any:  # noqa: ANN401
+def parsed(text: str) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 

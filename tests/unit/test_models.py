@@ -92,13 +92,13 @@ def fields_of(definition: str) -> list[tuple[str, str]]:
     return [(name, kind) for name, kind in (each.split() for each in REFERENCE[definition].split(", "))]
 
 
-def python_type(kind: str) -> Any:  # noqa: ANN401
+def python_type(kind: str) -> Any:
     if kind.startswith("["):
         return list[python_type(kind.strip("[]"))]  # type: ignore[misc]
     return PYTHON.get(kind) or getattr(models, kind)
 
 
-def sample(kind: str) -> Any:  # noqa: ANN401
+def sample(kind: str) -> Any:
     """A value of a type of the reference, with every field of every definition in it."""
     if kind.startswith("["):
         return [sample(kind.strip("[]"))]

@@ -97,12 +97,12 @@ def test_numbers_come_back_as_they_were_written(shop: Shop) -> None:
         ('{"customerId": ', "$"),
         ('{"customerId": "x", "cartId": "y"}', "$.customerId"),
         ('{"customerId": 1, "cartId": "y"}', "$.customerId"),
-        ('{"customerId": "%(id)s", "cartId": "%(id)s", "requestID": "typo"}', "$"),
+        ('{"customerId": "%(id)s", "cartId": "%(id)s", "requestID": "typo"}', "$.requestID"),
         ('{"customerId": "%(id)s", "cartId": "%(id)s", "requestId": ""}', "$.requestId"),
         ('{"customerId": "%(id)s", "customerId": "%(id)s", "cartId": "%(id)s"}', "$.customerId"),
-        ('{"specversion": "1.0", "id": "1", "source": "urn:shop", "type": "t", "data": {}}', "$.data"),
+        ('{"specversion": "1.0", "id": "1", "source": "urn:shop", "type": "t", "data": {}}', "$.data.customerId"),
         ('{"specversion": "1.0", "id": "1", "source": "urn:shop", "type": "t", "data_base64": "e30="}', "$.data"),
-        (base64.b64encode(b'{"no": "request"}').decode(), "$"),
+        (base64.b64encode(b'{"no": "request"}').decode(), "$.no"),
     ],
 )
 def test_a_message_that_is_no_request_is_told_as_that(shop: Shop, text: str, path: str) -> None:
@@ -257,7 +257,7 @@ def test_a_token_of_another_tenant_never_pays(azurite: Azurite) -> None:
 
         totals = stack.books()["totals"]
         assert (totals["tokens"], totals["refusedTokens"], totals["posts"]) == (1, 0, 0)
-        assert _length(stack.carts) == 1
+        _until(lambda: _length(stack.carts) == 1)  # the copy waits, the original is gone
 
 
 def test_a_revoked_token_is_replaced_in_the_same_delivery(azurite: Azurite) -> None:

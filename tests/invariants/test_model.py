@@ -24,7 +24,7 @@ class Deployment(RuleBasedStateMachine):
         super().__init__()
         # as documented: what two requests at work at once do to one cart is the service's to keep apart
         self.world = World(HASTY, strict=False).tap()
-        self.requests: dict[str, set[str]] = {}
+        self.requests: dict[str, list[str]] = {}
         self.disturbed = False
         self.invalid = 0
 
@@ -37,7 +37,7 @@ class Deployment(RuleBasedStateMachine):
     def enqueue(self, scenario: str, seed: int, request_id: str, copies: int) -> None:
         for _ in range(copies):
             cart = self.world.enqueue(scenario, request_id, seed=seed)
-        self.requests.setdefault(cart, set()).add(request_id)
+            self.requests.setdefault(cart, []).append(request_id)
 
     @rule(body=st.sampled_from(["", "nonsense", "{}", '{"customerId": 1}', "e30="]))
     def enqueue_nonsense(self, body: str) -> None:
@@ -85,8 +85,9 @@ class Deployment(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.world.run()
-        # two live messages for a cart and a killed worker: the residual that is accepted (docs/failures.md)
-        assert [] == self.world.violations(alone=not self.disturbed)
+        # two live messages for a cart, one in doubt, the other refused: the residual that is accepted (docs/failures.md)
+        alone = all(len(messages) == 1 for messages in self.requests.values())
+        assert [] == self.world.violations(alone=alone and not self.disturbed)
         told = self.world.told()
         for event in told:
             if event.get("data", {}).get("error", {}).get("class") == "invalid_message":

@@ -85,7 +85,7 @@ class Deployment(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.world.run()
-        # two live messages for a cart, one in doubt, the other refused: the residual that is accepted (docs/failures.md)
+        # two live messages, one in doubt, the other refused: the residual that is accepted (docs/failures.md)
         alone = all(len(messages) == 1 for messages in self.requests.values())
         assert [] == self.world.violations(alone=alone and not self.disturbed)
         told = self.world.told()

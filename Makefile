@@ -13,7 +13,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo 'make demo    a shop on this laptop: carts go in, outcomes come out, things break on purpose'
 	@echo 'make run     the local stack, until Ctrl-C: simulator, storage, host'
+	@echo 'make chaos   thousands of carts while workers are killed and lines break (make chaos ARGS="--carts 1000")'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
+	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
+	@echo 'make mutants every small change of the pure core: does a test notice? 20 minutes'
 	@echo 'make lint    ruff, and mypy'
 	@echo 'make lock    compile the requirements (make lock ARGS=--upgrade)'
 	@echo 'make check   lint, and whether the locks are fresh'
@@ -27,9 +30,21 @@ demo: $(VENV)/.azurite
 run: $(VENV)/.azurite
 	@$(BIN)/python -m local.stack $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.azurite
+	@$(BIN)/python -m local.chaos $(ARGS)
+
 .PHONY: test
 test: $(VENV)/.azurite
 	@scripts/test $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed
+	@$(BIN)/python -m tests.hostile.fuzz $(ARGS)
+
+.PHONY: mutants
+mutants: $(VENV)/.installed
+	@scripts/mutants $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed

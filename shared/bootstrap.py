@@ -47,6 +47,10 @@ def bootstrap(
     logging.getLogger("azure").setLevel(logging.WARNING)
     # what it warns of is a missing token, and that is in our own line, without the answer it may quote
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
+    # urllib3 quotes whole addresses, and in storage's lies the signature of a SharedAccessSignature: at DEBUG each
+    # one, and at WARNING that of an answer whose head makes no sense, with the head
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     if queue is None or blobs is None:
         storage = Storage(settings)
         queue = queue or storage.queue

@@ -5,6 +5,7 @@ must remember (the doubt, the epoch) is written into the visit on the way.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +25,7 @@ from shared.verdict import Kind, Standing, Verdict, candidates, judge, standing
 
 OPERATORS_TURN = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION})
 """Classes that an alert must match: the carts are held until somebody corrects something."""
+_WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Inquiry:
             case Kind.AGAIN:
                 if verdict.doubtful:
                     visit.remember(doubt=self._clock())
-                visit.remember(epoch=visit.request.retry.epoch + verdict.new_epoch)
+                visit.remember(epoch=min(visit.request.retry.epoch + verdict.new_epoch, again.MOST))
                 return self._later(visit, answer, verdict) or self.give_up(visit, _error_of(verdict), answer)
             case Kind.REFUSED:
                 return self._weigh(visit, answer, verdict)
@@ -108,7 +110,7 @@ class Inquiry:
             self._gate.close(visit.request.customer_id, now, wait)
         if reason in OPERATORS_TURN:
             visit.line.raise_level(logging.ERROR)
-        visit.line.add(code=_error_of(verdict).code)
+        visit.line.add(code=_code(_error_of(verdict)))
         if again.expired(retry, self._policy, visit.request.started_at, now, throttled=throttled):
             return None
         if throttled:
@@ -175,9 +177,14 @@ def _decision(
     visit: Visit, outcome: Outcome, answer: Answer | None, found: Error | None, result: str | None = None
 ) -> Decision:
     if found is not None:
-        visit.line.add(**{"class": found.error_class, "code": found.code})
+        visit.line.add(**{"class": found.error_class, "code": _code(found)})
     ids = response(answer, visit.sent or "", visit.request.correlation_id) if answer else None
     return Decision(outcome, visit.attempts, result, found, ids)
+
+
+def _code(found: Error) -> str | None:
+    """The service's code for the log line, where it is one: of free text nothing is logged."""
+    return found.code if found.code is not None and _WORD.fullmatch(found.code) else None
 
 
 def _error_of(verdict: Verdict) -> Error:

@@ -32,7 +32,10 @@ LONGEST_GATE = 900.0
 LAST_DAY = timedelta(days=6)
 """A cart lives seven days: after six, nothing is tried again."""
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+MOST = 1_000_000
+"""The largest count that a copy may carry; what counts beyond stays there, so that the copy can be read again."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -112,7 +115,8 @@ def after_answer(
     retry: Retry, policy: RetryPolicy, uniform: Uniform, now: datetime, *, reason: str, wait: float
 ) -> Deferral:
     """After a transient answer that is no 429: one attempt more, and `since` is set if it was not."""
-    after = msgspec.structs.replace(retry, attempt=retry.attempt + 1, since=retry.since or now, reason=reason)
+    attempt = min(retry.attempt + 1, MOST)
+    after = msgspec.structs.replace(retry, attempt=attempt, since=retry.since or now, reason=reason)
     return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
 
 
@@ -124,7 +128,7 @@ def after_throttling(retry: Retry, policy: RetryPolicy, uniform: Uniform, wait: 
 
 def after_lost_keep(retry: Retry, policy: RetryPolicy, uniform: Uniform, now: datetime) -> Deferral:
     """After an answer that could not be kept: it is as good as no answer, so the cart is in doubt."""
-    after = msgspec.structs.replace(retry, attempt=retry.attempt + 1, doubt=now, reason="storage")
+    after = msgspec.structs.replace(retry, attempt=min(retry.attempt + 1, MOST), doubt=now, reason="storage")
     return Deferral(backoff(policy, retry.attempt, uniform), after, called=True)
 
 

@@ -1,7 +1,8 @@
 """The invariants, stated once, checked from the outside: outcomes queue, records, and the service's books.
 
 `Journal` writes down every I/O step of every visit (one delivery of one message), and makes a step fail as
-planned. `violations` reads what is left when all is quiet. The numbers are those of docs/architecture.md.
+planned. `violations` reads what is left when all is quiet. The numbers are those of docs/architecture.md. What
+can be seen without a journal is stated in `local/checker.py`, which the chaos run uses too.
 """
 
 import itertools
@@ -13,13 +14,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from local import checker
+from local.checker import BOUGHT, outcome_of
 from local.memory import MemoryBlobs, MemoryPartnerCenter
 from shared.identity import TokenUnavailable
 from shared.messages import CheckoutRequest, derive
 from shared.models import Answer
 from shared.storage import StorageUnavailable
 
-BOUGHT = frozenset({"completed", "action_required", "partial"})
 _NO_STEP = frozenset({"url"})  # what a port offers without any I/O
 
 
@@ -167,48 +169,15 @@ def violations(
         for name, (content, _) in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
-    found = list(_told_as_kept(told, records))
+    found = list(checker.told_as_kept(told, records))
     for request in accepted:
         mine = [event for event in told if event["id"] in (request.event_id, request.correction_id)]
-        found += _one_answer(request, mine)
-        found += _true(request, mine, purchases(request), alone=alone)
+        found += checker.one_answer(request, mine)
+        found += checker.bought_once(request, purchases(request))
+        found += checker.true(request, mine, purchases(request), alone=alone)
         found += _same_ms_request_id(request, journal)
     found += _never_posted_again(journal)
     return found
-
-
-def _told_as_kept(told: list[dict[str, Any]], records: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """3: no outcome is told before its record is kept, and it is told as kept."""
-    for event in told:
-        if event.get("data", {}).get("error", {}).get("class") == "invalid_message":
-            continue
-        _, customer, _, cart = event["subject"].split("/")
-        if event not in records.get(f"{customer}/{cart}", []):
-            yield f"3: the event {event['id']} was told but not kept"
-
-
-def _one_answer(request: CheckoutRequest, mine: list[dict[str, Any]]) -> Iterator[str]:
-    """1 and 2: an outcome for each request, under one id, or two of which the second corrects the first."""
-    if not mine:
-        yield f"1: the request {request.request_id} was never answered"
-    by_id = {event["id"]: event for event in mine}
-    if any(event != by_id[event["id"]] for event in mine):
-        yield f"2: the request {request.request_id} was told differently under one id"
-    correction = by_id.get(request.correction_id)
-    if correction is not None and correction.get("data", {}).get("corrects") != request.event_id:
-        yield f"2: the correction of {request.request_id} does not name what it corrects"
-
-
-def _true(request: CheckoutRequest, mine: list[dict[str, Any]], purchases: int, *, alone: bool) -> Iterator[str]:
-    """9: `failed` only where no order exists; and nothing is called bought that was not, nor bought twice."""
-    if purchases > 1:
-        yield f"4: the cart {request.cart_id} was bought {purchases} times"
-    outcomes = {event["id"]: event["type"].rpartition(".")[2] for event in mine}
-    final = outcomes.get(request.correction_id, outcomes.get(request.event_id))
-    if final == "failed" and purchases and alone:
-        yield f"9: {request.request_id} was told as failed, but the cart was bought"
-    if final in BOUGHT and not purchases:
-        yield f"9: {request.request_id} was told as {final}, but the cart was not bought"
 
 
 def _same_ms_request_id(request: CheckoutRequest, journal: Journal) -> Iterator[str]:
@@ -242,6 +211,6 @@ def _never_posted_again(journal: Journal) -> Iterator[str]:
         if step.name == "records.read" and isinstance(step.answer, tuple) and step.subject[0].count("/") == 1:
             recalled[step.visit] = json.loads(step.answer[0])
         if step.name == "service.checkout":
-            bought = [e for e in recalled.get(step.visit, []) if e["type"].rpartition(".")[2] in BOUGHT]
+            bought = [e for e in recalled.get(step.visit, []) if outcome_of(e) in BOUGHT]
             if bought:
                 yield f"4: visit {step.visit} posted a cart that its record calls bought"

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from local.checker import BOUGHT
 from local.scenarios import BY_NAME, of_cart
-from tests.history import BOUGHT, How
+from tests.history import How
 from tests.world import SETTINGS, World
 
 HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)

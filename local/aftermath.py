@@ -150,9 +150,11 @@ class Aftermath:
             "violations": violations,
         }
 
-    def journal(self, event_id: str) -> list[str]:
-        """What the workers wrote of one request, in order."""
-        return [json.dumps(line) for line in self.log.lines.get(event_id, [])]
+    def journals(self) -> dict[str, list[dict[str, Any]]]:
+        """What the workers wrote, in order, of each request that a finding names: to look into it."""
+        named = " ".join([*self.violations(), *self.residual, *self.corrected, *self.differing])
+        requests = {demand.request.request_id: demand.request.event_id for demand in self.plan.demands}
+        return {id_: self.log.lines[event_id] for id_, event_id in requests.items() if f"{id_} " in named}
 
     def _answered(
         self, demand: Demand, by_id: Mapping[str, list[Event]], page: Mapping[str, Any], *, alone: bool

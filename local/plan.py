@@ -154,7 +154,7 @@ class Scale:
         if carts < 500:  # noqa: PLR2004
             settings = {"SETTLE_SECONDS": "3", "RETRY_CAP_SECONDS": "2", "RETRY_MAX_AGE_SECONDS": "12"}
             return cls(3, 12.0, 3.0, 1.5, storms=False, settings=settings)
-        settings = {"SETTLE_SECONDS": "5", "RETRY_CAP_SECONDS": "8", "RETRY_MAX_AGE_SECONDS": "75"}
+        settings = {"SETTLE_SECONDS": "5", "RETRY_CAP_SECONDS": "8", "RETRY_MAX_AGE_SECONDS": "150"}
         return cls(10, max(60.0, carts * 0.044), 30.0, 15.0, storms=True, settings=settings)
 
 

@@ -31,6 +31,8 @@ RACES = 5
 """How often a lost race for the record is run again."""
 LONGEST_RACE = 20.0
 """Seconds after which no further round begins: one message's I/O must end well before functionTimeout."""
+APART = 20.0
+"""Seconds over which messages that were poisoned together come back to the carts queue."""
 LAST_POISON_DELIVERY = 4
 """The delivery from the poison queue that makes a fresh copy: nothing stands behind that queue."""
 
@@ -200,8 +202,12 @@ class Checkout:
         visit.line.raise_level(logging.WARNING)
         if visit.request.retry.poisoned:
             return self._inquiry.give_up(visit, error(ErrorClass.UNANSWERED, "the message was poisoned twice"))
-        # one message that kills its worker takes the innocent ones beside it along; this may be one of those
-        return Deferral(0.0, msgspec.structs.replace(visit.request.retry, poisoned=True, reason="poisoned"))
+        # one message that kills its worker takes the innocent ones beside it along; this may be one of those. What
+        # was fetched together comes out of its leases together, so they must come back apart:
+        #   killer     fetched ─ ✕ ─ fetched ─ ✕ ─ … poison ─┬ at once: fetched together, and ✕, five times more
+        #   innocent   fetched ─ ✕ ─ fetched ─ ✕ ─ … poison ─┘
+        again_once = msgspec.structs.replace(visit.request.retry, poisoned=True, reason="poisoned")
+        return Deferral(self._uniform(0.0, APART), again_once)
 
     def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line, delay: float) -> None:
         """A fresh copy in the poison queue, with all its deliveries before it."""

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
+from hypothesis import settings
 
 from local.azurite import Azurite, AzuriteUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no defect
+if not os.environ.get("CI"):  # there hypothesis chooses its own: no deadline either, and the same examples each time
+    settings.load_profile("unhurried")
 
 
 @dataclass(frozen=True, slots=True)

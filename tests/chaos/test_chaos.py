@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from local.chaos import main
 from local.plan import Kill, Phase, Plan, Sending
 
 if TYPE_CHECKING:
-    import pytest
-
     from local.azurite import Azurite
 
 
+@pytest.mark.chaos
 def test_two_hundred_carts_survive_chaos(azurite: Azurite, capsys: pytest.CaptureFixture[str]) -> None:
     del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
 

@@ -547,6 +547,21 @@ def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: Wor
     assert 1 == purchases(world, cart)
 
 
+def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> None:
+    # a worker that is killed takes its whole batch along, and their leases end together: without this they would
+    # be fetched together again, and the innocent die with the killer until they are poisoned twice
+    for number in range(4):
+        world.enqueue("created", f"order-{number}", seed=number)
+        world.poison.send(world.carts.messages.pop().text)
+
+    for _ in range(4):
+        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+
+    waits = [(message.visible_at - world.clock.now).total_seconds() for message in world.carts.messages]
+    assert 4 == len(set(waits))
+    assert all(0 <= wait <= 20 for wait in waits)
+
+
 def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
     cart = world.enqueue("created")
 

@@ -9,6 +9,7 @@ Everything else of the program sees these ports; the in-memory ones of the tests
 
 import math
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,9 +19,12 @@ import requests
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
+    HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
 )
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
@@ -40,10 +44,13 @@ LONGEST_OPERATION = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + (TRIES - 1) * (PA
 """Seconds that one storage operation can take at worst: every try times out, and the pauses between them."""
 READ_TRIES = 3
 """How often the SDK begins a download anew whose body stalls, a second apart; it has no setting for that."""
-LONGEST_READ = READ_TRIES * (CONNECT_TIMEOUT + 2 * READ_TIMEOUT) + (READ_TRIES - 1) * 1.0
-"""Seconds that reading a blob can take at worst: each try stalls in its body, after a head that came late."""
+READ_AGAIN, READ_PAUSE = 2.0, 0.75
+"""A download that fails before its body is made again after a pause, but only if it failed within these seconds."""
+LONGEST_READ = READ_AGAIN + READ_PAUSE + READ_TRIES * (CONNECT_TIMEOUT + 2 * READ_TIMEOUT) + (READ_TRIES - 1) * 1.0
+"""Seconds that reading a blob can take at worst: it fails, and then each try stalls in its body, its head late."""
 LONGEST_SIGN_IN = TRIES * (identity.CONNECT_TIMEOUT + identity.READ_TIMEOUT)
 """Seconds that an operation takes longer, identity-based, where there is no token for it."""
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _QUERY = re.compile(r"\?\S+")
 
 
@@ -121,14 +128,30 @@ class AzureBlobs:
         """See `Blobs.read`."""
         with _foreseen(f"read a blob of {self._container.container_name}"):
             try:
-                # tries of its own, see READ_TRIES: the policy's would multiply them
-                stream = self._container.download_blob(name, retry_total=0)
-                return stream.readall(), stream.properties.etag
+                return self._download(name)
             except ResourceNotFoundError as error:
                 # a missing container looks the same but for its code, and is no sign that nothing was bought
                 if getattr(error, "error_code", None) == "BlobNotFound":
                     return None
                 raise
+
+    def _download(self, name: str) -> tuple[bytes, str]:
+        """Download a blob; what fails at once (refused, cut, busy) is tried again like every other operation."""
+        began = time.monotonic()
+        for _ in range(TRIES - 1):
+            try:
+                return self._download_once(name)
+            except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
+                passing = not isinstance(error, HttpResponseError) or error.status_code in _PASSING
+                if not passing or time.monotonic() - began > READ_AGAIN:
+                    raise
+            time.sleep(READ_PAUSE)
+        return self._download_once(name)
+
+    def _download_once(self, name: str) -> tuple[bytes, str]:
+        # a body that breaks off has tries of its own, see READ_TRIES: the policy's would multiply them
+        stream = self._container.download_blob(name, retry_total=0)
+        return stream.readall(), stream.properties.etag
 
     def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
         """See `Blobs.write`."""

@@ -391,9 +391,34 @@ def test_storage_that_is_busy_is_asked_three_times_at_most(operation: str, pause
         said = failure(operation, signed(server.url))
     assert SIGNATURE not in said
     assert "ServerBusy" in said
-    assert len(server.requests) == (1 if operation == "read" else TRIES)
+    assert len(server.requests) == TRIES
     assert sum(pauses) <= LONGEST_OPERATION - TRIES * (module.CONNECT_TIMEOUT + module.READ_TIMEOUT)
     assert all(pause < 2.0 for pause in pauses)  # no Retry-After is slept out in a thread
+
+
+def test_a_read_survives_a_connection_that_is_cut_and_a_busy_answer(pauses: list[float]) -> None:
+    """A pooled connection that storage has closed meanwhile looks like the first: no cart is put off for that."""
+    busy = answer(503, b"<Error><Code>ServerBusy</Code></Error>", x_ms_error_code="ServerBusy")
+    good = answer(206, b"[]", ETag='"0x8D"', Content_Range="bytes 0-1/2", x_ms_blob_type="BlockBlob")
+    answers = iter([b"", busy, good])
+
+    def play(peer: Peer) -> None:
+        while peer.request() is not None and (content := next(answers)):
+            peer.send(content)
+
+    with Server(play) as server:
+        assert (b"[]", '"0x8D"') == storage_of(signed(server.url)).blobs("records").read("a.json")
+
+    assert TRIES == len(server.requests)
+    assert [module.READ_PAUSE] * 2 == pauses
+
+
+def test_a_read_that_failed_late_is_not_made_again(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_AGAIN", 0.0)
+
+    failure("read", keyed(f"http://127.0.0.1:{refusing_port()}"))
+
+    assert [] == pauses
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

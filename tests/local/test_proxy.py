@@ -275,9 +275,12 @@ def test_a_watcher_can_cut_the_connection_at_its_moment(
 
 def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: Server) -> None:
     seen: list[tuple[Moment, Exchange]] = []
+    done = threading.Event()
 
     def watch(exchange: Exchange, moment: Moment) -> bool:
         seen.append((moment, exchange))
+        if moment is Moment.DONE:
+            done.set()
         return False
 
     proxy = proxies.add(server.server_port, watch=watch)
@@ -286,6 +289,7 @@ def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: Server) -> 
     ask(client, path="/path")
 
     client.close()
+    assert done.wait(PATIENCE)  # the answer is with the client before the proxy is done
     assert [Moment.ASKED, Moment.ANSWERED, Moment.DONE] == [moment for moment, _ in seen]
     assert Exchange("POST", "/path", b"hi", 200, b"<hi>") == seen[-1][1]
 

@@ -56,7 +56,8 @@ class Aftermath:
 
     ``told``: the outcomes queue, repeats included; ``seconds``: from a request's sending to its first outcome, by
     event id. ``records``: the entries by ``{customerId}/{cartId}``; ``data``: of the events that refer to a blob,
-    by event id. ``left``: what the queues still hold. ``injected``: what was done, by whom and kind.
+    by event id. ``crashed``: the last words of workers that ended by themselves. ``left``: what the queues still
+    hold. ``injected``: what was done, by whom and kind.
     """
 
     plan: Plan
@@ -67,6 +68,7 @@ class Aftermath:
     notes: int
     books: dict[str, Any]
     log: Log
+    crashed: list[str]
     left: dict[str, int]
     deliveries: int
     injected: dict[str, Any]
@@ -81,6 +83,7 @@ class Aftermath:
         by_id = self._by_id()
         pages = {page["cartId"]: page for page in self.books["carts"]}
         found = [f"1: the queue {name} holds {count} messages" for name, count in self.left.items() if count]
+        found += [f"a worker ended by itself: {words}" for words in self.crashed]
         found += [f"8: {count} times {name}" for name, count in self.log.exceptions.items() if name not in FORESEEN]
         found += checker.told_as_kept(self.told, self.records)
         found += self._strangers(by_id)

@@ -153,11 +153,7 @@ class Chaos:
         self._open.close()
 
     def run(self, seconds: float) -> Aftermath:
-        """Play the plan, wait until the queues are empty, and gather what is left.
-
-        Raises:
-            ChildFailed: A worker ended by itself.
-        """
+        """Play the plan, wait until the queues are empty, and gather what is left."""
         began = time.monotonic()
         self._play(began, began + seconds)
         left = self._waiting()
@@ -177,6 +173,7 @@ class Chaos:
             notes=notes,
             books=self._ask("GET", "/_simulator/books"),
             log=self._log,
+            crashed=self._workers.crashed,
             left=left,
             deliveries=self._workers.deliveries,
             injected={

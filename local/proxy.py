@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LARGEST_HEAD = 256 * 1024
 IDLE_SECONDS = 2.0
 """How long a connection to the service behind is kept for another request: less than any server keeps it."""
-START_SECONDS = 10.0
+START_SECONDS, END_SECONDS = 10.0, 3.0
 
 
 class Kind(StrEnum):
@@ -131,10 +131,9 @@ class Proxies:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     async def _end_tasks(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """All connections are cut, so what still runs ends by itself, or (a delay) when its time is over."""
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks, timeout=END_SECONDS)
 
 
 class Proxy:
@@ -158,6 +157,7 @@ class Proxy:
         self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._idle: list[tuple[float, Connection]] = []
+        self._busy: set[asyncio.StreamWriter] = set()
         # While it refuses, nobody else may take the port: this socket is bound to it, and never listens.
         self._place = _bound(0)
         self.port: int = self._place.getsockname()[1]
@@ -178,7 +178,7 @@ class Proxy:
     async def close(self) -> None:
         """Accept no more, cut what is open, and give up the port."""
         await self._deafen()
-        for _, (_, writer) in self._idle:
+        for writer in [*self._busy, *(writer for _, (_, writer) in self._idle)]:
             writer.transport.abort()
         self._place.close()
 
@@ -230,10 +230,12 @@ class Proxy:
             await asyncio.sleep(fault.seconds)
         behind = await self._connect()
         kept = False
+        self._busy.add(behind[1])
         try:
             behind[1].write(self._readdressed(head) + body)
             kept = await self._answer(behind[0], None if fault.kind is Kind.DROP_AFTER else writer, exchange)
         finally:
+            self._busy.discard(behind[1])
             if kept:
                 self._idle.append((time.monotonic(), behind))
             else:

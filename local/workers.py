@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from local.azurite import connection_string
-from local.child import Child
+from local.child import Child, ChildFailed
 from local.host import DRAIN_SECONDS
 from local.plan import LINES, Point
 from local.proxy import Exchange, Moment, Proxies, Proxy
@@ -102,6 +102,7 @@ class Workers:
         """Nothing runs yet."""
         self.killed = 0
         self.deliveries = 0
+        self.crashed: list[str] = []
         self._count, self._ports, self._settings, self._app = count, ports, settings, app
         self._deaths, self._dice, self._on_line = deaths, dice, on_line
         self._lines: list[dict[Line, Proxy]] = []
@@ -147,18 +148,19 @@ class Workers:
             return True
 
     def revive(self) -> None:
-        """Start those again that were killed.
-
-        Raises:
-            ChildFailed: One ended by itself.
-        """
+        """Start those again that were killed, and those that ended by themselves, with a note of their last words."""
         with self._lock:
+            for worker, child in enumerate(self._children):
+                if worker not in self._dead:
+                    try:
+                        child.check()
+                    except ChildFailed as failed:
+                        self.crashed.append(str(failed))
+                        self._dead.add(worker)
             for worker in self._dead:
                 self._children[worker].end(0.0)
                 self._children[worker] = self._start(worker)
             self._dead.clear()
-            for child in self._children:
-                child.check()
 
     def end(self) -> None:
         """Let them finish what they do, and end them; their lines are whole again."""
@@ -196,7 +198,7 @@ class Workers:
         }
         return Child(
             ["local.host", "--app-dir", str(self._app)],
-            environ=clean_environment() | dict(self._settings) | leading,
+            environ=clean_environment() | dict(self._settings) | leading | {"PYTHONFAULTHANDLER": "1"},
             folder=ROOT,
             on_line=self._on_line,
         )

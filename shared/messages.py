@@ -154,6 +154,12 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     retry: Retry | msgspec.UnsetType = msgspec.UNSET
 
 
+# msgspec prepares a type when it is first converted to. Two threads at once, on a worker that has just started:
+#   first    prepares the fields ..................... prepares Retry
+#   second              finds a half-made type  ->  the process crashes
+# So it is prepared here: a module is imported by one thread.
+msgspec.json.Decoder(_Fields)
+
 _REQUIRED = {field.encode_name: field.required for field in msgspec.structs.fields(_Fields)}
 
 

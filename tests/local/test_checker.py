@@ -57,6 +57,7 @@ def honest() -> Aftermath:
             "carts": [page(BOUGHT, purchases=1, orderIds=["order-1"]), page(REFUSED)],
         },
         log=log,
+        crashed=[],
         left={"carts": 0, "carts-poison": 0},
         deliveries=4,
         injected={},
@@ -160,7 +161,12 @@ def raised_what_nobody_foresaw(aftermath: Aftermath) -> None:
     aftermath.log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}")
 
 
+def a_worker_ended_by_itself(aftermath: Aftermath) -> None:
+    aftermath.crashed.append("local.host ended with code -11")
+
+
 LIES = [
+    (a_worker_ended_by_itself, "a worker ended by itself: local.host ended with code -11"),
     (never_answered, "1: the request refused was never answered"),
     (stray_never_answered, "1: the invalid message"),
     (still_in_a_queue, "1: the queue carts-poison holds 1 messages"),

@@ -322,3 +322,22 @@ def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) ->
             ask(client)
 
         client.close()
+
+
+def test_the_end_cuts_what_is_under_way_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server((HOST, 0)) as mute:
+        with Proxies() as proxies:
+            proxy = proxies.add(mute.getsockname()[1])
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            client.request("POST", "/", b"hi")
+            behind, _ = mute.accept()
+            assert behind.recv(1)
+            began = time.monotonic()
+
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            client.getresponse()
+        client.close()
+        behind.close()
+
+    assert time.monotonic() - began < 2.0
+    assert [] == caplog.records

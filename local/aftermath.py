@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from local import checker
 from local.checker import BOUGHT, final, outcome_of
 from local.scenarios import Fault, Masked
+from shared.outcomes import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SERVICE_FAILED = 500
 FORESEEN = frozenset({"StorageUnavailable", "TokenUnavailable"})
 """What may be in a line: storage or the identity endpoint failed. Anything else is a bug."""
+MOST_DIFFERING = 0.1
+"""Requests that may end otherwise than their scenario does when nothing breaks: with more, the run proves little."""
 MOST_COPIES = 1.2
 """Messages of one request that end, each by telling, for each message that was sent for it."""
 
@@ -100,6 +103,10 @@ class Aftermath:
             alone = self._chains(demands) < 2 or not self._unheard(demands, page)  # noqa: PLR2004
             for demand in demands:
                 found += self._answered(demand, by_id, page, alone=alone)
+        if len(self.differing) > MOST_DIFFERING * len(self.plan.demands):
+            found.append(
+                f"{len(self.differing)} of {len(self.plan.demands)} requests ended otherwise than by themselves"
+            )
         if (copies := self.copies()) > MOST_COPIES:
             found.append(f"{copies:.2f} live copies for each message sent: more than {MOST_COPIES}")
         return found
@@ -114,9 +121,9 @@ class Aftermath:
         violations = self.violations()
         by_id = self._by_id()
         first = [events[0] for events in by_id.values()]
-        unknown = Counter(self._data(event)["error"]["class"] for event in first if outcome_of(event) == "unknown")
+        unknown = Counter(self.data_of(event)["error"]["class"] for event in first if outcome_of(event) == "unknown")
         waited = sorted(self.seconds.values()) or [0.0]
-        attempts = [self._data(event).get("attempts", 0) for event in first]
+        attempts = [self.data_of(event).get("attempts", 0) for event in first]
         totals = self.books["totals"]
         return {
             "passed": not violations,
@@ -179,11 +186,11 @@ class Aftermath:
         if said in BOUGHT:
             if said != expected:
                 yield f"9: {request.request_id} was told as {said}, but the service said {expected}"
-            ids = {order["id"] for order in self._data(mine[-1])["result"]["orders"]}
+            ids = {order["id"] for order in self.data_of(mine[-1])["result"]["orders"]}
             if not ids <= set(page["orderIds"]):
                 yield f"9: {request.request_id} was told with the orders {ids}, which are not its cart's"
         if said != expected:
-            error = self._data(mine[-1]).get("error", {})
+            error = self.data_of(mine[-1]).get("error", {})
             poisoned = sum(line["function"] == "report_poison" for line in self.log.lines[request.event_id])
             self.differing.append(
                 f"{request.request_id} ({demand.scenario.name}): {said} instead of {expected}: {error.get('class')}, "
@@ -199,13 +206,13 @@ class Aftermath:
             yield f"2: the event {stranger} is of no request"
 
     def _strays(self, by_id: Mapping[str, list[Event]]) -> Iterator[str]:
-        """1: what is no request is answered too, as `failed`, and always with the same words."""
+        """1: what is no request is answered too, always with the words that its bytes alone lead to."""
         for stray in self.plan.strays:
             events = by_id.get(stray.event_id, [])
             if not events:
                 yield f"1: the invalid message {stray.sha256} was never answered"
-            elif any(event != events[0] or outcome_of(event) != "failed" for event in events):
-                yield f"2: the invalid message {stray.sha256} was told differently, or not as failed"
+            elif any(event != json.loads(invalid(stray).text) for event in events):
+                yield f"2: the invalid message {stray.sha256} was told differently from what its bytes say"
 
     def _ended(self, demand: Demand) -> int:
         """How many messages of this request ended by telling."""
@@ -231,7 +238,8 @@ class Aftermath:
             found[event["id"]].append(event)
         return dict(found)
 
-    def _data(self, event: Event) -> Event:
+    def data_of(self, event: Event) -> Event:
+        """An event's data, wherever they lie."""
         return dict(event["data"] if "data" in event else self.data[event["id"]])
 
 

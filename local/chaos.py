@@ -226,7 +226,7 @@ class Chaos:
         match event:
             case Sending():
                 self._sent_at.setdefault(event.event_id, time.monotonic())
-                self._sending.append(self._senders.submit(self._send, event.text))
+                self._sending.append(self._senders.submit(self._send, event))
             case Kill():
                 self._done["killed at a time"] += self._workers.kill(event.worker)
             case Phase():
@@ -236,8 +236,9 @@ class Chaos:
                 if event.kind:
                     self._done[event.kind] += 1
 
-    def _send(self, text: str) -> None:
-        self._carts.send_message(text)
+    def _send(self, sending: Sending) -> None:
+        queue = self._poison if sending.poison else self._carts
+        queue.send_message(sending.text)
 
     def _waiting(self) -> dict[str, int]:
         queues = (self._carts, self._poison)

@@ -122,10 +122,11 @@ class Kill(NamedTuple):
 
 
 class Sending(NamedTuple):
-    """A message enters the carts queue; ``event_id`` is that of its outcome."""
+    """A message enters the carts queue, or the poison queue by hand; ``event_id`` is that of its outcome."""
 
     text: str
     event_id: str
+    poison: bool = False
 
 
 Event = Action | Phase | Kill | Sending
@@ -244,14 +245,14 @@ class _Maker:
             at = next((end for begin in dead if begin - 3.0 < at < (end := begin + scale.quiet)), at)
             line = dice.choice(LINES)
             share = dice.uniform(0.2, 0.5) if scale.storms or line == "service" else 0.06
-            fault = dice.choice(
-                (
-                    Fault(Kind.DROP_BEFORE, share),
-                    Fault(Kind.DROP_AFTER, share),
-                    Fault(Kind.DELAY, 0.5, dice.uniform(0.2, 1.0)),
-                    Fault(Kind.REFUSE),
-                )
-            )
+            faults = [
+                Fault(Kind.DROP_BEFORE, share),
+                Fault(Kind.DROP_AFTER, share),
+                Fault(Kind.DELAY, 0.5, dice.uniform(0.2, 1.0)),
+            ]
+            if scale.storms or line != "service":  # tokens come by this line too, and who gets none waits for a minute
+                faults.append(Fault(Kind.REFUSE))
+            fault = dice.choice(faults)
             longest = min(scale.quiet, 3.0) if fault.kind is Kind.REFUSE else 3.0
             seconds = dice.uniform(0.4, 1.0) * longest
             self._at(at, Phase(line, dice.choice((None, *range(self._workers))), fault, seconds))

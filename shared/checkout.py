@@ -11,7 +11,9 @@ message again, and at last to the poison queue, which `handle` reads too.
 """
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
@@ -38,7 +40,7 @@ LAST_POISON_DELIVERY = 4
 
 
 class Checkout:
-    """Answers every message with an outcome. Thread-safe: whatever changes belongs to one visit."""
+    """Answers every message with an outcome. Thread-safe: all but one lock belongs to one visit."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Checkout:
         self._telemetry = telemetry
         self._clock = clock
         self._uniform = uniform
+        self._one_poisoned = threading.Lock()
 
     def handle(self, body: bytes, delivery: Delivery) -> None:
         """Answer one delivery of a message; `delivery.last`: it comes from the poison queue.
@@ -92,13 +95,33 @@ class Checkout:
             #   delivery 1   recall ─ POST ─ ✕ worker killed     the service may still be ordering
             #   delivery 2             ······ lease ends ······ POST ─ 400: no proof that nothing was ordered
             visit.remember(doubt=self._clock())
-        try:
-            deferral = self._decide(visit)
-        except StorageUnavailable as trouble:
-            _note_trouble(visit.line, trouble)
-            deferral = again.without_call(visit.request.retry, self._uniform, "storage")
+        with self._apart(visit) as free:
+            try:
+                deferral = self._decide(visit) if free else self._spread(visit)
+            except StorageUnavailable as trouble:
+                _note_trouble(visit.line, trouble)
+                deferral = again.without_call(visit.request.retry, self._uniform, "storage")
         if deferral is not None:
             self._defer(visit, deferral)
+
+    @contextmanager
+    def _apart(self, visit: Visit) -> Iterator[bool]:
+        """Of the messages that came back from poison, a process handles one at a time; False: not this one, not now.
+
+        One of them may be the killer, and leases that ended together end together again:
+
+            killer     POST ─ ✕ ───────── lease ends ─ POST ─ ✕ ─ …  five times: poisoned again, and given up
+            innocent     met ─ copy that waits a while ···· POST ─ 201
+        """
+        if visit.delivery.last or not visit.request.retry.poisoned:
+            yield True
+            return
+        free = self._one_poisoned.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._one_poisoned.release()
 
     def _decide(self, visit: Visit) -> Deferral | None:
         """Answer by the record, else by the service; None: the outcome is kept and told."""
@@ -202,10 +225,11 @@ class Checkout:
         visit.line.raise_level(logging.WARNING)
         if visit.request.retry.poisoned:
             return self._inquiry.give_up(visit, error(ErrorClass.UNANSWERED, "the message was poisoned twice"))
-        # one message that kills its worker takes the innocent ones beside it along; this may be one of those. What
-        # was fetched together comes out of its leases together, so they must come back apart:
-        #   killer     fetched ─ ✕ ─ fetched ─ ✕ ─ … poison ─┬ at once: fetched together, and ✕, five times more
-        #   innocent   fetched ─ ✕ ─ fetched ─ ✕ ─ … poison ─┘
+        # one message that kills its worker takes the innocent ones beside it along; this may be one of those
+        return self._spread(visit)
+
+    def _spread(self, visit: Visit) -> Deferral:
+        """Back to the carts queue, apart from the others: what was poisoned together would be fetched together."""
         again_once = msgspec.structs.replace(visit.request.retry, poisoned=True, reason="poisoned")
         return Deferral(self._uniform(0.0, APART), again_once)
 

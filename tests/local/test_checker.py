@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,7 +166,15 @@ def a_worker_ended_by_itself(aftermath: Aftermath) -> None:
     aftermath.crashed.append("local.host ended with code -11")
 
 
+def most_ended_otherwise_than_by_themselves(aftermath: Aftermath) -> None:
+    demand = aftermath.plan.demands[1]
+    scenario = replace(demand.scenario, expected="completed")
+    demands = (aftermath.plan.demands[0], replace(demand, scenario=scenario))
+    aftermath.plan = replace(aftermath.plan, demands=demands)
+
+
 LIES = [
+    (most_ended_otherwise_than_by_themselves, "1 of 2 requests ended otherwise than by themselves"),
     (a_worker_ended_by_itself, "a worker ended by itself: local.host ended with code -11"),
     (never_answered, "1: the request refused was never answered"),
     (stray_never_answered, "1: the invalid message"),

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from local import scenarios
+from shared.checkout import APART
 from shared.identity import TokenUnavailable, WrongTenant
+from shared.messages import CheckoutRequest
 from shared.models import Answer
 from shared.storage import Conflict, StorageUnavailable
 from tests.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
@@ -560,6 +562,35 @@ def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> N
     waits = [(message.visible_at - world.clock.now).total_seconds() for message in world.carts.messages]
     assert 4 == len(set(waits))
     assert all(0 <= wait <= 20 for wait in waits)
+
+
+def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(world: World) -> None:
+    # the killer may be among them, and whatever it meets in its process dies with it
+    for number in range(2):
+        world.enqueue("created", f"order-{number}", seed=number)
+        world.poison.send(world.carts.messages.pop().text)
+        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.clock.advance(APART)
+    service: Any = world.service
+    met: list[str] = []
+
+    class Meeting:
+        def checkout(self, request: CheckoutRequest) -> Any:
+            if not met:
+                met.append(request.request_id)
+                world.deliver(world.carts.receive())  # type: ignore[arg-type]
+                assert 1 == len(world.carts.messages), "the other one waits, and nothing was told of it"
+                assert [] == world.told()
+            return service.checkout(request)
+
+        def get_cart(self, request: CheckoutRequest) -> Any:
+            return service.get_cart(request)
+
+    world.service = Meeting()
+    world.checkout = world.worker()
+    world.run()
+
+    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
 
 
 def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:

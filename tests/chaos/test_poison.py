@@ -60,10 +60,12 @@ def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[floa
 
 @pytest.fixture(scope="module")
 def aftermath(azurite: Azurite) -> Aftermath:
-    """One worker, two messages that kill it, innocent ones beside them, and a poison queue filled by hand."""
+    """One worker, a message that kills it five times, one that always does, innocent ones, and a poison queue filled
+    by hand.
+    """
     del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
-    killers = [demand("killed before its POST, five times"), demand("killed after its POST, ten times")]
-    points = [Death(Point.BEFORE_POST, 5), Death(Point.AFTER_POST, 10)]
+    killers = [demand("killed before its POST, five times"), demand("killed after its POST, always")]
+    points = [Death(Point.BEFORE_POST, 5), Death(Point.AFTER_POST, 1_000)]
     innocent = [demand(f"innocent {number}", "slow" if number % 2 else "created") for number in range(10)]
     by_hand = [demand("put there by hand")]
     plan = Plan(

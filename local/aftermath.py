@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from local import checker
 from local.checker import BOUGHT, final, outcome_of
 from local.scenarios import Fault, Masked
+from local.survived import survived
 from shared.outcomes import invalid
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Aftermath:
             alone = self._chains(demands) < 2 or not self._unheard(demands, page)  # noqa: PLR2004
             for demand in demands:
                 found += self._answered(demand, by_id, page, alone=alone)
-        if len(self.differing) > MOST_DIFFERING * len(self.plan.demands):
+        if len(self.differing) > max(1, MOST_DIFFERING * len(self.plan.demands)):
             found.append(
                 f"{len(self.differing)} of {len(self.plan.demands)} requests ended otherwise than by themselves"
             )
@@ -140,7 +141,7 @@ class Aftermath:
             "purchases": totals["purchases"],
             "boughtTwice": totals["boughtTwice"],
             "mostAttempts": max(attempts, default=0),
-            "injected": self.injected,
+            "survived": survived(self.plan, self.injected, totals["throttled"]),
             "waited": {
                 "median": round(median(waited), 1),
                 "p95": round(quantiles(waited, n=20)[-1] if len(waited) > 1 else waited[0], 1),

@@ -354,10 +354,12 @@ def _show(report: dict[str, Any], console: Console) -> None:
     """The report for people: a table of figures, and what does not hold."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in report.items():
-        if name in ("passed", "violations", "residual", "corrections", "differing"):
+        if name in ("passed", "survived", "violations", "residual", "corrections", "differing"):
             continue
         text = ", ".join(f"{key}: {count}" for key, count in value.items()) if isinstance(value, dict) else str(value)
         table.add_row(name, text)
+    console.print("[bold]Survived", *(f"{count:6}  {fault}" for fault, count in report["survived"].items()), sep="\n")
+    console.print()
     console.print(table)
     for name in ("corrections", "residual", "differing", "violations"):
         found = report[name]

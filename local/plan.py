@@ -40,7 +40,7 @@ _CUSTOMERS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout:cha
 _DOCUMENTED = 1000
 
 # fmt: off
-_MIX = {
+MIX = {
     # scenario: how many of a thousand carts play it; mostly success
     "created": 520, "ok": 60, "accepted": 20, "pending": 40, "two-order-groups": 30, "byte-order-mark": 10,
     "huge-result": 6, "pending-review": 12, "pending-po-upload": 8, "partial": 15, "order-in-error": 8,
@@ -218,7 +218,7 @@ class _Maker:
                 later = at + dice.choice((0.0, dice.uniform(0.0, 8.0)))
                 demands.append(self._demand(scenario, number, ", again", [later], dice))
             else:
-                (name,) = dice.choices(list(_MIX), list(_MIX.values()))
+                (name,) = dice.choices(list(MIX), list(MIX.values()))
                 demands.append(self._demand(BY_NAME[name], number, "", ats, dice))
         return demands, deaths
 

@@ -50,7 +50,7 @@ CARTS, PROCESSES, MINUTES = 5000, 3, 15.0
 SCALE, LATENCY = 0.02, 0.05
 SENDERS, READERS = 2, 4
 MOST_SHOWN = 20
-MOST_WAITING = 250
+MOST_WAITING = 400
 """More messages than this slow Azurite down for everybody: it sorts all of them at each read of a queue."""
 
 # host.json's own values would make a quarter of an hour of a minute

@@ -138,8 +138,8 @@ class Scale:
 
     ``lease``: how long a fetched message is invisible. ``window``: how long carts come in, if nothing holds them up;
     things break until all are sent.
-    ``outage``: of the service. ``quiet``: the longest time that a whole line may be dead; more than about 4
-    seconds makes the program put messages off for 30 to 60. ``storms``: whether the limiter throttles all.
+    ``outage``: of the service. ``quiet``: how long storage is gone altogether; a line that is dead for more than
+    about 4 seconds makes the program put messages off for 30 to 60. ``storms``: whether the limiter throttles all.
     """
 
     lease: int
@@ -253,10 +253,10 @@ class _Maker:
             if scale.storms or line != "service":  # tokens come by this line too, and who gets none waits for a minute
                 faults.append(Fault(Kind.REFUSE))
             fault = dice.choice(faults)
-            longest = min(scale.quiet, 3.0) if fault.kind is Kind.REFUSE else 3.0
+            longest = 1.5 if fault.kind is Kind.REFUSE else 3.0
             seconds = dice.uniform(0.4, 1.0) * longest
             self._at(at, Phase(line, dice.choice((None, *range(self._workers))), fault, seconds))
-            at += seconds + dice.uniform(0.1, 1.0)
+            at += seconds + dice.uniform(0.5, 3.0)
 
     def trouble_service(self) -> None:
         """The service is out, throttles everybody or each customer, and takes back its tokens."""

@@ -1,0 +1,28 @@
+# The function app as a container: Azure Container Apps, Kubernetes, or a machine with Docker. On Flex Consumption it is
+# not needed. Settings come from the environment alone: docs/deployment.md lists them.
+ARG PYTHON_VERSION=3.13
+FROM mcr.microsoft.com/azure-functions/python:4-python${PYTHON_VERSION}
+
+# Each package against its hash, wheels only, so that nothing of a package runs while it is installed.
+COPY requirements.txt /tmp/requirements.txt
+RUN pip install --no-cache-dir --require-hashes --only-binary=:all: --requirement /tmp/requirements.txt \
+    && rm /tmp/requirements.txt
+
+COPY function_app.py host.json /home/site/wwwroot/
+COPY shared /home/site/wwwroot/shared
+
+# Compiled here, since the user below may not write there. What the host writes, its caches and logs, has its own places.
+RUN python -m compileall -q /home/site/wwwroot \
+    && useradd --system --no-create-home --uid 10001 app \
+    && mkdir -p /home/ASP.NET /home/data /home/LogFiles \
+    && chown -R 10001 /home/ASP.NET /home/data /home/LogFiles
+
+# A port that needs no privilege: the platform's probes ask it, no request is served there.
+ENV ASPNETCORE_URLS=http://+:8080 \
+    AzureWebJobsScriptRoot=/home/site/wwwroot \
+    AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
+    AzureFunctionsJobHost__Logging__FileLoggingMode=never \
+    AzureFunctionsJobHost__FileWatchingEnabled=false \
+    PYTHON_THREADPOOL_THREAD_COUNT=32
+EXPOSE 8080
+USER 10001

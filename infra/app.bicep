@@ -1,0 +1,143 @@
+// The plan, the function app and its settings.
+
+@description('The function app\'s name.')
+param name string
+
+@description('The plan\'s name.')
+param planName string
+
+@description('The region.')
+param location string
+
+@description('Tags for every resource.')
+param tags object
+
+@description('The identity\'s resource id.')
+param identityId string
+
+@description('The identity\'s client id.')
+param identityClientId string
+
+@description('The blob endpoint of the host\'s own storage.')
+param hostBlobUri string
+
+@description('The container that deployments go to.')
+param packageContainer string
+
+@description('The queue endpoint of the storage of queues and records.')
+param checkoutQueueUri string
+
+@description('Its blob endpoint.')
+param checkoutBlobUri string
+
+@description('Where telemetry goes.')
+param insightsConnectionString string
+
+@description('The carts queue.')
+param cartsQueue string
+
+@description('The outcomes queue.')
+param outcomesQueue string
+
+@description('The container of the records.')
+param recordsContainer string
+
+@description('The Partner Center API.')
+param partnerCenterUrl string
+
+@allowed(['managed_identity', 'federated'])
+@description('Whose token pays.')
+param partnerCenterAuth string
+
+@description('The tenant that may pay.')
+param partnerCenterTenantId string
+
+@description('The registered app, with federated.')
+param partnerCenterAppId string
+
+@description('The most instances at once, for each function.')
+param maximumInstanceCount int
+
+@description('The memory of an instance, in MB.')
+param instanceMemoryMB int
+
+// What the host hands over at once, as host.json says: a message without a thread waits, leased.
+var batchSize = loadJsonContent('../host.json', 'extensions.queues.batchSize')
+var newBatchThreshold = loadJsonContent('../host.json', 'extensions.queues.newBatchThreshold')
+
+// Left to the program's defaults, on purpose: PARTNER_CENTER_API_VERSION, CHECKOUT_TIMEOUT_SECONDS, SETTLE_SECONDS and
+// the RETRY_ settings. A value here would hide the next release's better one.
+var settings = {
+  AzureWebJobsStorage__blobServiceUri: hostBlobUri
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identityClientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  CheckoutStorage__queueServiceUri: checkoutQueueUri
+  CheckoutStorage__blobServiceUri: checkoutBlobUri
+  CheckoutStorage__credential: 'managedidentity'
+  CheckoutStorage__clientId: identityClientId
+  CARTS_QUEUE: cartsQueue
+  OUTCOMES_QUEUE: outcomesQueue
+  RECORDS_CONTAINER: recordsContainer
+  PARTNER_CENTER_URL: partnerCenterUrl
+  PARTNER_CENTER_AUTH: partnerCenterAuth
+  PARTNER_CENTER_IDENTITY_CLIENT_ID: identityClientId
+  PARTNER_CENTER_TENANT_ID: partnerCenterTenantId
+  PARTNER_CENTER_APP_ID: partnerCenterAppId
+  PYTHON_THREADPOOL_THREAD_COUNT: string(batchSize + newBatchThreshold)
+}
+
+resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { name: 'FC1', tier: 'FlexConsumption' }
+  properties: { reserved: true }
+}
+
+resource app 'Microsoft.Web/sites@2024-04-01' = {
+  name: name
+  location: location
+  tags: union(tags, { 'azd-service-name': 'checkout' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: { '${identityId}': {} }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${hostBlobUri}${packageContainer}'
+          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: identityId }
+        }
+      }
+      runtime: { name: 'python', version: '3.13' }
+      scaleAndConcurrency: { maximumInstanceCount: maximumInstanceCount, instanceMemoryMB: instanceMemoryMB }
+    }
+    siteConfig: {
+      minTlsVersion: '1.2'
+      appSettings: [for setting in items(settings): { name: setting.key, value: setting.value }]
+    }
+  }
+}
+
+// Deployments sign in with Entra ID; publishing passwords are switched off.
+resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+  parent: app
+  name: 'ftp'
+  properties: { allow: false }
+}
+
+resource scm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+  parent: app
+  name: 'scm'
+  properties: { allow: false }
+}
+
+output name string = app.name

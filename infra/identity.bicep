@@ -1,0 +1,20 @@
+// Who the app is. User-assigned, so that it outlives the app: its roles and its federation need not be made anew.
+
+@description('The identity\'s name.')
+param name string
+
+@description('The region.')
+param location string
+
+@description('Tags for every resource.')
+param tags object
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: name
+  location: location
+  tags: tags
+}
+
+output id string = identity.id
+output clientId string = identity.properties.clientId
+output principalId string = identity.properties.principalId

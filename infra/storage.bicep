@@ -1,0 +1,75 @@
+// The queues, how long records are kept, and the log of what goes through the queues.
+
+@description('The storage account of queues and records.')
+param accountName string
+
+@description('The queues to create. The app creates none.')
+param queues string[]
+
+@description('The container of the records.')
+param recordsContainer string
+
+@minValue(90)
+@description('Days that a record is kept after its last change.')
+param recordsRetentionDays int
+
+@description('The workspace that the queue log goes to.')
+param workspaceId string
+
+resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+  name: accountName
+}
+
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = [for name in queues: {
+  parent: queueService
+  name: name
+}]
+
+// The rule counts from a record's last change. A cart lives 7 days and its messages 6, consumers keep ids for 30, so 90
+// is the least that leaves nobody without an answer; the default covers a business year and its closing.
+//
+// Versions are kept exactly as long: they undo a mistaken delete or overwrite, and a shorter rule would take the only
+// copy of a record that was written long ago and deleted today. Notes (.waiting.json) and large data (.data.json) lie
+// under the same prefix, and a rule cannot tell them apart: a note is small, and data must live as long as the record
+// that names it, beside which it was last written.
+resource retention 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    policy: {
+      rules: [
+        {
+          name: 'records'
+          type: 'Lifecycle'
+          enabled: true
+          definition: {
+            filters: { blobTypes: ['blockBlob'], prefixMatch: ['${recordsContainer}/'] }
+            actions: {
+              baseBlob: { delete: { daysAfterModificationGreaterThan: recordsRetentionDays } }
+              version: { delete: { daysAfterCreationGreaterThan: recordsRetentionDays } }
+            }
+          }
+        }
+      ]
+    }
+  }
+}
+
+// Two alerts count messages by this log, since no metric tells the length or the age of one queue, and since it goes on
+// when the app does not. Reads are left out: polling would be most of the log.
+resource queueLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'queue-log'
+  scope: queueService
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'StorageWrite', enabled: true }
+      { category: 'StorageDelete', enabled: true }
+    ]
+  }
+}

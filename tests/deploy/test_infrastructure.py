@@ -1,0 +1,402 @@
+"""The templates agree with the program, and with the promises of docs/deployment.md. Nothing is applied here."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.identity import ASSERTION_SCOPE, ASSERTION_SCOPE_CHINA
+from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings, in_flight
+from tests.deploy.bicep import CLIENT, PRINCIPAL, SUBSCRIPTION, TENANT, BicepError, Deployment, Template, deploy
+from tests.deploy.conftest import APP, INFRA, MAIN, PAYER, ROOT, deployed, parameters_under, settings_of
+from tests.docs.test_docs import settings_read, table
+
+TEMPLATES = sorted(INFRA.glob("*.bicep"))
+DEPLOYMENT_MD = ROOT / "docs" / "deployment.md"
+
+# The built-in roles as Microsoft's list of Azure built-in roles has them.
+ROLES = {
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": "Storage Queue Data Message Sender",
+    "ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor",
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+}
+
+LEFT_TO_THE_PROGRAM = {
+    "CheckoutStorage": "a connection string holds a key; the identity-based settings take its place",
+    "PARTNER_CENTER_API_VERSION": "belongs to the release, which knows what it was tested with",
+    "CHECKOUT_TIMEOUT_SECONDS": "the same",
+    "SETTLE_SECONDS": "the same",
+    "RETRY_BASE_SECONDS": "the same",
+    "RETRY_CAP_SECONDS": "the same",
+    "RETRY_MAX_AGE_SECONDS": "the same",
+}
+READ_BY_THE_HOST = {
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__clientId",
+    "AzureWebJobsStorage__credential",
+}
+
+
+def accounts(deployment: Deployment) -> dict[str, Any]:
+    """The two storage accounts, by the beginning of their names."""
+    return {each.name[:6]: each for each in deployment.of("Microsoft.Storage/storageAccounts")}
+
+
+# --- the templates themselves -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_is_bicep_and_uses_all_that_it_declares(path: Path) -> None:
+    assert Template(path).unused == set()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_every_parameter_says_what_it_is_for(path: Path) -> None:
+    parameters = Template(path).parameters.values()
+
+    assert [each.name for each in parameters if not each.decorators.get("description")] == []
+
+
+def test_what_is_no_bicep_is_noticed(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.bicep"
+    broken.write_text(MAIN.read_text("utf-8").replace("module roles", "modul roles"), "utf-8")
+
+    with pytest.raises(BicepError, match="cannot be parsed"):
+        Template(broken)
+
+
+def test_a_module_is_given_what_it_declares_and_nothing_else(tmp_path: Path) -> None:
+    for path in [*TEMPLATES, ROOT / "host.json"]:
+        (tmp_path / "infra").mkdir(exist_ok=True)
+        (tmp_path / ("" if path.name == "host.json" else "infra") / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "infra" / "alerts").symlink_to(INFRA / "alerts")
+    mistyped = MAIN.read_text("utf-8").replace("recordsRetentionDays: recordsRetentionDays", "retention: 400")
+    (tmp_path / "infra" / "main.bicep").write_text(mistyped, "utf-8")
+
+    with pytest.raises(BicepError, match=r"storage\.bicep has no parameter retention"):
+        deploy(tmp_path / "infra" / "main.bicep", parameters_under({"PARTNER_CENTER_TENANT_ID": PAYER}) | WHERE)
+
+
+WHERE = {"environmentName": "sandbox", "location": "westeurope"}
+
+
+def test_the_defaults_that_azd_fills_in_are_the_templates_own() -> None:
+    declared = Template(MAIN).parameters
+    filled = parameters_under({})
+    minimal = deploy(MAIN, {**WHERE, "partnerCenterTenantId": PAYER})
+
+    assert sorted(declared) == sorted(filled)
+    assert (settings_of(minimal), minimal.outputs) == (settings_of(deployed()), deployed().outputs)
+    for name, parameter in declared.items():
+        if parameter.default is not None:
+            assert (name, (parameter.default.text or b"").decode().strip("'")) == (name, str(filled[name]))
+
+
+# --- the app and its settings -----------------------------------------------------------------------------------
+
+
+def test_the_program_accepts_the_settings_that_it_is_deployed_with(settings: dict[str, str]) -> None:
+    read = Settings.from_env(settings)
+
+    assert (read.auth, read.tenant_id, read.partner_center_url) == ("managed_identity", PAYER, DEFAULT_URL)
+    assert (read.identity_client_id, read.storage_client_id) == (CLIENT, CLIENT)
+    assert read.storage_connection_string is None
+    assert (read.checkout_timeout, read.settle, read.retry_max_age) == (180.0, 600.0, 86_400.0)
+
+
+def test_the_program_accepts_the_settings_of_a_federated_app() -> None:
+    read = Settings.from_env(settings_of(deployed(PARTNER_CENTER_AUTH="federated", PARTNER_CENTER_APP_ID=APP)))
+
+    assert (read.auth, read.app_id, read.identity_client_id) == ("federated", APP, CLIENT)
+
+
+def test_every_setting_is_deployed_or_left_to_the_program_for_a_reason(settings: dict[str, str]) -> None:
+    assert settings_read() | READ_BY_THE_HOST == set(settings) | set(LEFT_TO_THE_PROGRAM)
+    assert not set(settings) & set(LEFT_TO_THE_PROGRAM)
+
+
+def test_settings_that_flex_consumption_has_taken_over_are_not_set(settings: dict[str, str]) -> None:
+    taken_over = ("FUNCTIONS_", "ENABLE_ORYX", "SCM_DO", "WEBSITE", "PYTHON_ISOLATE", "TZ", "AzureWebJobsFeature")
+
+    assert [name for name in settings if name.startswith(taken_over)] == []
+
+
+def test_the_worker_has_a_thread_for_each_message_that_the_host_hands_over(settings: dict[str, str]) -> None:
+    assert in_flight(ROOT / "host.json") == int(settings["PYTHON_THREADPOOL_THREAD_COUNT"])
+
+
+def test_the_app_runs_on_flex_consumption_with_a_python_that_the_project_supports(deployment: Deployment) -> None:
+    (plan,) = deployment.of("Microsoft.Web/serverfarms")
+    (app,) = deployment.of("Microsoft.Web/sites")
+    config = app.properties["functionAppConfig"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert plan.body["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
+    assert config["runtime"] == {"name": "python", "version": "3.13"}
+    assert project["requires-python"] == ">=3.11,<3.14"
+    assert config["scaleAndConcurrency"] == {"maximumInstanceCount": 40, "instanceMemoryMB": 2048}
+
+
+@pytest.mark.parametrize(("name", "value"), [("MAXIMUM_INSTANCE_COUNT", "3"), ("INSTANCE_MEMORY_MB", "512")])
+def test_the_size_of_the_app_can_be_chosen(name: str, value: str) -> None:
+    (app,) = deployed(**{name: value}).of("Microsoft.Web/sites")
+
+    assert int(value) in app.properties["functionAppConfig"]["scaleAndConcurrency"].values()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAXIMUM_INSTANCE_COUNT", "1001"),
+        ("INSTANCE_MEMORY_MB", "1024"),
+        ("PARTNER_CENTER_AUTH", "secret"),
+        ("PARTNER_CENTER_URL", "https://partnercenter.example"),
+        ("PARTNER_CENTER_TENANT_ID", "contoso.example"),
+        ("STORAGE_SKU", "Standard_RAGRS"),
+        ("RECORDS_RETENTION_DAYS", "89"),
+    ],
+)
+def test_a_value_that_would_do_harm_is_refused_before_anything_is_created(name: str, value: str) -> None:
+    with pytest.raises(BicepError, match="breaks @"):
+        deployed(**{name: value})
+
+
+def test_the_choices_offered_are_those_that_the_program_knows() -> None:
+    parameters = Template(MAIN).parameters
+
+    assert parameters["partnerCenterUrl"].decorators["allowed"] == [[DEFAULT_URL, CHINA_URL]]
+    for choice in parameters["partnerCenterAuth"].decorators["allowed"][0]:
+        env = settings_of(deployed(PARTNER_CENTER_AUTH=choice, PARTNER_CENTER_APP_ID=APP))
+        assert choice == Settings.from_env(env).auth
+
+
+# --- storage ----------------------------------------------------------------------------------------------------
+
+
+def test_the_queues_and_the_container_of_the_program_are_created(
+    deployment: Deployment, settings: dict[str, str]
+) -> None:
+    program = Settings.from_env(settings)
+    queues = deployment.of("Microsoft.Storage/storageAccounts/queueServices/queues")
+    containers = deployment.of("Microsoft.Storage/storageAccounts/blobServices/containers")
+    account = accounts(deployment)["stcart"]
+
+    assert {program.carts_queue, program.poison_queue, program.outcomes_queue} == {each.name for each in queues}
+    assert all(each.id.startswith(f"{account.id}/") for each in queues)
+    assert f"{account.id}/blobServices/default/containers/{program.records_container}" in {
+        each.id for each in containers
+    }
+    assert program.storage_queue_uri == f"https://{account.name}.queue.core.windows.net/"
+    assert program.storage_blob_uri == f"https://{account.name}.blob.core.windows.net/"
+
+
+def test_the_names_are_those_of_the_examples(settings: dict[str, str]) -> None:
+    example = json.loads((ROOT / "local.settings.example.json").read_text("utf-8"))["Values"]
+
+    for name in ("CARTS_QUEUE", "OUTCOMES_QUEUE", "RECORDS_CONTAINER"):
+        assert example[name] == settings[name]
+
+
+def test_no_account_takes_keys_or_old_tls_or_anonymous_readers(deployment: Deployment) -> None:
+    for account in accounts(deployment).values():
+        said = account.properties
+        assert said["allowSharedKeyAccess"] is False
+        assert said["allowBlobPublicAccess"] is False
+        assert said["supportsHttpsTrafficOnly"] is True
+        assert said["minimumTlsVersion"] == "TLS1_2"
+    for container in deployment.of("Microsoft.Storage/storageAccounts/blobServices/containers"):
+        assert container.properties["publicAccess"] == "None"
+
+
+def test_the_hosts_storage_stands_apart(deployment: Deployment, settings: dict[str, str]) -> None:
+    host = accounts(deployment)["sthost"]
+    (app,) = deployment.of("Microsoft.Web/sites")
+    package = app.properties["functionAppConfig"]["deployment"]["storage"]
+    (identity,) = deployment.of("Microsoft.ManagedIdentity/userAssignedIdentities")
+    containers = {each.id for each in deployment.of("Microsoft.Storage/storageAccounts/blobServices/containers")}
+
+    assert settings["AzureWebJobsStorage__blobServiceUri"] == f"https://{host.name}.blob.core.windows.net/"
+    assert settings["AzureWebJobsStorage__blobServiceUri"] != settings["CheckoutStorage__blobServiceUri"]
+    assert package["authentication"] == {
+        "type": "UserAssignedIdentity",
+        "userAssignedIdentityResourceId": identity.id,
+    }
+    name = package["value"].removeprefix(settings["AzureWebJobsStorage__blobServiceUri"])
+    assert f"{host.id}/blobServices/default/containers/{name}" in containers
+
+
+def test_records_outlive_everything_that_could_ask_for_them(deployment: Deployment) -> None:
+    (policy,) = deployment.of("Microsoft.Storage/storageAccounts/managementPolicies")
+    (rule,) = policy.properties["policy"]["rules"]
+    actions = rule["definition"]["actions"]
+    days = actions["baseBlob"]["delete"]["daysAfterModificationGreaterThan"]
+
+    assert rule["definition"]["filters"]["prefixMatch"] == ["checkout-records/"]
+    assert days == 400
+    assert actions == {
+        "baseBlob": {"delete": {"daysAfterModificationGreaterThan": days}},
+        "version": {"delete": {"daysAfterCreationGreaterThan": days}},
+    }
+    assert days >= 90 > MAX_AGE / 86_400
+
+
+def test_the_least_that_records_are_kept_is_90_days() -> None:
+    (policy,) = deployed(RECORDS_RETENTION_DAYS="90").of("Microsoft.Storage/storageAccounts/managementPolicies")
+
+    assert "daysAfterModificationGreaterThan': 90" in str(policy.properties)
+    assert Template(MAIN).parameters["recordsRetentionDays"].decorators["minValue"] == [90]
+
+
+def test_what_is_overwritten_or_deleted_by_mistake_can_be_brought_back(deployment: Deployment) -> None:
+    (records,) = [
+        each
+        for each in deployment.of("Microsoft.Storage/storageAccounts/blobServices")
+        if each.id.startswith(accounts(deployment)["stcart"].id)
+    ]
+
+    assert records.properties["isVersioningEnabled"] is True
+    for policy in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+        assert records.properties[policy] == {"enabled": True, "days": 30}
+
+
+# --- who may do what --------------------------------------------------------------------------------------------
+
+
+def assigned(deployment: Deployment) -> dict[str, str]:
+    """The role on each thing, by the last part of its id."""
+    made = {}
+    for each in deployment.of("Microsoft.Authorization/roleAssignments"):
+        assert each.properties["principalId"] == PRINCIPAL
+        assert each.properties["principalType"] == "ServicePrincipal"
+        assert each.properties["description"]
+        prefix = f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/"
+        made[each.body["scope"].id] = ROLES[each.properties["roleDefinitionId"].removeprefix(prefix)]
+    return made
+
+
+def test_the_identity_has_these_roles_and_no_more(deployment: Deployment) -> None:
+    both = accounts(deployment)
+    queues = f"{both['stcart'].id}/queueServices/default/queues"
+    (insights,) = deployment.of("Microsoft.Insights/components")
+
+    assert {
+        f"{queues}/carts": "Storage Queue Data Contributor",
+        f"{queues}/carts-poison": "Storage Queue Data Contributor",
+        f"{queues}/checkout-outcomes": "Storage Queue Data Message Sender",
+        f"{both['stcart'].id}/blobServices/default/containers/checkout-records": "Storage Blob Data Contributor",
+        both["sthost"].id: "Storage Blob Data Owner",
+        insights.id: "Monitoring Metrics Publisher",
+    } == assigned(deployment)
+
+
+def test_a_role_is_given_on_something_that_this_deployment_creates(deployment: Deployment) -> None:
+    created = {each.id for each in deployment.resources if not each.existing}
+
+    assert set(assigned(deployment)) <= created
+
+
+def test_each_role_assignment_has_a_name_of_its_own(deployment: Deployment) -> None:
+    names = [each.name for each in deployment.of("Microsoft.Authorization/roleAssignments")]
+
+    assert len(names) == len(set(names)) == 6
+
+
+def test_a_comment_says_the_role_and_why_beside_each_assignment(deployment: Deployment) -> None:
+    text = (INFRA / "roles.bicep").read_text("utf-8")
+    commented = re.findall(r"((?:// .+\n)+)resource (\w+) '.+roleAssignments@", text)
+    said = {symbol: comment for comment, symbol in commented}
+    for each in deployment.of("Microsoft.Authorization/roleAssignments"):
+        role = assigned(deployment)[each.body["scope"].id]
+        assert said[each.symbol].startswith(f"// {role} on ")
+        assert len(said[each.symbol]) > len(role) + 60
+
+
+def test_the_document_lists_the_roles(deployment: Deployment) -> None:
+    listed = {row[0].strip("`"): row[1] for row in table(DEPLOYMENT_MD, "Roles")}
+
+    assert {
+        "carts": "Storage Queue Data Contributor",
+        "carts-poison": "Storage Queue Data Contributor",
+        "checkout-outcomes": "Storage Queue Data Message Sender",
+        "checkout-records": "Storage Blob Data Contributor",
+        "host storage": "Storage Blob Data Owner",
+        "Application Insights": "Monitoring Metrics Publisher",
+    } == listed
+    assert sorted(listed.values()) == sorted(assigned(deployment).values())
+
+
+def test_there_is_no_key_or_password_to_sign_in_with(deployment: Deployment, settings: dict[str, str]) -> None:
+    (insights,) = deployment.of("Microsoft.Insights/components")
+    (workspace,) = deployment.of("Microsoft.OperationalInsights/workspaces")
+    policies = deployment.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    (app,) = deployment.of("Microsoft.Web/sites")
+
+    assert insights.properties["DisableLocalAuth"] is True
+    assert workspace.properties["features"]["disableLocalAuth"] is True
+    assert {each.name: each.properties["allow"] for each in policies} == {"ftp": False, "scm": False}
+    assert app.properties["httpsOnly"] is True
+    assert app.properties["siteConfig"]["minTlsVersion"] == "1.2"
+    assert settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"] == f"ClientId={CLIENT};Authorization=AAD"
+    for name in ("AzureWebJobsStorage", "CheckoutStorage"):
+        assert settings[f"{name}__credential"] == "managedidentity"
+        assert settings[f"{name}__clientId"] == CLIENT
+    text = "".join(path.read_text("utf-8") for path in TEMPLATES)
+    assert re.findall(r"list(?:Keys|AccountSas|ServiceSas|Secrets)|AccountKey|@secure|sig=", text) == []
+
+
+def test_the_app_runs_under_the_one_identity(deployment: Deployment) -> None:
+    (identity,) = deployment.of("Microsoft.ManagedIdentity/userAssignedIdentities")
+    (app,) = deployment.of("Microsoft.Web/sites")
+
+    assert app.body["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {identity.id: {}}}
+
+
+# --- what azd and the operator are told -------------------------------------------------------------------------
+
+
+def test_the_federated_credential_is_what_the_program_will_present(deployment: Deployment) -> None:
+    said = {name.removeprefix("FEDERATED_CREDENTIAL_"): value for name, value in deployment.outputs.items()}
+
+    assert said["ISSUER"] == f"https://login.microsoftonline.com/{TENANT}/v2.0"
+    assert said["SUBJECT"] == PRINCIPAL
+    assert f"{said['AUDIENCE']}/.default" == ASSERTION_SCOPE
+    assert f"'{ASSERTION_SCOPE_CHINA.removesuffix('/.default')}'" in MAIN.read_text("utf-8")
+
+
+def test_the_outputs_name_what_tools_ask_for(deployment: Deployment, settings: dict[str, str]) -> None:
+    said = deployment.outputs
+    (app,) = deployment.of("Microsoft.Web/sites")
+
+    assert said["AZURE_FUNCTION_NAME"] == app.name
+    assert said["CHECKOUT_STORAGE_QUEUE_URI"] == settings["CheckoutStorage__queueServiceUri"]
+    assert said["CHECKOUT_STORAGE_BLOB_URI"] == settings["CheckoutStorage__blobServiceUri"]
+    assert {name: said[name] for name in ("CARTS_QUEUE", "OUTCOMES_QUEUE", "RECORDS_CONTAINER")}.items() <= (
+        settings.items()
+    )
+    assert all(value and isinstance(value, str) for value in said.values())
+
+
+def test_two_environments_share_no_name() -> None:
+    one, other = deployed(AZURE_ENV_NAME="one"), deployed(AZURE_ENV_NAME="two")
+
+    # the types of one segment; what lies in these cannot meet what lies in others
+    def names(deployment: Deployment) -> set[str]:
+        whole = (each for each in deployment.resources if each.type.count("/") == 1 and "location" in each.body)
+        return {each.name for each in whole}
+
+    assert len(names(one)) == 13
+    assert not names(one) & names(other)
+
+
+def test_everything_is_tagged_with_its_environment(deployment: Deployment) -> None:
+    tagged = [each for each in deployment.resources if "location" in each.body]
+
+    assert len(tagged) >= 12
+    assert {each.body["tags"]["azd-env-name"] for each in tagged} == {"sandbox"}

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tools.watch import COLOURS
+from tools.table import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,10 @@ import click
 VERBS = {
     "send": "tools.send",
     "watch": "tools.watch",
+    "status": "tools.status",
+    "redrive": "tools.redrive",
+    "republish": "tools.republish",
+    "doctor": "tools.doctor",
 }
 """Each verb and the module whose `command` it is."""
 
@@ -31,7 +35,9 @@ class Verbs(click.Group):
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cart-checkout-function")
 def main() -> None:
-    """Operate the Cart Checkout Function: send carts to its queue, and see what came of them.
+    """Operate the Cart Checkout Function: send carts to its queue, see what came of them, mend what went wrong.
+
+    In the night: `doctor` first, then `status`. docs/operations.md says what to do about what they show.
 
     Every verb reads the app's own settings (CheckoutStorage, CARTS_QUEUE, ...) from the environment, or from
     the Values of a local.settings.json with --settings FILE.

@@ -16,7 +16,7 @@ import click
 
 from shared.jsontext import printable
 from shared.messages import CheckoutRequest, Delivery, InvalidMessage, decode
-from tools.connection import Connection, StorageFailed, settings_option
+from tools.connection import Connection, StorageFailed, settings_option, storage_failures
 
 SOME_REFUSED = 1
 _UNNAMED = "a requestId is still to be given"
@@ -72,6 +72,15 @@ def _decode(text: bytes) -> CheckoutRequest | InvalidMessage:
 @click.option("--upn", help="The customer's user to assign the licences to.")
 @click.option("--from", "source", type=click.File("rb"), metavar="FILE", help="One request a line; - is stdin.")
 @click.option("--keep-going", is_flag=True, help="Send the good lines of a file, whatever the others are.")
+@click.option("--wait", is_flag=True, help="Wait for the outcomes, and print them.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="S",
+    help="With --wait: for at most S seconds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each request sent.")
 @settings_option
 def command(
@@ -80,6 +89,8 @@ def command(
     source: Any,  # noqa: ANN401  click's lazy file
     *,
     keep_going: bool,
+    wait: bool,
+    timeout: float,
     as_json: bool,
     connection: Connection,
     **more: str | None,
@@ -87,12 +98,13 @@ def command(
     """Send carts to be checked out: one by its ids, or many from a file.
 
     A request without a requestId is given one, which is printed: send again with the same id and the cart
-    is not bought again.
+    is not bought again. --wait reads the outcomes from the records and takes nothing from the outcomes queue.
 
     \b
     Examples:
       cart-checkout send 2e5a3c6e-... 00000001-... --request-id order-4711
       cart-checkout send 2e5a3c6e-... 00000001-... --context '{"order": 4711}'
+      cart-checkout send 2e5a3c6e-... 00000001-... --wait --timeout 60
       cart-checkout send --from carts.jsonl
       jq -c '.carts[]' shop.json | cart-checkout send --from -
 
@@ -101,8 +113,15 @@ def command(
       {"customerId": "<GUID>", "cartId": "<GUID>", "requestId": "order-4711"}
 
     \b
+    With --json, one object a line: requestId, customerId, cartId, eventId of each that was sent. With --wait
+    then each outcome as the event that was kept (it has specversion), or, where there is none yet, those four
+    with outcome null and waiting, the note of what it waits for.
+
+    \b
     Exit codes: 0 all were sent; 1 some were refused (and, without --keep-going, nothing of the file was
     sent); 2 wrong usage or settings; 3 the storage account failed, those printed were sent.
+    With --wait, the highest that applies: 0 completed; 11 action_required; 12 partial; 13 failed; 14 unknown;
+    15 no outcome within --timeout (the cart is still on its way: see `cart-checkout status`).
     """  # noqa: D301  \b is click's mark for lines to leave alone
     if source is None:
         if customer_id is None or cart_id is None:
@@ -122,8 +141,14 @@ def command(
             click.echo(f"Nothing was sent: {len(refused)} of {len(checked)} lines are refused.", err=True)
         sys.exit(SOME_REFUSED)
     _send(connection, ready, as_json=as_json)
-    if refused:
-        sys.exit(SOME_REFUSED)
+    code = SOME_REFUSED if refused else 0
+    if wait and ready:
+        from tools.waiting import wait_for  # noqa: PLC0415  a help text must not wait for an SDK
+
+        with storage_failures():
+            code = max(code, wait_for(connection, [item.request for item in ready], timeout, as_json=as_json))
+    if code:
+        sys.exit(code)
 
 
 def _one(customer_id: str, cart_id: str, more: dict[str, str | None]) -> bytes:

@@ -17,6 +17,8 @@ import click
 from shared.jsontext import printable
 from shared.outcomes import TYPE
 from tools.connection import Connection, StorageFailed, settings_option
+from tools.filters import Filter, filter_options
+from tools.table import COLOURS
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -28,14 +30,6 @@ PEEKED = 32
 POLL_SECONDS = 1.0
 LEASE_SECONDS = 60
 """How long a taken message is hidden; should we die before it is printed, it is back after that."""
-
-COLOURS = {
-    "completed": "green",
-    "action_required": "cyan",
-    "partial": "yellow",
-    "failed": "red",
-    "unknown": "magenta",
-}
 
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
 
@@ -55,6 +49,12 @@ class Seen:
         return kind.removeprefix(TYPE) if isinstance(kind, str) else ""
 
     @property
+    def error(self) -> dict[str, Any]:
+        """What went wrong, or must be done; empty where nothing is."""
+        found = self.data.get("error")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def line(self) -> str:
         """The event as it was told, on one line: parsing and writing it anew would make 36.48 of a 36.480."""
         # Between JSON's tokens a line break is a space; inside its strings there is none.
@@ -65,8 +65,7 @@ class Seen:
         """What the table shows of it; foreign text is made printable."""
         if not self.event:
             return ["", "no outcome", "", "", "", printable(self.text, 60)]
-        found = self.data.get("error")
-        error = found if isinstance(found, dict) else {}
+        error = self.error
         note = error.get("description") or _bought(self.data.get("result"))
         for name in ("answeredBy", "corrects"):
             if name in self.data:
@@ -91,23 +90,40 @@ def _bought(result: object) -> str:
 
 
 @click.command(name="watch")
+@filter_options
 @click.option("--take", is_flag=True, help="Receive and delete: what is shown here, no other consumer will get.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N outcomes.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
 @settings_option
-def command(*, take: bool, as_json: bool, count: int | None, timeout: float | None, connection: Connection) -> None:
+def command(
+    *,
+    take: bool,
+    as_json: bool,
+    count: int | None,
+    timeout: float | None,
+    connection: Connection,
+    **filters: tuple[str, ...],
+) -> None:
     """Show outcomes as they come, until Ctrl-C.
 
     It only looks: the messages stay for their real consumers. But the queue service shows no more than the
     first 32 to who only looks, and an outcome that a consumer has taken meanwhile is not seen. With --take
     the messages are received and deleted.
 
+    Filters of different kinds must all match; of the same kind, one. They do not go with --take, which would
+    delete what it does not show.
+
     \b
     Examples:
       cart-checkout watch
+      cart-checkout watch --outcome failed --outcome unknown
+      cart-checkout watch --customer 2e5a3c6e-... --class partner
       cart-checkout watch --json --timeout 0 | jq .data.outcome
       cart-checkout watch --take --count 1 --timeout 60
+
+    \b
+    With --json, one event a line, as it was told; what is no event as {"unreadable": the text}.
 
     \b
     Exit codes: 0 ended by --count, --timeout or Ctrl-C; 1 --timeout came before --count outcomes;
@@ -115,6 +131,9 @@ def command(*, take: bool, as_json: bool, count: int | None, timeout: float | No
     """  # noqa: D301  \b is click's mark for lines to leave alone
     from azure.core.exceptions import AzureError  # noqa: PLC0415  a help text must not wait for an SDK
 
+    wanted = Filter(**filters)
+    if take and wanted:
+        raise click.UsageError("--take deletes what it receives, so it goes without filters: watch without --take.")
     shown = 0
     try:
         with ExitStack() as stack:
@@ -125,7 +144,10 @@ def command(*, take: bool, as_json: bool, count: int | None, timeout: float | No
             deadline = math.inf if timeout is None else time.monotonic() + timeout
             while True:
                 for message in source.fetch():
-                    show(read(message.content, records))
+                    seen = read(message.content, records)
+                    if not wanted.admits(seen.outcome, seen.error.get("class"), seen.data):
+                        continue
+                    show(seen)
                     source.done(message)
                     shown += 1
                     if shown == count:

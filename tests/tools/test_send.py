@@ -2,23 +2,27 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from shared.errors import ErrorClass
 from shared.messages import derive
+from shared.outcomes import Outcome
+from tests.tools.conftest import asked
 from tools.cli import main
+from tools.connection import for_storage
 from tools.send import Ready, Refused, check
+from tools.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import Storage
+    from tests.tools.conftest import Function
 
     Run = Callable[..., Result]
 
@@ -207,17 +211,89 @@ def test_a_queue_that_is_not_there_is_a_failure_of_the_storage(run: Run, storage
     assert "Traceback" not in result.stderr
 
 
-def test_help_does_not_wait_for_the_storage_sdk() -> None:
-    program = "import sys; from tools.cli import main; main(['send', '--help'], standalone_mode=False);"
-    program += "print([name for name in sys.modules if name.split('.')[0] in ('azure', 'requests', 'rich')])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
-    assert "Examples:" in done.stdout
-    assert done.stdout.endswith("[]\n")
-
-
 def texts(storage: Storage) -> list[str]:
     return [base64.b64decode(message.content).decode() for message in storage.carts.peek_messages(32)]
 
 
 def queued(storage: Storage) -> list[dict[str, Any]]:
     return [json.loads(text) for text in texts(storage)]
+
+
+# --- waiting for the outcome --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error_class", "code"),
+    [
+        (Outcome.COMPLETED, None, 0),
+        (Outcome.ACTION_REQUIRED, ErrorClass.PARTNER, 11),
+        (Outcome.PARTIAL, ErrorClass.CART, 12),
+        (Outcome.FAILED, ErrorClass.NOT_FOUND, 13),
+        (Outcome.UNKNOWN, ErrorClass.UNANSWERED, 14),
+    ],
+)
+def test_the_outcome_is_waited_for_and_is_the_exit_code(
+    run: Run, function: Function, storage: Storage, outcome: Outcome, error_class: ErrorClass | None, code: int
+) -> None:
+    function.keeps(asked("order-1", CART), outcome, error_class)
+
+    result = run("send", CUSTOMER, CART, "--request-id", "order-1", "--wait")
+
+    assert code == result.exit_code
+    assert f"{outcome}  cart {CART}  requestId order-1" in result.stdout
+    assert ("  -> " in result.stdout) is (error_class is not None)
+    assert [] == storage.outcomes.peek_messages(), "nothing is told by who only waits, and nothing taken"
+
+
+def test_json_ends_with_the_event_as_it_was_kept(run: Run, function: Function) -> None:
+    event = function.keeps(asked("order-1", CART))
+    receipt, told = run("send", CUSTOMER, CART, "--request-id", "order-1", "--wait", "--json").stdout.splitlines()
+    assert json.loads(receipt)["eventId"] == event.id
+    assert told == event.text.replace("\n", " ")
+
+
+def test_of_many_the_worst_is_the_exit_code(run: Run, function: Function) -> None:
+    function.keeps(asked("a", CART))
+    function.keeps(asked("b", CART), Outcome.FAILED, ErrorClass.CART)
+    given = "".join(f'{GOOD[:-1]},"requestId":"{name}"}}\n' for name in "ab")
+    assert run("send", "--from", "-", "--wait", given=given).exit_code == 13
+    refused = run("send", "--from", "-", "--wait", "--keep-going", given=given.splitlines()[0] + "\nnonsense\n")
+    assert refused.exit_code == 1
+
+
+def test_another_requests_outcome_is_not_the_answer(run: Run, function: Function) -> None:
+    function.keeps(asked("another", CART))
+    result = run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
+    assert result.exit_code == 15
+    assert "no outcome yet" in result.stderr
+    assert "no note says why" in result.stderr
+
+
+def test_what_it_waits_for_is_told_when_time_is_up(run: Run, function: Function) -> None:
+    function.notes(asked("mine", CART), "throttled")
+    arguments = ("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
+    assert "it waits (throttled) until" in run(*arguments).stderr
+    told = json.loads(run(*arguments, "--json").stdout.splitlines()[1])
+    assert (None, "throttled") == (told["outcome"], told["waiting"]["reason"])
+
+
+def test_a_record_that_cannot_be_read_is_waited_for_too(run: Run, storage: Storage) -> None:
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"not JSON")
+    result = run("send", CUSTOMER, CART, "--wait", "--timeout", "0")
+    assert result.exit_code == 15
+    assert "Records could not be read" in result.stderr
+
+
+def test_it_asks_again_until_the_outcome_is_there(storage: Storage, function: Function, capsys: Any) -> None:
+    request = asked("order-1", CART)
+    pauses: list[float] = []
+
+    def meanwhile(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            function.keeps(request)
+
+    code = wait_for(for_storage(storage.environ), [request], 60.0, as_json=False, wait=meanwhile)
+
+    assert (0, [0.5, 0.75, 1.125]) == (code, pauses)
+    assert capsys.readouterr().out.startswith("completed")

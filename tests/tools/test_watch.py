@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from local.stack import ROOT
 from shared.messages import CheckoutRequest, Delivery, decode
 from shared.outcomes import Decision, Event, Outcome, decided
@@ -131,6 +133,44 @@ def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
     tell(storage, outcome("order-1"))
     assert run("watch", "--count", "2", "--timeout", "0").exit_code == 1
     assert run("watch", "--count", "1", "--timeout", "0").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ((), ["order-1", "order-2", "order-3"]),
+        (("--outcome", "failed"), ["order-2"]),
+        (("--outcome", "failed", "--outcome", "unknown"), ["order-2", "order-3"]),
+        (("--class", "cart"), ["order-2"]),
+        (("--customer", CUSTOMER.upper()), ["order-1", "order-2", "order-3"]),
+        (("--customer", CART), []),
+        (("--cart", f"{{{CART}}}", "--request", "order-1"), ["order-1"]),
+        (("--request", "order-1", "--outcome", "failed"), []),
+    ],
+)
+def test_filters_show_some(run: Run, storage: Storage, filters: tuple[str, ...], expected: list[str]) -> None:
+    failed = outcome("order-2", Outcome.FAILED, error=CART_ERROR)
+    tell(storage, outcome("order-1"), failed, outcome("order-3", Outcome.UNKNOWN))
+    shown = run("watch", "--json", "--timeout", "0", *filters).stdout.splitlines()
+    assert expected == [json.loads(line)["data"]["requestId"] for line in shown]
+
+
+def test_only_what_is_shown_is_counted(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED))
+    result = run("watch", "--json", "--count", "1", "--outcome", "failed")
+    assert ["order-2"] == [json.loads(line)["data"]["requestId"] for line in result.stdout.splitlines()]
+
+
+def test_what_is_taken_is_not_filtered_since_it_would_be_lost(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"))
+    result = run("watch", "--take", "--outcome", "failed", "--timeout", "0")
+    assert result.exit_code == 2
+    assert "goes without filters" in result.stderr
+    assert 1 == len(storage.outcomes.peek_messages())
+
+
+def test_a_filter_that_is_no_guid_is_wrong_usage(run: Run) -> None:
+    assert run("watch", "--cart", "4711").exit_code == 2
 
 
 def test_ctrl_c_ends_it_cleanly(storage: Storage, settings: Path) -> None:

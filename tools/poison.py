@@ -1,0 +1,121 @@
+"""What is stuck in the poison queue, renewed there: the handler answers it, as soon as it is handed it.
+
+The host hands a message of that queue to `report_poison` five times and then skips it for ever, since a poison
+queue has none behind it. A fresh copy has all its deliveries before it. It goes back to where it was and not to
+the carts queue, because only the handler goes by the rules for what has been poisoned: the record, once more in
+doubt, then ask and tell.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from shared.messages import CheckoutRequest, Delivery, decode
+from shared.outcomes import timestamp
+from tools import batch, table
+from tools.again import Publisher
+from tools.connection import Connection
+from tools.times import ago
+
+if TYPE_CHECKING:
+    from azure.storage.queue import QueueClient, QueueMessage
+
+PEEKED = 32
+"""How many messages the service shows to who only looks."""
+GIVEN_UP = 5
+"""The host's maxDequeueCount: a message that was delivered so often is handed over no more."""
+LEASE_SECONDS = 60
+
+
+def renew_stuck(
+    connection: Connection, stuck_for: timedelta, rate: float, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """List what is stuck, ask, and renew it."""
+    now = datetime.now(UTC)
+    with connection.poison() as queue:
+        seen: list[QueueMessage] = queue.peek_messages(PEEKED)
+        stuck = [m for m in seen if _deliveries(m) >= GIVEN_UP or now - (m.inserted_on or now) >= stuck_for]
+        if as_json and dry_run:
+            for message in stuck:
+                print(json.dumps(_told(message, "listed")))
+        else:
+            rows = [_row(message, now) for message in stuck]
+            table.show(("IN POISON FOR", "DELIVERIES", "CART", "REQUEST"), rows, err=as_json)
+        if len(seen) == PEEKED:
+            click.echo(f"Only the first {PEEKED} messages can be seen: run it again for those behind.", err=True)
+        if not stuck:
+            click.echo(f"Nothing is stuck: {len(seen)} message(s) seen in {queue.queue_name}.", err=True)
+            return
+        batch.may_go_on(f"Renew {len(stuck)} message(s) in {queue.queue_name}", yes=yes, dry_run=dry_run)
+        with Publisher(connection) as publisher:
+            renewed = _renew(queue, publisher, {message.id: message for message in stuck}, rate, as_json=as_json)
+        others = "" if renewed == len(stuck) else "; the others are gone: somebody else took them"
+        click.echo(f"{renewed} of {len(stuck)} renewed{others}.", err=True)
+
+
+def _renew(
+    queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueMessage]", rate: float, *, as_json: bool
+) -> int:
+    """Receive those that were listed, one at a time; send a fresh copy of each, and only then delete it.
+
+    receive ─ copy sent ─ deleted              one message
+    receive ─ copy sent ─ ✕ killed             two of one request: one record, one event id
+    """
+    renewed = 0
+    released: set[str] = set()
+    for _ in batch.paced(range(len(wanted)), rate, "Renewing"):
+        while (message := queue.receive_message(visibility_timeout=LEASE_SECONDS)) is not None:
+            if message.id in wanted:
+                _copy(publisher, message)
+                queue.delete_message(message)
+                renewed += 1
+                told = _told(wanted[message.id], "renewed")
+                line = f"renewed  {message.id}  {told.get('cartId', 'no request')}"
+                print(json.dumps(told) if as_json else line, flush=True)
+                break
+            queue.update_message(message, visibility_timeout=0)  # not ours: it came while we asked
+            if message.id in released:
+                return renewed
+            released.add(message.id)
+    return renewed
+
+
+def _copy(publisher: Publisher, message: "QueueMessage") -> None:
+    read = _read(message)
+    if isinstance(read, CheckoutRequest):
+        # an earlier delivery died, maybe inside its POST
+        doubted = msgspec.structs.replace(read.retry, doubt=datetime.now(UTC))
+        publisher.program.hand_back(read, doubted, 0.0, poison=True)
+    else:
+        publisher.program.return_unread(read, 0.0, poison=True)
+
+
+def _read(message: "QueueMessage") -> Any:  # noqa: ANN401  what decode returns
+    inserted_at = message.inserted_on or datetime.now(UTC)
+    return decode(str(message.content).encode(), Delivery(message.id, 1, inserted_at, last=True))
+
+
+def _deliveries(message: "QueueMessage") -> int:
+    return message.dequeue_count or 0
+
+
+def _row(message: "QueueMessage", now: datetime) -> tuple[object, ...]:
+    told = _told(message, "")
+    return ago(message.inserted_on, now), _deliveries(message), told.get("cartId"), told.get("requestId", "no request")
+
+
+def _told(message: "QueueMessage", status: str) -> dict[str, Any]:
+    read = _read(message)
+    found = {
+        "messageId": message.id,
+        "customerId": read.customer_id,
+        "cartId": read.cart_id,
+        "requestId": read.request_id if isinstance(read, CheckoutRequest) else None,
+        "dequeueCount": _deliveries(message),
+        "insertedAt": timestamp(message.inserted_on) if message.inserted_on else None,
+        "status": status,
+    }
+    return {name: value for name, value in found.items() if value is not None}

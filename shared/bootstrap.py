@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.checkout import Checkout
+from shared.conventions import Places
 from shared.identity import Identity, credential_factory
 from shared.inquiry import Inquiry
 from shared.partner_center import PartnerCenter, PartnerCenterApi
@@ -64,7 +65,12 @@ def bootstrap(
         records=Records(blobs),
         publisher=Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue)),
         policy=policy,
-        telemetry=Telemetry(),
+        telemetry=Telemetry(
+            Places(
+                settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
+            ),
+            clock,
+        ),
         clock=clock,
         uniform=uniform,
     )

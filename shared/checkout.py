@@ -215,7 +215,8 @@ class Checkout:
         except StorageUnavailable as trouble:
             _note_trouble(line, trouble)
             line.add(result="deferred", reason="storage")
-            self._publisher.return_unread(message, self._uniform(30.0, 60.0), poison=delivery.last)
+            with line.step("defer"):
+                self._publisher.return_unread(message, self._uniform(30.0, 60.0), poison=delivery.last)
         else:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
             _note_outcome(line, event)
@@ -235,11 +236,12 @@ class Checkout:
 
     def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line, delay: float) -> None:
         """A fresh copy in the poison queue, with all its deliveries before it."""
-        if isinstance(message, InvalidMessage):
-            self._publisher.return_unread(message, delay, poison=True)
-        else:
-            doubted = msgspec.structs.replace(message.retry, doubt=self._clock())
-            self._publisher.hand_back(message, doubted, delay, poison=True)
+        with line.step("defer"):
+            if isinstance(message, InvalidMessage):
+                self._publisher.return_unread(message, delay, poison=True)
+            else:
+                doubted = msgspec.structs.replace(message.retry, doubt=self._clock())
+                self._publisher.hand_back(message, doubted, delay, poison=True)
         line.add(result="renewed")
         line.raise_level(logging.WARNING)
 

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def invoke(function: str, body: bytes, environ: dict[str, str]) -> dict[str, Any]:
+def invoke(function: str, body: bytes, environ: dict[str, str], *options: str) -> dict[str, Any]:
     """Deliver one message in a worker of its own."""
     done = subprocess.run(  # noqa: S603  this interpreter, our own file
-        [sys.executable, INVOKE, function],
+        [sys.executable, INVOKE, function, *options],
         input=body,
         capture_output=True,
         env={**os.environ, **environ, "PYTHON_THREADPOOL_THREAD_COUNT": "32"},

@@ -1,0 +1,363 @@
+# ruff: noqa: INP001  the other scripts are no modules
+"""The JSON Schemas of what enters and leaves, made from the code, for producers and consumers in any language.
+
+    python -m scripts.schemas           write docs/schemas
+    python -m scripts.schemas --check   change nothing; fail where a file is stale
+
+A request is `shared.messages._Fields` with the limits that `decode` sets; `retry` is `shared.retry.Retry`. An outcome
+is written as text by `shared.outcomes`, so its shape stands here, in the words of docs/contract.md; the tests hold it
+against the real events of every scenario. Draft 7, because that is what AsyncAPI's parser reads by itself.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from shared import messages, models, outcomes
+from shared.errors import ErrorClass
+from shared.outcomes import Outcome
+from shared.retry import Retry
+
+FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
+DRAFT = "http://json-schema.org/draft-07/schema#"
+
+Json = dict[str, Any]
+_HEX = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
+# --- in ---------------------------------------------------------------------------------------------------------
+
+GUID: Json = {
+    "description": "A GUID in either case, with or without braces.",
+    "anyOf": [
+        {"type": "string", "pattern": f"^{_HEX}$", "maxLength": 36},
+        {"type": "string", "pattern": f"^\\{{{_HEX}\\}}$", "maxLength": 38},
+    ],
+}
+MEMBERS: dict[str, Json] = {
+    "customerId": {"$ref": "#/definitions/Guid"},
+    "cartId": {"$ref": "#/definitions/Guid"},
+    "requestId": {
+        "description": "The idempotency key: the same one is answered by the same event. Give one.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": messages.LONGEST_REQUEST_ID,
+        "not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
+    },
+    "correlationId": {"$ref": "#/definitions/Guid"},
+    "customerUserUpn": {
+        "description": "The customer's user to assign the licence to. Printable ASCII.",
+        "type": "string",
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+        "minLength": 1,
+        "maxLength": 256,
+        "not": {"pattern": "[^ -~]"},
+    },
+    "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": "string"},
+    "context": {"description": "Any JSON; echoed on the outcome, character for character."},
+    "retry": {"$ref": "#/definitions/Retry"},
+}
+"""What `decode` asks of each member of `_Fields`, beyond its JSON type."""
+
+
+def request(*, deferred: bool) -> Json:
+    """A request as its producer sends it; or, `deferred`, as the program's own copies are."""
+    made, definitions = _components(messages._Fields, Retry)  # noqa: SLF001  the one place that names the members
+    fields = made["_Fields"]
+    if {*MEMBERS} != {*fields["properties"]}:
+        raise AssertionError("the members of a request have changed: say here what they may be")
+    properties = {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"}
+    for rule in definitions["Retry"]["properties"].values():
+        rule.pop("default", None)
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*fields["required"], *(["retry"] if deferred else [])],
+        "additionalProperties": fields["additionalProperties"],
+        "definitions": {"Guid": GUID} | ({"Retry": definitions["Retry"]} if deferred else {}),
+    }
+
+
+def envelope(data: Json) -> Json:
+    """A CloudEvent 1.0 in structured mode around `data`."""
+    definitions = data.pop("definitions")
+    text: Json = {"type": "string", "minLength": 1}
+    return {
+        "type": "object",
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": text | {"description": "Becomes `causationid` of the outcome."},
+            "source": text,
+            "type": text,
+            "data": data,
+        },
+        "required": ["specversion", "id", "source", "type", "data"],
+        "definitions": definitions,
+    }
+
+
+def deferred_copy() -> Json:
+    """The program's own copies, of either form."""
+    event = envelope(request(deferred=True))
+    definitions = event.pop("definitions")
+    plain = event["properties"]["data"]
+    return {"anyOf": [plain, event], "definitions": definitions}
+
+
+# --- out --------------------------------------------------------------------------------------------------------
+
+Guid = Annotated[str, Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", extra_json_schema={"format": "uuid"})]
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, description="UTC, to the millisecond.")]
+Count = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Base64 = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"}, pattern="^[A-Za-z0-9+/]*={0,2}$")]
+Result = Annotated[
+    dict[str, Any],
+    Meta(description="The service's CartCheckoutResult as it came; its documented shape is a schema of its own."),
+]
+
+
+class Response(Struct, rename="camel"):
+    """What Microsoft support asks for."""
+
+    status: Annotated[int, Meta(ge=100, le=599)]
+    request_id: str | UnsetType = UNSET
+    correlation_id: str | UnsetType = UNSET
+    cv: str | UnsetType = UNSET
+
+
+class Error(Struct, kw_only=True):
+    """What went wrong, or what a person must do."""
+
+    class_: ErrorClass = msgspec.field(name="class")
+    code: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    data: list[str] | UnsetType = UNSET
+    retryable: bool
+    advice: str
+
+
+class InvalidMessageError(Error, kw_only=True):
+    """Where a message goes wrong, and what should stand there."""
+
+    class_: Literal["invalid_message"] = msgspec.field(name="class")  # type: ignore[assignment]
+    description: str
+    path: str
+    expected: str
+
+
+class Decided(Struct, kw_only=True, rename="camel"):
+    """What all outcomes of a valid request say."""
+
+    customer_id: Guid
+    cart_id: Guid
+    request_id: Annotated[str, Meta(min_length=1, max_length=messages.LONGEST_REQUEST_ID)]
+    context: Any = UNSET
+    attempts: Count
+    started_at: Time
+    finished_at: Time
+    response: Response | UnsetType = UNSET
+    answered_by: Guid | UnsetType = UNSET
+    corrects: Guid | UnsetType = UNSET
+
+
+class Completed(Decided, kw_only=True, rename="camel"):
+    """Bought."""
+
+    outcome: Literal["completed"]
+    result: Result
+
+
+class ActionRequired(Decided, kw_only=True, rename="camel"):
+    """Bought; a person must do something."""
+
+    outcome: Literal["action_required"]
+    result: Result
+    error: Error
+
+
+class Partial(Decided, kw_only=True, rename="camel"):
+    """Some order groups are bought, others not: buy the failed ones with a new cart."""
+
+    outcome: Literal["partial"]
+    result: Result
+    error: Error
+
+
+class Failed(Decided, kw_only=True, rename="camel"):
+    """Not bought."""
+
+    outcome: Literal["failed"]
+    result: Result | UnsetType = UNSET
+    error: Error
+
+
+class Unknown(Decided, kw_only=True, rename="camel"):
+    """Nobody can say from here."""
+
+    outcome: Literal["unknown"]
+    error: Error
+
+
+class InvalidMessage(Struct, kw_only=True, rename="camel"):
+    """The message was no checkout request. Made of its bytes alone."""
+
+    outcome: Literal["failed", "unknown"]
+    customer_id: Guid | UnsetType = UNSET
+    cart_id: Guid | UnsetType = UNSET
+    body: Base64
+    size: Count
+    sha256: Sha256
+    truncated: bool
+    error: InvalidMessageError
+
+
+DATA = (Completed, ActionRequired, Partial, Failed, Unknown, InvalidMessage)
+# what a kind of data must not have: as absent things are left out, a wrong one would else pass unseen
+NEVER = {
+    "Completed": ("error",),
+    "Failed": ("answeredBy", "corrects"),
+    "Unknown": ("result", "answeredBy", "corrects"),
+    "InvalidMessage": ("requestId", "attempts", "startedAt", "finishedAt", "result", "answeredBy", "corrects"),
+}
+
+
+class Event(Struct, kw_only=True):
+    """An outcome of the Cart Checkout Function: a CloudEvent 1.0. Unknown members may come: ignore them."""
+
+    specversion: Literal["1.0"]
+    id: Guid
+    source: Literal["urn:partnercenter:cart-checkout"]
+    type: str
+    subject: Annotated[str, Meta(pattern="^customers/[0-9a-f-]{36}/carts/[0-9a-f-]{36}$")] | UnsetType = UNSET
+    time: Time | UnsetType = UNSET
+    datacontenttype: Literal["application/json"]
+    dataschema: Literal["urn:partnercenter:cart-checkout:outcome:1"]
+    partitionkey: Guid | UnsetType = UNSET
+    correlationid: Guid | UnsetType = UNSET
+    causationid: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    traceparent: Annotated[str, Meta(pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | UnsetType = UNSET
+    dataref: (
+        Annotated[
+            str,
+            Meta(
+                description="Where `data` lies when it is too large for a message: a blob's address, without a token.",
+                extra_json_schema={"format": "uri"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+def outcome() -> Json:
+    """The event on the outcomes queue: by its type the outcome, and either `data` or a reference to it."""
+    made, definitions = _components(Event, *DATA)
+    for name, names in NEVER.items():
+        definitions[name]["not"] = {"anyOf": [{"required": [each]} for each in names]}
+    event = made["Event"]
+    event["properties"]["type"] = {"enum": [outcomes.TYPE + each for each in Outcome]}
+    event["properties"]["data"] = {"anyOf": [{"$ref": f"#/definitions/{kind.__name__}"} for kind in DATA]}
+    event["oneOf"] = [{"required": ["data"]}, {"required": ["dataref"]}]
+    event["allOf"] = [
+        {
+            "if": {"properties": {"type": {"const": outcomes.TYPE + each}}},
+            "then": {"properties": {"data": {"properties": {"outcome": {"const": each}}}}},
+        }
+        for each in Outcome
+    ]
+    # only what was decided has a time; an invalid message is answered by its bytes alone
+    event["allOf"].append(
+        {
+            "if": {"properties": {"data": {"required": ["sha256"]}}, "required": ["data"]},
+            "then": {"not": {"anyOf": [{"required": [name]} for name in ("time", "traceparent", "causationid")]}},
+            "else": {"required": ["subject", "time", "partitionkey", "correlationid"]},
+        }
+    )
+    definitions.pop("Event")
+    return {**event, "definitions": definitions}
+
+
+def result() -> Json:
+    """The documented shape of `result`. Codes come as integers too, and everything may be missing."""
+    _, definitions = _components(models.CartCheckoutResult)
+    top = definitions.pop("CartCheckoutResult")
+    for definition in (top, *definitions.values()):
+        for rule in definition["properties"].values():
+            rule.pop("default", None)
+    definitions["OrderError"]["properties"]["code"] = {"type": ["string", "integer", "null"]}
+    as_text = '{"type": "string", "format": "decimal"}'  # msgspec's own way, where money comes as a number
+    made = json.loads(json.dumps({**top, "definitions": definitions}).replace(as_text, '{"type": "number"}'))
+    return dict(made)
+
+
+# --- the files --------------------------------------------------------------------------------------------------
+
+
+def schemas() -> dict[str, Json]:
+    """The content of each file by its name."""
+    asked = f"At most {messages.LONGEST // 1024} KiB of UTF-8; no key twice in an object; at most 64 levels deep."
+    titles = {
+        "checkout-request": ("Checkout request", asked, request(deferred=False)),
+        "checkout-request-event": ("Checkout request in a CloudEvent", asked, envelope(request(deferred=False))),
+        "deferred-copy": (
+            "Deferred copy",
+            "A request with what the program remembers of it. Nobody else writes one; in `retry` more may come.",
+            deferred_copy(),
+        ),
+        "checkout-outcome": ("Checkout outcome", Event.__doc__, outcome()),
+        "cart-checkout-result": (
+            "CartCheckoutResult",
+            "The service's answer as its reference documents it. It is passed on as it came: nobody promises this.",
+            result(),
+        ),
+    }
+    return {
+        f"{name}.schema.json": {
+            "$schema": DRAFT,
+            "title": title,
+            "description": about,
+            **{key: value for key, value in schema.items() if key not in ("title", "description")},
+        }
+        for name, (title, about, schema) in titles.items()
+    }
+
+
+def _components(*kinds: Any) -> tuple[Json, Json]:  # noqa: ANN401  any types that msgspec knows
+    """The schemas of these types by name, twice: for each to be taken out, and all of them as definitions."""
+    _, found = msgspec.json.schema_components(kinds, ref_template="#/definitions/{name}")
+    for definition in found.values():
+        if "description" in definition:
+            definition["description"] = " ".join(definition["description"].split())  # a docstring's lines
+    return found, dict(found)
+
+
+def _text(schema: Json) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def stale() -> list[str]:
+    """The files that are not what the code says, or not there, or not ours."""
+    made = {name: _text(schema) for name, schema in schemas().items()}
+    found = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*")}
+    return sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or with --check only look; 1 when one is stale."""
+    if arguments == ["--check"]:
+        wrong = stale()
+        for name in wrong:
+            print(f"docs/schemas/{name} is stale: run python -m scripts.schemas")  # noqa: T201  for a terminal
+        return int(bool(wrong))
+    FOLDER.mkdir(exist_ok=True)
+    for name, schema in schemas().items():
+        (FOLDER / name).write_text(_text(schema), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2> /dev/null && echo $$p && break; done)
@@ -14,6 +15,7 @@ help:
 	@echo 'make demo    a shop on this laptop: carts go in, outcomes come out, things break on purpose'
 	@echo 'make run     the local stack, until Ctrl-C: simulator, storage, host'
 	@echo 'make chaos   thousands of carts while workers are killed and lines break (make chaos ARGS="--carts 1000")'
+	@echo 'make bench   what it costs, beside what it must beat; 30 minutes (make bench ARGS=--quick: two)'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
 	@echo 'make mutants every small change of the pure core: does a test notice? 20 minutes'
@@ -34,8 +36,12 @@ run: $(VENV)/.azurite
 chaos: $(VENV)/.azurite
 	@$(BIN)/python -m local.chaos $(ARGS)
 
+.PHONY: bench
+bench: $(BENCH)/.azurite
+	@$(BENCH)/bin/python -m bench $(ARGS)
+
 .PHONY: test
-test: $(VENV)/.azurite
+test: $(VENV)/.azurite $(VENV)/.asyncapi
 	@scripts/test $(ARGS)
 
 .PHONY: fuzz
@@ -86,7 +92,23 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.required
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.asyncapi: tests/integrate/asyncapi/package-lock.json $(VENV)/.installed
+	@echo "Installing AsyncAPI's parser ..."
+	@$(BIN)/python -m tests.integrate.parser
+	@touch $@
+
 $(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed
 	@echo 'Installing Azurite, the storage emulator ...'
 	@$(BIN)/python -m local.azurite
+	@touch $@
+
+# The benchmark has an environment of its own: what it compares with is no business of the others.
+$(BENCH)/.required: bench/requirements.txt | $(VENV)/.python
+	@echo 'Installing bench/requirements.txt, each file checked against its hash ...'
+	@$(VENV)/bin/python -m venv --clear $(BENCH)
+	@$(BENCH)/bin/python -m pip install -qq --require-hashes --requirement bench/requirements.txt
+	@touch $@
+
+$(BENCH)/.azurite: local/azurite/package-lock.json $(BENCH)/.required
+	@$(BENCH)/bin/python -m local.azurite
 	@touch $@

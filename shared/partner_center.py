@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -21,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from shared.identity import Identity, TokenUnavailable
 from shared.messages import CheckoutRequest
 from shared.models import Answer
+from shared.session import Adapter, Session
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 5.0
@@ -147,7 +147,7 @@ def _read(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-class _Session(requests.Session):
+class _Session(Session):
     """A session that redirects nothing and remembers nothing: it serves all customers alike."""
 
     def __init__(self) -> None:
@@ -245,7 +245,7 @@ class _TlsPool(HTTPSConnectionPool):
 _POOLS = {"http": _PlainPool, "https": _TlsPool}
 
 
-class _DeadlineAdapter(HTTPAdapter):
+class _DeadlineAdapter(Adapter):
     """Connections that keep a deadline, and stay alive where an idle one would be dropped in silence."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the adapter's own

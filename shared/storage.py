@@ -10,12 +10,11 @@ Everything else of the program sees these ports; the in-memory ones of the tests
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
-import requests
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
@@ -28,12 +27,12 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-from azure.storage.blob import BlobServiceClient, ContainerClient, ContentSettings
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, ContentSettings
 from azure.storage.queue import QueueClient, QueueServiceClient
-from requests.adapters import HTTPAdapter
 
 from shared import identity
 from shared.jsontext import printable
+from shared.session import Adapter, CompleteSession
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 2.0
@@ -50,6 +49,7 @@ LONGEST_READ = READ_AGAIN + READ_PAUSE + READ_TRIES * (CONNECT_TIMEOUT + 2 * REA
 """Seconds that reading a blob can take at worst: it fails, and then each try stalls in its body, its head late."""
 LONGEST_SIGN_IN = TRIES * (identity.CONNECT_TIMEOUT + identity.READ_TIMEOUT)
 """Seconds that an operation takes longer, identity-based, where there is no token for it."""
+_CLIENTS_KEPT = 32
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _QUERY = re.compile(r"\?\S+")
 
@@ -123,6 +123,8 @@ class AzureBlobs:
 
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
+        # one message reads and writes the same blob, and to make a client costs half of what a request does
+        self._client: Callable[[str], BlobClient] = lru_cache(_CLIENTS_KEPT)(container.get_blob_client)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """See `Blobs.read`."""
@@ -150,7 +152,7 @@ class AzureBlobs:
 
     def _download_once(self, name: str) -> tuple[bytes, str]:
         # a body that breaks off has tries of its own, see READ_TRIES: the policy's would multiply them
-        stream = self._container.download_blob(name, retry_total=0)
+        stream = self._client(name).download_blob(retry_total=0)
         return stream.readall(), stream.properties.etag
 
     def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
@@ -158,7 +160,7 @@ class AzureBlobs:
         with _foreseen(f"write a blob of {self._container.container_name}"):
             try:
                 upload = partial(
-                    self._container.upload_blob, name, content, content_settings=ContentSettings(content_type)
+                    self._client(name).upload_blob, content, content_settings=ContentSettings(content_type)
                 )
                 if match is None:
                     upload(overwrite=False)
@@ -200,8 +202,8 @@ class Storage:
     """The storage account that holds the queues and the records: one session, as many sockets as threads."""
 
     def __init__(self, settings: Settings) -> None:
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=settings.threads)
+        session = CompleteSession()
+        adapter = Adapter(pool_connections=4, pool_maxsize=settings.threads)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         options = {

@@ -1,0 +1,1 @@
+"""The benchmark: what the program costs, beside what it must beat. See docs/benchmarks.md."""

@@ -1,0 +1,1 @@
+"""The programs that are compared, each as small as it can be."""

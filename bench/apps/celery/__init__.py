@@ -1,0 +1,1 @@
+"""The checkout as a Celery task."""

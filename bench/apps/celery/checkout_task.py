@@ -1,0 +1,85 @@
+"""The same four requests as a task on Celery, with its Azure Storage Queue transport.
+
+    python -m bench.apps.celery.checkout_task    (with a meter, see bench.meter)
+
+A pool of 32 threads, late acks, and of Celery's own services only what a worker needs. The task's id serves as
+the cart's, so that one message can be told from the next without an argument of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+import requests
+from azure.core.exceptions import ResourceNotFoundError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import ManagedIdentityCredential
+from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.queue import QueueServiceClient
+from celery import Celery
+from requests.adapters import HTTPAdapter
+
+from bench import meter
+from local.azurite import ACCOUNT_KEY
+
+THREADS = 32
+URL = os.environ["PARTNER_CENTER_URL"]
+STORAGE = os.environ["CheckoutStorage"]
+CREDENTIAL = ManagedIdentityCredential()
+SESSION = requests.Session()
+for _scheme in ("http://", "https://"):
+    SESSION.mount(_scheme, HTTPAdapter(pool_maxsize=THREADS))
+TRANSPORT = RequestsTransport(session=SESSION, session_owner=False)
+OUTCOMES = QueueServiceClient.from_connection_string(STORAGE, transport=TRANSPORT).get_queue_client(
+    os.environ["OUTCOMES_QUEUE"]
+)
+RECORDS = BlobServiceClient.from_connection_string(STORAGE, transport=TRANSPORT).get_container_client(
+    os.environ["RECORDS_CONTAINER"]
+)
+JSON = ContentSettings("application/json")
+
+app = Celery(broker=f"azurestoragequeues://{ACCOUNT_KEY}@{os.environ['BENCH_QUEUE_ENDPOINT']}")
+app.conf.update(
+    task_default_queue=os.environ["CARTS_QUEUE"],
+    task_acks_late=True,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+)
+
+
+@app.task(bind=True, name="checkout")  # type: ignore[untyped-decorator]
+def checkout(task: Any, customer_id: str) -> None:  # noqa: ANN401  Celery is untyped
+    """GET the record, POST the checkout, PUT the record, send the outcome."""
+    cart_id = task.request.id
+    name = f"{customer_id}/{cart_id}.json"
+    with suppress(ResourceNotFoundError):
+        RECORDS.download_blob(name).readall()
+    token = CREDENTIAL.get_token(f"{URL}/.default").token
+    answer = SESSION.post(
+        f"{URL}/v1/customers/{customer_id}/carts/{cart_id}/checkout",
+        headers={"Accept": "application/json", "Authorization": f"Bearer {token}", "MS-RequestId": cart_id},
+        timeout=180,
+    ).text
+    RECORDS.upload_blob(name, answer.encode(), content_settings=JSON)
+    OUTCOMES.send_message(answer, time_to_live=-1)
+
+
+if __name__ == "__main__":
+    meter.serve()
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={THREADS}",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )

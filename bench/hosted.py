@@ -1,0 +1,39 @@
+"""A function app on the local host, with a meter.
+
+    python -m bench.hosted APP_DIR [--batch-size N --new-batch-threshold N]
+
+The first line of output is what the process used until its functions were indexed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from bench import meter
+from local.host import LocalHost, load
+from local.host_json import QueueOptions
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("app_dir", type=Path)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--new-batch-threshold", type=int)
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    options = QueueOptions.from_file(chosen.app_dir / "host.json")
+    if chosen.batch_size is not None:
+        options = replace(options, batch_size=chosen.batch_size, new_batch_threshold=chosen.new_batch_threshold)
+    LocalHost(load(chosen.app_dir), options).start()
+    meter.serve()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The competitors run on the stub, each in a process of its own, and are measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import ceiling, measure
+from bench.backend import Backend, Stuck
+from bench.competitor import LIMIT, OURS, TUTORIAL, Competitor
+from bench.measure import Load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[Backend]:
+    with Backend() as backend:
+        yield backend
+
+
+@pytest.mark.parametrize("competitor", [LIMIT, OURS, TUTORIAL], ids=lambda each: each.name)
+def test_a_competitor_checks_carts_out_and_tells_what_it_used(stub: Backend, competitor: Competitor) -> None:
+    found = measure.window(stub, competitor, Load(0.0, warm_up=8, carts=16))
+    assert found["latency"] == 0.0
+    assert found["carts_per_second"] > 0
+    assert 0 < found["cpu_ms"] < 1_000
+    assert 10 < found["rss_mib"] <= found["peak_mib"] < 1_000
+
+
+def test_over_tls_as_well() -> None:
+    with Backend(tls=True) as backend:
+        found = measure.window(backend, OURS, Load(0.0, warm_up=8, carts=16))
+    assert found["carts_per_second"] > 0
+
+
+def test_one_after_another_each_call_is_timed(stub: Backend) -> None:
+    found = measure.one_by_one(stub, OURS, 6)
+    assert 0 < found["warm_ms"] < 10_000
+
+
+def test_the_import_is_measured_in_a_process_of_its_own(stub: Backend) -> None:
+    found = measure.imports("import json", stub)
+    assert found["ms"] > 0
+    assert found["peak"] > 1
+    with pytest.raises(Stuck, match="No module named"):
+        measure.imports("import absent_module", stub)
+
+
+def test_the_ceiling_is_found_by_whole_carts(stub: Backend) -> None:
+    assert ceiling.measure(stub, 16)["carts_per_second"] > 0
+
+
+def test_a_program_that_does_not_start_is_reported_with_its_last_words(stub: Backend) -> None:
+    broken = Competitor("broken", ("-c", "raise SystemExit('out of order')"))
+    with pytest.raises(Stuck, match="out of order"):
+        measure.window(stub, broken, Load(0.0, warm_up=1, carts=1))

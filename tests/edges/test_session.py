@@ -1,0 +1,156 @@
+"""What all sessions share: the machine's proxies and authorities, each learned once, and no .netrc."""
+
+import ssl
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from shared.session import Adapter, CompleteSession, Session
+from tests.edges import Server, always, answer
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def session() -> Session:
+    made = Session()
+    adapter = Adapter(pool_maxsize=8, pool_block=True)
+    made.mount("https://", adapter)
+    made.mount("http://", adapter)
+    return made
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    both = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", f"{both}.key", "-out", str(both)], check=True, capture_output=True)  # noqa: S603  nothing foreign in it
+    both.write_text(Path(f"{both}.key").read_text() + both.read_text())
+    return both
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def settings_for(session: Session, url: str, proxies: dict[str, str] | None = None) -> dict[str, object]:
+    found: dict[str, object] = session.merge_environment_settings(url, proxies, False, True, None)
+    return found
+
+
+def test_the_environment_is_read_once_for_each_host(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    proxied = settings_for(session, "https://a.example/x?y")
+    assert proxied["proxies"] == {"https": "http://proxy.example:3128"}
+    monkeypatch.delenv("HTTPS_PROXY")
+    assert settings_for(session, "https://a.example/z") == proxied
+    assert settings_for(session, "https://b.example/") == {**proxied, "proxies": {}}
+
+
+def test_a_host_that_the_environment_or_the_caller_excepts_has_no_proxy(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "a.example")
+    assert settings_for(session, "https://a.example/")["proxies"] == {}
+    excepted = {"no_proxy": "127.0.0.1"}
+    assert settings_for(session, "https://127.0.0.1/", excepted)["proxies"] == excepted
+
+
+def test_a_netrc_does_not_replace_what_the_caller_sends(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login kim password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Server(always(answer(200))) as server:
+        assert session.get(server.url, headers={"Authorization": "SharedKey own"}, timeout=20).ok
+    assert [request.headers["Authorization"] for request in server.requests] == ["SharedKey own"]
+
+
+def test_many_connections_load_the_authorities_once(
+    session: Session, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    loaded: list[object] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counting(context: ssl.SSLContext, *args: object, **kwargs: object) -> None:
+        loaded.append(kwargs)
+        load(context, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counting)
+    together = threading.Barrier(4)
+    with Server(always(answer(200)), tls) as server:
+
+        def ask() -> None:
+            together.wait(20)
+            assert session.get(server.url, timeout=20).ok
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(server.requests) == 4
+    assert loaded == [{"cafile": str(certificate)}]
+
+
+def test_a_certificate_that_nobody_trusts_is_refused(
+    session: Session, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with Server(always(answer(200)), tls) as server, pytest.raises(requests.exceptions.SSLError):
+        session.get(server.url, timeout=20)
+    assert server.requests == []
+
+
+def test_a_certificate_for_another_name_is_refused(
+    session: Session, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with (
+        Server(always(answer(200)), tls) as server,
+        pytest.raises(requests.exceptions.SSLError, match=r"hostname|match"),
+    ):
+        session.get(server.url.replace("127.0.0.1", "localhost"), timeout=20)
+    assert server.requests == []
+
+
+def test_a_folder_of_authorities_serves_as_well(
+    session: Session, tls: ssl.SSLContext, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.pem").write_text(certificate.read_text())
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, capture_output=True)  # noqa: S603, S607
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    with Server(always(answer(200)), tls) as server:
+        assert session.get(server.url, timeout=20).ok
+
+
+def test_a_complete_request_is_sent_as_it_was_given() -> None:
+    complete = CompleteSession()
+    complete.mount("http://", Adapter(pool_maxsize=2))
+    with Server(always(answer(200))) as server:
+        headers = {"User-Agent": "sdk", "x-ms-version": "2026-01-01"}
+        assert complete.request("PUT", f"{server.url}/a%20b?c=%2F", data=b"\x00body", headers=headers, timeout=20).ok
+    (sent,) = server.requests
+    assert (sent.method, sent.target, sent.body) == ("PUT", "/a%20b?c=%2F", b"\x00body")
+    assert dict(sent.headers.items()) == {
+        **headers, "Host": server.url.removeprefix("http://"), "Accept-Encoding": "identity", "Content-Length": "5"
+    }  # fmt: skip

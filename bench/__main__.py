@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     count = chosen.rounds or (1 if chosen.quick else rounds.FULL_ROUNDS)
     found = rounds.run(count, lambda line: print(line, flush=True), quick=chosen.quick)
-    command = "make bench" + (' ARGS="--quick"' if chosen.quick else "")
+    options = ["--quick"] * chosen.quick + ([f"--rounds {chosen.rounds}"] if chosen.rounds else [])
+    command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
     run = Run.now(found, command=command, rounds=count, quick=chosen.quick)
     if chosen.save:
         run.write()

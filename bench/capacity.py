@@ -41,7 +41,9 @@ def plan(carts_per_hour: float, latency: float, admitted: float = math.inf, cpu_
     of_one = IN_FLIGHT * USE / latency
     if cpu_ms:
         of_one = min(of_one, 1000 / cpu_ms)
-    return Plan(rate, max(1, math.ceil(rate / of_one - 1e-9)), "service" if admitted < wanted else "slots")
+    if admitted < wanted:  # one instance too many is throttled, and buys less than one too few: see `bench.fleet`
+        return Plan(rate, max(1, math.floor(rate * latency / IN_FLIGHT + 1e-9)), "service")
+    return Plan(rate, max(1, math.ceil(rate / of_one - 1e-9)), "slots")
 
 
 def transactions(carts: float, deferrals_per_cart: float = 0.0, *, ends: bool = True) -> float:

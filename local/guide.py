@@ -52,7 +52,7 @@ The same in Python, with the settings above:
   import os, json; from azure.storage.queue import QueueClient; from shared.settings import Settings
   carts = QueueClient.from_connection_string(Settings.from_env().storage_connection_string, os.environ["CARTS_QUEUE"])
   carts.send_message(json.dumps({{"customerId": "{CUSTOMER}",
-      "cartId": "{cart_id("created", "python")}", "requestId": "order-4711"}}))
+      "cartId": "{cart_id("created", "python")}", "requestId": "order-4711"}}), time_to_live=-1)
 
 Watch the outcomes:
   .venv/bin/cart-checkout watch --settings {file}

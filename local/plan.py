@@ -253,9 +253,11 @@ class _Maker:
             if scale.storms or line != "service":  # tokens come by this line too, and who gets none waits for a minute
                 faults.append(Fault(Kind.REFUSE))
             fault = dice.choice(faults)
-            longest = 1.5 if fault.kind is Kind.REFUSE else 3.0
-            seconds = dice.uniform(0.4, 1.0) * longest
-            self._at(at, Phase(line, dice.choice((None, *range(self._workers))), fault, seconds))
+            # one worker that is refused puts off what it fetches for a minute; if all were, the run would only wait
+            refused = fault.kind is Kind.REFUSE
+            seconds = dice.uniform(0.4, 1.0) * (1.5 if refused else 3.0)
+            whom = (*range(self._workers),) if refused else (None, *range(self._workers))
+            self._at(at, Phase(line, dice.choice(whom), fault, seconds))
             at += seconds + dice.uniform(0.5, 3.0)
 
     def trouble_service(self) -> None:

@@ -37,8 +37,6 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "local.settings.example.json"
 SCALE = 0.02
 """A minute of the real service takes 1.2 seconds here."""
-PATIENCE = {"CHECKOUT_TIMEOUT_SECONDS": "3"}
-"""The 180 seconds that a POST may take, at this scale: some scenarios are about who waits longer."""
 
 # Whatever the shell says under these names is for another account than the laptop's.
 _APP_SETTINGS = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
@@ -75,7 +73,7 @@ class Stack:
     ) -> None:
         """Nothing is started yet."""
         values: dict[str, str] = json.loads(EXAMPLE.read_text(encoding="utf-8"))["Values"]
-        self.environment = PATIENCE | values | dict(settings or {})
+        self.environment = values | dict(settings or {})
         self._scale, self._latency = scale, latency
         self._ports, self._azurite, self._location = ports, azurite, location
         self._with_host, self._on_line = host, on_line

@@ -11,6 +11,7 @@ invisible for a while, and carries `Retry`, the request's memory:
     gate closed, no call made    to the opening + uniform(0, 60)    as they were
     storage or token, no POST    uniform(30, 60)                    as they were
     in doubt, not settled yet    until doubt + settle               as they were
+    back from poison             uniform(0, 20): `shared.checkout`  as they were
 
 Standing in line is not failing, so only the first row can lead to giving up by age.
 """
@@ -74,7 +75,7 @@ class Deferral:
 
     @property
     def reason(self) -> str:
-        """Why it waits, for people: an error class, `storage` or `settling`."""
+        """Why it waits, for people: an error class, `storage`, `settling` or `poisoned`."""
         return self.retry.reason or "unknown"
 
 

@@ -101,7 +101,7 @@ def test_a_load_needs_as_many_instances_as_its_slots_take() -> None:
 
 
 def test_more_instances_than_the_service_admits_are_not_asked_for() -> None:
-    assert capacity.plan(3_600_000, latency=2.0, admitted=20.0) == capacity.Plan(20.0, 2, "service")
+    assert capacity.plan(3_600_000, latency=2.0, admitted=20.0) == capacity.Plan(20.0, 1, "service")
 
 
 def test_a_short_latency_is_limited_by_the_cpu() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -199,7 +200,8 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
         url = json.loads(parent.stdout.readline())["PARTNER_CENTER_URL"]
         with socket.create_connection(_address(url), timeout=PATIENCE) as witness:
             parent.kill()
-            assert witness.recv(1) == b""
+            with suppress(ConnectionResetError):  # it had not even accepted us
+                assert witness.recv(1) == b""
 
 
 def test_a_child_that_says_nothing_is_not_ready() -> None:

@@ -54,16 +54,18 @@ def take(db: sqlite3.Connection, text: str, records: ContainerClient | None = No
             return True
         # 3. `answeredBy` names the event that told of this purchase: the view `purchases` counts that one alone
         facts = (data.get(name) for name in ("customerId", "cartId", "requestId", "outcome", "answeredBy"))
-        db.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", (event["id"], *facts, text))
+        # or ignore: told again after its id was forgotten, it stands there already
+        db.execute("INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", (event["id"], *facts, text))
     return True
 
 
 def load(event: dict[str, Any], records: ContainerClient | None) -> dict[str, Any]:
     """The data of an event that was too large for a message."""
     # 4. they lie in a blob. Our credential goes to our own container, whatever address an event names
-    if records is None or not event["dataref"].startswith(f"{records.url}/"):
+    home = f"{records.url.partition('?')[0]}/" if records else ""  # behind the ? would be a signature
+    if records is None or not event["dataref"].startswith(home):
         raise ValueError(f"the data of {event['id']} do not lie in our container")
-    return dict(json.loads(records.download_blob(event["dataref"].removeprefix(f"{records.url}/")).readall()))
+    return dict(json.loads(records.download_blob(event["dataref"].removeprefix(home)).readall()))
 
 
 def run(db: sqlite3.Connection, queue: QueueClient, records: ContainerClient, *, once: bool) -> None:

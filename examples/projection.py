@@ -74,10 +74,11 @@ def _add_orders(cart: Cart, result: dict[str, Any]) -> None:
 
 def replay(records: ContainerClient) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Every event of the store with its data."""
+    home = records.url.partition("?")[0]  # behind the ? would be a signature
     for blob in records.list_blobs():
         if not blob.name.endswith((".data.json", ".waiting.json")):
             for event in _load(records, blob.name):
-                data = event["data"] if "data" in event else _load(records, event["dataref"].removeprefix(records.url))
+                data = event["data"] if "data" in event else _load(records, event["dataref"].removeprefix(home))
                 yield event, data
 
 

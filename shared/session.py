@@ -6,6 +6,7 @@ the environment once for each host, and its connections share one TLS context.
 """
 
 import os
+import ssl
 import threading
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
-from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.ssl_ import ALPN_PROTOCOLS, create_urllib3_context
 
 
 class Session(requests.Session):
@@ -60,7 +61,7 @@ class Adapter(HTTPAdapter):
     """
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  as the base class
-        self._context = create_urllib3_context()  # checks certificates and host names
+        self._context = _context()
         self._loading = threading.Lock()
         self._loaded = False
         super().__init__(**options)
@@ -89,3 +90,15 @@ class Adapter(HTTPAdapter):
                 bundle = bundle or DEFAULT_CA_BUNDLE_PATH
                 self._context.load_verify_locations(**{"capath" if Path(bundle).is_dir() else "cafile": bundle})
                 self._loaded = True
+
+
+def _context() -> ssl.SSLContext:
+    """A context that checks certificates and host names, and that several threads can connect with at once.
+
+    urllib3 sets the protocols of ALPN anew for each connection. OpenSSL frees the old list while another thread,
+    without the GIL, may be copying it, and that one's handshake then carries whatever lay there. So they are set once.
+    """
+    context = create_urllib3_context()
+    context.set_alpn_protocols(ALPN_PROTOCOLS)
+    context.set_alpn_protocols = lambda _: None  # type: ignore[assignment, method-assign]
+    return context

@@ -4,24 +4,20 @@ import json
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self
 
-from shared.errors import ErrorClass
 from shared.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
-from shared.outcomes import SOURCE, TYPE, Outcome
+from shared.outcomes import SOURCE, TYPE
 from shared.publisher import Publisher as _Publisher
 from shared.records import rule
-from shared.retry import Retry
+from shared.retry import LAST_DAY, Retry
 from shared.storage import AzureQueue
 from tools.connection import Connection
 from tools.kept import Cart, File, Kept, Note, raw_context
 from tools.times import clock
 
 _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)
-_STALE = timedelta(hours=1)
-"""A note whose time is so long past is of a message that is gone: taking notes away is done at best."""
-
 LOOK_FIRST = (
     "it may have been bought, and a new request may buy it again. Look in Partner Center: is the cart Active, and "
     "has the customer no such order, 15 minutes after the last attempt? Then --checked-in-partner-center"
@@ -46,12 +42,12 @@ class Again:
         plan = cls(file.cart, file.last)
         if file.last is None:
             return plan.withdrawn(file.trouble or "there is no outcome yet to try again")
-        if reason := _forbidden(file, file.last, now, unsure=unsure):
+        if reason := _forbidden(file, now, unsure=unsure):
             return plan.withdrawn(reason)
         new_id = next_id(file.last.request_id, [entry.request_id for entry in file.kept])
         if len(new_id) > LONGEST_REQUEST_ID:
             return plan.withdrawn("its requestId has no room for ~n: send it with another one, `cart-checkout send`")
-        request = _request(file.last, new_id, upn, now)
+        request = _request(file.last, new_id, upn, now, doubt=_doubt(file, now))
         if rule(file.record, request).tell is not None:
             return plan.withdrawn(f"{new_id} is answered already")
         read = decode(message_of(request), Delivery("", 1, now))
@@ -91,13 +87,17 @@ class Again:
         return found
 
 
-def _forbidden(file: File, last: Kept, now: datetime, *, unsure: bool) -> str:
-    """Why this cart must not be sent again; empty where it may."""
+def _forbidden(file: File, now: datetime, *, unsure: bool) -> str:
+    """Why this cart must not be sent again; empty where it may. Each of its requests has a say, not the last alone.
+
+    order-1   POST ─ (no answer) ─ `unknown`: it may be bought
+    order-2     no token ─ `failed`, which is true of this request and proves nothing of the first
+    """
     if bought := file.record.bought():
         return f"the cart is bought ({bought.outcome}), and is never posted again"
-    if last.error_class == ErrorClass.ALREADY_ORDERED:
+    if file.ordered:
         return "Partner Center calls it ordered: find the order, and do not buy it again"
-    if last.event.outcome is Outcome.UNKNOWN and not unsure:
+    if file.unsure and not unsure:
         return LOOK_FIRST
     if (note := file.waiting) and _is_alive(note, now):
         return f"its request {note.request_id} waits ({note.reason}) until {clock(note.next_at)} UTC"
@@ -121,13 +121,16 @@ def message_of(request: CheckoutRequest) -> bytes:
     return request.copy(request.retry)
 
 
-def _request(last: Kept, request_id: str, upn: str | None, now: datetime) -> CheckoutRequest:
-    """The request as it was, as far as its outcome tells; the UPN is in no outcome.
+def _doubt(file: File, now: datetime) -> datetime | None:
+    """What a request after `unknown` must remember: the earlier POST may still order.
 
-    After `unknown` its doubt comes along: the earlier POST may still order, so a refusal of the new one is no
-    proof, and the cart is asked about before `failed` is told.
+    So a refusal of the new one is no proof, and the cart is asked about before `failed` is told.
     """
-    doubt = last.decided_at if last.event.outcome is Outcome.UNKNOWN else None
+    return (file.unsure.decided_at or now) if file.unsure else None
+
+
+def _request(last: Kept, request_id: str, upn: str | None, now: datetime, *, doubt: datetime | None) -> CheckoutRequest:
+    """The request as it was, as far as its outcome tells; the UPN is in no outcome."""
     correlation, cause = last.attributes.get("correlationid"), last.attributes.get("causationid")
     context = raw_context(last)
     fields = {
@@ -157,7 +160,8 @@ def _request(last: Kept, request_id: str, upn: str | None, now: datetime) -> Che
 
 
 def _is_alive(note: Note, now: datetime) -> bool:
-    return note.next_at is None or note.next_at > now - _STALE
+    """Whether its message may still be there: it outlives its note where it waits for a token, storage, or its turn."""
+    return note.next_at is None or note.next_at > now - LAST_DAY
 
 
 class Publisher:

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from shared.errors import ErrorClass
 from shared.jsontext import printable
 from shared.messages import CheckoutRequest, Delivery, decode
-from shared.outcomes import Outcome, timestamp
+from shared.outcomes import timestamp
 from tools import table
 from tools.connection import Connection
 from tools.kept import Cart, File, Kept
@@ -168,10 +167,10 @@ def _advice(file: File) -> str:
         return "Nothing, unless it waits too long: it is tried again by itself."
     if file.last is None:
         return "Nothing yet: it is on its way."
-    advice = printable(str(file.last.error.get("advice", "")), 400)
-    if file.last.error_class == ErrorClass.ALREADY_ORDERED:
+    advice = printable(str((file.ordered or file.last).error.get("advice", "")), 400)
+    if file.ordered:
         return advice
-    looked = " --checked-in-partner-center" if file.last.event.outcome is Outcome.UNKNOWN else ""
+    looked = " --checked-in-partner-center" if file.unsure else ""
     again = f"cart-checkout redrive {file.cart.customer_id} {file.cart.cart_id}{looked}"
     return f"{advice}\n  Only when that is done: {again}"
 

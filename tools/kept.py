@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from shared import jsontext
+from shared.errors import ErrorClass
 from shared.messages import CheckoutRequest
-from shared.outcomes import Event
+from shared.outcomes import Event, Outcome
 from tools.times import parse
 
 if TYPE_CHECKING:
@@ -151,6 +152,17 @@ class File:
     def last(self) -> Kept | None:
         """The entry that was decided last."""
         return self.kept[-1] if self.kept else None
+
+    @property
+    def unsure(self) -> Kept | None:
+        """The latest entry that tells `unknown`: what is decided later for another request takes no doubt away."""
+        return next((entry for entry in reversed(self.kept) if entry.event.outcome is Outcome.UNKNOWN), None)
+
+    @property
+    def ordered(self) -> Kept | None:
+        """The latest entry that tells that the service calls the cart ordered: it will never be anything else."""
+        found = (entry for entry in reversed(self.kept) if entry.error_class == ErrorClass.ALREADY_ORDERED)
+        return next(found, None)
 
     @property
     def waiting(self) -> Note | None:

@@ -77,10 +77,11 @@ def command(  # noqa: PLR0913  what an operator may say
     The number follows from the record: a second run before the first is answered sends the same request, which
     is answered by the same outcome.
 
-    Never sent: a cart that is bought, even in part; one that Partner Center calls ordered; one that waits.
+    Never sent: a cart that is bought, even in part; one that Partner Center calls ordered; one with a note of waiting.
 
-    `unknown` carts may have been bought, and a new request may buy them AGAIN. Look at each in Partner Center
-    first: the cart must be Active, and 15 minutes after its last attempt the customer must have no such order.
+    `unknown` carts, whatever failed for them later, may have been bought, and a new request may buy them AGAIN.
+    Look at each in Partner Center first: the cart must be Active, and 15 minutes after its last attempt the customer
+    must have no such order.
 
     \b
     Examples:

@@ -1,6 +1,6 @@
 """The documents are true: what they show is what the program does, what they list is what it reads.
 
-The README's examples are the program's own output. After a change that moves them:
+The examples in README.md and docs/outcomes.md are the program's own output. After a change that moves them:
 
     python -m tests.docs.test_docs
 """
@@ -31,6 +31,7 @@ from tools.cli import VERBS
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONTRACT = ROOT / "docs" / "contract.md"
+SHOWING = (README, ROOT / "docs" / "outcomes.md")
 SERVICE = ROOT / "docs" / "service.md"
 LOCAL = ROOT / "docs" / "local.md"
 DOCUMENTS = sorted(
@@ -232,18 +233,19 @@ MARKED = re.compile(r"<!-- example: (\w+) -->\n+```json\n(.*?)\n```", re.DOTALL)
 
 
 def shown() -> dict[str, str]:
-    """The README's examples, by name."""
-    return dict(MARKED.findall(README.read_text(encoding="utf-8")))
+    """The documents' examples, by name."""
+    return dict(found for path in SHOWING for found in MARKED.findall(path.read_text(encoding="utf-8")))
 
 
 def refresh() -> None:
-    """Put the program's present output into the README."""
+    """Put the program's present output into the documents."""
 
     def present(found: re.Match[str]) -> str:
         made = pretty(EXAMPLES[found[1]][0]())
         return found[0].replace(found[2], made)
 
-    README.write_text(MARKED.sub(present, README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in SHOWING:
+        path.write_text(MARKED.sub(present, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 # --- what the documents are read with ---------------------------------------------------------------------------
@@ -323,7 +325,7 @@ def test_an_example_has_the_outcome_that_it_claims(name: str) -> None:
     assert ("dataref" in event) is (name == "dataref")
 
 
-def test_every_example_of_the_readme_is_made_by_the_program() -> None:
+def test_every_example_of_the_documents_is_made_by_the_program() -> None:
     assert [*EXAMPLES] == [*shown()]
 
 

@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,37 @@ def test_many_connections_load_the_authorities_once(
             thread.join(20)
         assert len(server.requests) == 4
     assert loaded == [{"cafile": str(certificate)}]
+
+
+def test_connections_offer_a_protocol_that_is_set_once_for_all(
+    tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    tls.set_alpn_protocols(["http/1.1"])
+    chosen: list[object] = []
+
+    class Noting(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            chosen.append(self.selected_alpn_protocol())
+
+    tls.sslsocket_class = Noting
+    made: list[object] = []
+    set_protocols = ssl.SSLContext.set_alpn_protocols
+
+    def counting(context: ssl.SSLContext, protocols: Iterable[str]) -> None:
+        made.append(protocols)
+        set_protocols(context, protocols)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", counting)
+    shared = Session()
+    shared.mount("https://", Adapter(pool_maxsize=1))
+    with Server(always(answer(200, Connection="close")), tls) as server:
+        for _ in range(3):
+            assert shared.get(server.url, timeout=20).ok
+        assert server.connections == 3
+    assert chosen == ["http/1.1"] * 3
+    assert len(made) == 1, "OpenSSL would free it while another connection copies it"
 
 
 def test_a_certificate_that_nobody_trusts_is_refused(

@@ -11,18 +11,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceTypes, Services, generate_account_sas
 from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import consumer, producer
 from examples.projection import Cart, Projection
 from local import scenarios
+from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
 from local.memory import MemoryPartnerCenter
 from shared.bootstrap import bootstrap, utc_now
 from shared.messages import CheckoutRequest, Delivery, decode
@@ -204,6 +206,16 @@ def test_ids_are_kept_for_thirty_days_at_least(tmp_path: Path) -> None:
         assert [("new",)] == db.execute("SELECT id FROM seen").fetchall()
 
 
+def test_an_event_that_is_told_again_when_its_id_is_forgotten_changes_nothing_and_stops_nobody() -> None:
+    first, *_ = told()
+    with closing(consumer.books(":memory:")) as db:
+        consumer.take(db, first)
+        with db:
+            db.execute("DELETE FROM seen")
+        consumer.take(db, first)
+        assert [(1,)] == db.execute("SELECT count(*) FROM purchases").fetchall()
+
+
 # --- the projection ---------------------------------------------------------------------------------------------
 
 
@@ -254,6 +266,29 @@ def test_the_projection_is_rebuilt_from_the_records(storage: Storage) -> None:
     assert [1, 1, 0] == [len(carts[cart]["orders"]) for cart in (bought, huge, failed)]
     assert 1 == len({*carts[bought]["requests"].values()})
     assert first == run("examples/projection.py", storage=storage)
+
+
+def test_a_signature_opens_what_a_dataref_names_as_the_key_does(
+    storage: Storage, azurite: Azurite, tmp_path: Path
+) -> None:
+    huge = ask(storage, "huge-result", "order-3")
+    answer_all(storage)
+    signature = generate_account_sas(
+        ACCOUNT,
+        ACCOUNT_KEY,
+        ResourceTypes(service=True, container=True, object=True),
+        AccountSasPermissions.from_string("rlpud"),  # type: ignore[no-untyped-call]
+        utc_now() + timedelta(hours=1),
+        services=Services(blob=True, queue=True),
+    )
+    endpoints = f"BlobEndpoint={azurite.blob_endpoint};QueueEndpoint={azurite.queue_endpoint}"
+    signed = f"{endpoints};SharedAccessSignature={signature};"
+
+    view = run("examples/projection.py", storage=storage, CheckoutStorage=signed)
+    books = run("examples/consumer.py", str(tmp_path / "books"), "--once", storage=storage, CheckoutStorage=signed)
+
+    assert huge == json.loads(view)["cart_id"]
+    assert {"purchases": 1, "outcomes": {"completed": 1}} == json.loads(books.splitlines()[-1])
 
 
 # --- the consumer that is a function ----------------------------------------------------------------------------

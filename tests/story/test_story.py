@@ -14,6 +14,7 @@ from shared.identity import TokenUnavailable, WrongTenant
 from shared.messages import CheckoutRequest
 from shared.models import Answer
 from shared.storage import Conflict, StorageUnavailable
+from tests.builders import accepted
 from tests.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
 
 HOUR = 3600.0
@@ -564,33 +565,84 @@ def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> N
     assert all(0 <= wait <= 20 for wait in waits)
 
 
+def came_back_from_poison(world: World, number: int) -> str:
+    """Let a cart be poisoned once; the id of the outcome that it will have."""
+    world.enqueue("created", f"order-{number}", seed=number)
+    world.poison.send(world.carts.messages.pop().text)
+    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    return accepted(world.carts.messages[-1].text.encode()).event_id
+
+
+class Meeting:
+    """The service, in whose first POST something else happens.
+
+    What that finds is for the test to judge: an assertion that fails in here is one more failure that is delivered
+    again.
+    """
+
+    def __init__(self, service: Any, meanwhile: Callable[[], None]) -> None:
+        self._service, self._meanwhile = service, [meanwhile]
+
+    def checkout(self, request: CheckoutRequest) -> Any:
+        if self._meanwhile:
+            self._meanwhile.pop()()
+        return self._service.checkout(request)
+
+    def get_cart(self, request: CheckoutRequest) -> Any:
+        return self._service.get_cart(request)
+
+
 def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(world: World) -> None:
     # the killer may be among them, and whatever it meets in its process dies with it
-    for number in range(2):
-        world.enqueue("created", f"order-{number}", seed=number)
-        world.poison.send(world.carts.messages.pop().text)
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(APART)
-    service: Any = world.service
-    met: list[str] = []
+    found: list[Any] = []
 
-    class Meeting:
-        def checkout(self, request: CheckoutRequest) -> Any:
-            if not met:
-                met.append(request.request_id)
-                world.deliver(world.carts.receive())  # type: ignore[arg-type]
-                assert 1 == len(world.carts.messages), "the other one waits, and nothing was told of it"
-                assert [] == world.told()
-            return service.checkout(request)
+    def meet() -> None:
+        settled = world.deliver(world.carts.receive())  # type: ignore[arg-type]
+        copy = accepted(world.carts.messages[-1].text.encode())
+        found.append((settled, len(world.told()), copy.event_id, copy.retry.poisoned, copy.retry.doubt is not None))
 
-        def get_cart(self, request: CheckoutRequest) -> Any:
-            return service.get_cart(request)
-
-    world.service = Meeting()
+    world.service = Meeting(world.service, meet)
     world.checkout = world.worker()
     world.run()
 
+    assert [(True, 0, ids[1], True, True)] == found, "the other one waits, as a copy, and nothing is told of it"
     assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
+
+
+def test_the_poison_handler_waits_for_nobody(world: World) -> None:
+    ids = [came_back_from_poison(world, number) for number in range(2)]
+    world.poison.send(world.carts.messages.pop().text)
+    world.clock.advance(APART)
+    found: list[str] = []
+
+    def meet() -> None:
+        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        found.extend(event["id"] for event in world.told())
+
+    world.service = Meeting(world.service, meet)
+    world.checkout = world.worker()
+    world.run()
+
+    assert [ids[1]] == found
+    assert ["unknown", "completed"] == [event["data"]["outcome"] for event in world.told()]
+
+
+def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> None:
+    ids = [came_back_from_poison(world, number) for number in range(2)]
+    world.clock.advance(APART)
+    service = world.service
+
+    def fail() -> None:
+        raise AssertionError("a bug")
+
+    world.service = Meeting(service, fail)
+    world.checkout = world.worker()
+
+    assert not world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    assert [ids[1]] == [event["id"] for event in world.told()]
 
 
 def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:

@@ -140,6 +140,34 @@ def test_what_may_be_bought_is_sent_only_by_who_has_looked(run: Run, storage: St
     assert decided_at == request.retry.doubt, "a refusal of the new request must not be told as failed unasked"
 
 
+def test_what_may_be_bought_stays_so_whatever_failed_for_another_request_later(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    event = function.keeps(asked("order-1"), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=2)
+    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.AUTHENTICATION)  # it was never posted
+    chosen = ("redrive", "--class", "authentication", *NOW)
+
+    assert "may have been bought" in run(*chosen).stderr
+    assert [] == sent(storage)
+    assert "--checked-in-partner-center" in run("status", CUSTOMER, CART).stdout
+
+    assert run(*chosen, "--checked-in-partner-center").exit_code == 0
+    (request,) = sent(storage)
+    assert "order-2~1" == request.request_id
+    assert datetime.fromisoformat(json.loads(event.text)["time"]) == request.retry.doubt
+
+
+def test_what_was_called_ordered_stays_so_whatever_failed_for_another_request_later(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    function.keeps(asked("order-1"), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
+    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.THROTTLED)
+    result = run("redrive", "--class", "throttled", "--checked-in-partner-center", *NOW)
+    assert "Partner Center calls it ordered" in result.stderr
+    assert [] == sent(storage)
+    assert "redrive" not in run("status", CUSTOMER, CART).stdout
+
+
 def test_what_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage, function: Function) -> None:
     function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
     result = run("redrive", "--class", "already_ordered", "--checked-in-partner-center", *NOW)
@@ -147,15 +175,16 @@ def test_what_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage
     assert [] == sent(storage)
 
 
-def test_a_cart_that_waits_is_left_alone(run: Run, storage: Storage, function: Function) -> None:
+@pytest.mark.parametrize("seconds", [60.0, -30 * 3600.0])
+def test_a_cart_that_waits_is_left_alone(run: Run, storage: Storage, function: Function, seconds: float) -> None:
     function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.notes(asked("order-4711~1"))
+    function.notes(asked("order-4711~1"), seconds=seconds)  # standing in line for a day renews no note
     result = run("redrive", *SERVICE, *NOW)
     assert "its request order-4711~1 waits (throttled) until" in result.stderr
     assert [] == sent(storage)
 
 
-@pytest.mark.parametrize(("request_id", "seconds"), [("order-4711", 60.0), ("order-4711~1", -7200.0)])
+@pytest.mark.parametrize(("request_id", "seconds"), [("order-4711", 60.0), ("order-4711~1", -7 * 86400.0)])
 def test_a_note_that_was_left_behind_holds_nobody(
     run: Run, storage: Storage, function: Function, request_id: str, seconds: float
 ) -> None:

@@ -35,6 +35,8 @@ LONGEST_RACE = 20.0
 """Seconds after which no further round begins: one message's I/O must end well before functionTimeout."""
 APART = 20.0
 """Seconds over which messages that were poisoned together come back to the carts queue."""
+POISONED = "poisoned"
+"""Why a message waits that comes back from the poison queue."""
 LAST_POISON_DELIVERY = 4
 """The delivery from the poison queue that makes a fresh copy: nothing stands behind that queue."""
 
@@ -112,8 +114,10 @@ class Checkout:
 
             killer     POST ─ ✕ ───────── lease ends ─ POST ─ ✕ ─ …  five times: poisoned again, and given up
             innocent     met ─ copy that waits a while ···· POST ─ 201
+
+        What has waited for another reason since then has been handled, and killed nobody.
         """
-        if visit.delivery.last or not visit.request.retry.poisoned:
+        if visit.delivery.last or visit.request.retry.reason != POISONED:
             yield True
             return
         free = self._one_poisoned.acquire(blocking=False)
@@ -231,7 +235,7 @@ class Checkout:
 
     def _spread(self, visit: Visit) -> Deferral:
         """Back to the carts queue, apart from the others: what was poisoned together would be fetched together."""
-        again_once = msgspec.structs.replace(visit.request.retry, poisoned=True, reason="poisoned")
+        again_once = msgspec.structs.replace(visit.request.retry, poisoned=True, reason=POISONED)
         return Deferral(self._uniform(0.0, APART), again_once)
 
     def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line, delay: float) -> None:

@@ -611,6 +611,27 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
     assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
 
 
+def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: World) -> None:
+    ids = [came_back_from_poison(world, number) for number in range(2)]
+    world.clock.advance(APART)
+    world.books.outage = "503"
+    assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    world.books.outage = None
+    world.clock.advance(60)
+    found: list[str] = []
+
+    def meet() -> None:
+        world.deliver(world.carts.receive())  # type: ignore[arg-type]
+        found.extend(event["id"] for event in world.told())
+
+    world.service = Meeting(world.service, meet)
+    world.checkout = world.worker()
+    world.run()
+
+    assert [ids[0]] == found
+    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
+
+
 def test_the_poison_handler_waits_for_nobody(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.poison.send(world.carts.messages.pop().text)

@@ -111,8 +111,8 @@ def markdown(reports: Sequence[Report]) -> str:
     lines = [f"| fault | {' | '.join(heads)} |", f"|---|{'---:|' * len(reports)}"]
     lines += [_row(name, [report["survived"].get(name, 0) for report in reports]) for name in reports[0]["survived"]]
     came: dict[str, Callable[[Report], object]] = {
-        "**carts, and messages for them**": lambda of: f"{of['carts']:,}, {of['messages']:,}",
-        "deliveries, and POSTs": lambda of: f"{of['deliveries']:,}, {of['posts']:,}",
+        "**carts / messages for them**": lambda of: f"{of['carts']:,} / {of['messages']:,}",
+        "deliveries / POSTs": lambda of: f"{of['deliveries']:,} / {of['posts']:,}",
         "**requests never answered**": lambda of: _broken(of, "1:"),
         "**carts bought twice**": lambda of: of["boughtTwice"],
         "**requests told under two ids, uncorrected**": lambda of: _broken(of, "2:"),

@@ -83,4 +83,4 @@ def test_several_runs_are_one_table_with_a_column_for_each_seed() -> None:
     assert "| fault | seed `alpha` | seed `beta` |" == lines[0]
     assert "| a worker killed at a random moment | 41 | 41 |" in lines
     assert "| **requests never answered** | 0 | 1 |" in lines
-    assert "| deliveries, and POSTs | 9,000, 7,000 | 9,000, 7,000 |" in lines
+    assert "| deliveries / POSTs | 9,000 / 7,000 | 9,000 / 7,000 |" in lines

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,13 +26,14 @@ def _wait(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _guid(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is None or (guid := guid_or_none(value)):
-        return value and guid
+def guid(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A GUID in lower case, of an option that may be absent."""
+    if value is None or (found := guid_or_none(value)):
+        return value and found
     raise click.BadParameter(f"{value!r} is no GUID.", param=parameter)
 
 
-customer_option = click.option("--customer", metavar="GUID", callback=_guid, help="Only this customer's carts.")
+customer_option = click.option("--customer", metavar="GUID", callback=guid, help="Only this customer's carts.")
 classes_option = click.option(
     "--class",
     "classes",
@@ -121,8 +122,13 @@ def paced(
                 wait(pause)
             yield item
 
-    if len(items) == 1 or not sys.stderr.isatty():
-        yield from apart()
+    yield from with_progress(apart(), len(items), what)
+
+
+def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The same items; on a terminal, where there are many, with a bar that what is printed stands above."""
+    if total == 1 or not sys.stderr.isatty():
+        yield from items
         return
     from rich.console import Console  # noqa: PLC0415  a help text must not wait for it
     from rich.progress import MofNCompleteColumn, Progress  # noqa: PLC0415  as above
@@ -130,4 +136,4 @@ def paced(
     # The bar is drawn on stderr; stdout may be a pipe, whose lines must not be drawn there too.
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
-        yield from progress.track(apart(), total=len(items), description=what)
+        yield from progress.track(items, total=total, description=what)

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from shared.errors import ErrorClass
-from shared.messages import guid_or_none
 from shared.outcomes import Outcome
+from tools import batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,8 @@ def _among(value: object, wanted: tuple[str, ...]) -> bool:
     return not wanted or value in wanted
 
 
-def _guids(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if guid_or_none(value) is None:
-            raise click.BadParameter(f"{value!r} is no GUID.", param=parameter)
-    return tuple(guid for value in values if (guid := guid_or_none(value)))
+def _guids(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(found for value in values if (found := batch.guid(context, parameter, value)))
 
 
 _OPTIONS = (

@@ -7,16 +7,19 @@ import base64
 import json
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shared.jsontext import printable
 from shared.messages import CheckoutRequest, Delivery, InvalidMessage, decode
+from tools import batch
 from tools.connection import Connection, StorageFailed, settings_option, storage_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SOME_REFUSED = 1
 _UNNAMED = "a requestId is still to be given"
@@ -181,7 +184,7 @@ def _send(connection: Connection, ready: list[Ready], *, as_json: bool) -> None:
     sent = 0
     try:
         with connection.carts() as queue:
-            for item in _with_progress(ready):
+            for item in batch.with_progress(ready, len(ready), "Sending"):
                 # base64, because control characters would break the queue's XML
                 queue.send_message(base64.b64encode(item.text).decode(), time_to_live=-1)
                 sent += 1
@@ -196,17 +199,3 @@ def _receipt(request: CheckoutRequest, *, as_json: bool) -> str:
         ids = {"requestId": request.request_id, "customerId": request.customer_id, "cartId": request.cart_id}
         return json.dumps(ids | {"eventId": request.event_id})
     return f"sent  cart {request.cart_id}  requestId {printable(request.request_id, 256)}"
-
-
-def _with_progress(ready: list[Ready]) -> Iterator[Ready]:
-    """The same items; on a terminal, where there are many, with a bar that the receipts are printed above."""
-    if len(ready) == 1 or not sys.stderr.isatty():
-        yield from ready
-        return
-    from rich.console import Console  # noqa: PLC0415  a help text must not wait for it
-    from rich.progress import MofNCompleteColumn, Progress  # noqa: PLC0415  as above
-
-    # The bar is drawn on stderr; stdout may be a pipe, whose lines must not be drawn there too.
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
-        yield from progress.track(ready, description="Sending")

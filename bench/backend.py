@@ -18,7 +18,7 @@ from azure.storage.queue import QueueServiceClient
 
 from bench import certificate
 from bench.service import HEADER, TENANT
-from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
+from local.azurite import Azurite, connection_string
 
 if TYPE_CHECKING:
     from bench.competitor import Competitor
@@ -89,12 +89,7 @@ class Backend:
         """Of the storage account."""
         if self._azurite is not None:
             return self._azurite.connection_string
-        scheme = "https" if self._tls else "http"
-        return (
-            f"DefaultEndpointsProtocol={scheme};AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
-            f"BlobEndpoint={scheme}://{HOST}:{self._ports['blob']}/{ACCOUNT};"
-            f"QueueEndpoint={scheme}://{HOST}:{self._ports['queue']}/{ACCOUNT};"
-        )
+        return connection_string(self._ports["queue"], self._ports["blob"], "https" if self._tls else "http")
 
     @property
     def queue_endpoint(self) -> str:

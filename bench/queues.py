@@ -215,12 +215,16 @@ def _xml(status: int, text: str) -> Reply:
     return Reply(status, f'<?xml version="1.0" encoding="utf-8"?>{text}'.encode(), dict(_XML))
 
 
-def _sent(message: Message) -> str:
+def _head(message: Message) -> str:
     return (
         f"<MessageId>{message.id}</MessageId><InsertionTime>{_date(message.inserted_at)}</InsertionTime>"
-        f"<ExpirationTime>{FOR_EVER}</ExpirationTime><PopReceipt>{message.receipt}</PopReceipt>"
-        f"<TimeNextVisible>{_date(message.visible_at)}</TimeNextVisible>"
+        f"<ExpirationTime>{FOR_EVER}</ExpirationTime>"
     )
+
+
+def _sent(message: Message) -> str:
+    visible = _date(message.visible_at)
+    return f"{_head(message)}<PopReceipt>{message.receipt}</PopReceipt><TimeNextVisible>{visible}</TimeNextVisible>"
 
 
 def _received(message: Message) -> str:
@@ -229,11 +233,8 @@ def _received(message: Message) -> str:
 
 
 def _peeked(message: Message) -> str:
-    return (
-        f"<MessageId>{message.id}</MessageId><InsertionTime>{_date(message.inserted_at)}</InsertionTime>"
-        f"<ExpirationTime>{FOR_EVER}</ExpirationTime><DequeueCount>{message.dequeue_count}</DequeueCount>"
-        f"<MessageText>{escape(message.text)}</MessageText>"
-    )
+    text = escape(message.text)
+    return f"{_head(message)}<DequeueCount>{message.dequeue_count}</DequeueCount><MessageText>{text}</MessageText>"
 
 
 def _date(at: float) -> str:

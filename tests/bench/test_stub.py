@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -13,14 +13,13 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient
-from azure.storage.queue import QueueMessage as SentMessage
 
 from bench.service import CUSTOMER, HEADER, Latency
 from bench.wire import Malformed, parse
 from local.identity import claims_of
 from shared.storage import Blobs, StorageUnavailable
 from tests.edges import test_storage as contract
-from tests.edges.test_storage import FOLDER, JSON, Lying, QueueUnderTest, storage_of
+from tests.edges.test_storage import FOLDER, JSON, QueueUnderTest, storage_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,28 +62,7 @@ class TestBlobs(contract.TestBlobs):
 
 @pytest.fixture
 def queue(running_stub: RunningStub, carts: QueueClient, monkeypatch: pytest.MonkeyPatch) -> QueueUnderTest:
-    port = storage_of(running_stub.connection_string).queue(carts.queue_name)
-    returned: list[SentMessage] = []
-    send_message = port._client.send_message
-
-    def noting(*args: Any, **kwargs: Any) -> SentMessage:
-        returned.append(send_message(*args, **kwargs))
-        return returned[-1]
-
-    monkeypatch.setattr(port._client, "send_message", noting)
-
-    def received() -> str | None:
-        message = carts.receive_message()
-        return None if message is None else str(message.content)
-
-    return QueueUnderTest(
-        port,
-        lambda: [
-            Lying(contract._at(m.inserted_on), contract._at(m.next_visible_on), contract._at(m.expires_on))
-            for m in returned
-        ],
-        received,
-    )
+    return contract.queue_under_test(running_stub.connection_string, carts, monkeypatch)
 
 
 class TestQueue(contract.TestQueue):

@@ -244,7 +244,12 @@ def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Qu
             memory, lambda: [Lying(m.inserted_at, m.visible_at, FOR_EVER) for m in memory.messages], taken
         )
     real: conftest.Storage = request.getfixturevalue("storage")
-    port = storage_of(real.connection_string).queue(real.carts.queue_name)
+    return queue_under_test(real.connection_string, real.carts, monkeypatch)
+
+
+def queue_under_test(connection: str, carts: QueueClient, monkeypatch: pytest.MonkeyPatch) -> QueueUnderTest:
+    """The port on a storage account, and a client that looks at what it did there."""
+    port = storage_of(connection).queue(carts.queue_name)
     returned: list[SentMessage] = []
     send_message = port._client.send_message
 
@@ -255,7 +260,7 @@ def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Qu
     monkeypatch.setattr(port._client, "send_message", noting)
 
     def received() -> str | None:
-        message = real.carts.receive_message()
+        message = carts.receive_message()
         return None if message is None else str(message.content)
 
     return QueueUnderTest(

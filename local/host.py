@@ -30,18 +30,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import azure.functions as func
-import requests
 from azure.core.pipeline.transport import RequestsTransport
 from azure.functions.decorators.queue import QueueTrigger
 from azure.functions.meta import Datum
 from azure.functions.queue import QueueMessageInConverter
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.storage.queue import ExponentialRetry, QueueServiceClient
-from requests.adapters import HTTPAdapter
 
 from local.azurite import connection_string
 from local.host_json import QueueOptions
 from local.listener import LEASE_SECONDS, Listener
+from shared.session import Adapter, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,9 +75,8 @@ class LocalHost:
         # The worker's default is that of ThreadPoolExecutor.
         threads = int(environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
-        self._session = requests.Session()
-        for scheme in ("http://", "https://"):  # a connection for each thread; the default is 10
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=threads + 8))
+        # a connection for each thread, and for those that fetch and keep leases
+        self._session: Any = Session(Adapter(pool_maxsize=threads + 8))
         with _without_noise():
             functions = app.get_functions()
         self._listeners = [self._listener(function, options, environ) for function in functions]

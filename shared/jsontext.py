@@ -130,6 +130,8 @@ def _without_token(dotted: re.Match[str]) -> str:
 
 def _check_depth(text: str, deepest: int) -> None:
     """As deep as the parser would get before its first complaint, in one pass; NotJson over `deepest`."""
+    if text.count("[") + text.count("{") <= deepest:
+        return  # as good as always
     depth = 0
     for found in _STRING_OR_BRACKET.finditer(text):
         mark = text[found.start()]

@@ -7,12 +7,11 @@ import io
 import socket
 import threading
 import time
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
-from requests.auth import AuthBase
+from requests.utils import default_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
@@ -27,6 +26,8 @@ CONNECT_TIMEOUT = 5.0
 GET_TIMEOUT = 30.0
 LONGEST_BODY = 10 * 1024 * 1024
 _CHUNK = 64 * 1024
+_HEADERS = {**default_headers(), "Accept": "application/json", "X-Locale": "en-US"}
+"""Of every request; XML is on offer, too, and other languages."""
 _UNAUTHORIZED = 401
 _OUT_OF_TIME = Answer(None, failure="no call: out of time")
 
@@ -58,10 +59,7 @@ class PartnerCenter:
         # a proxy cannot reach this machine's own loopback, and must not be shown a token either
         host = urlsplit(settings.partner_center_url).hostname
         self._no_proxy = host if host in ("127.0.0.1", "localhost", "::1") else None
-        self._session = _Session()
-        adapter = _DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._session = Session(_DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0))
 
     def checkout(self, request: CheckoutRequest) -> Answer:
         """See `PartnerCenterApi.checkout`. A 401 is tried once more with a new token, in the same time."""
@@ -107,11 +105,9 @@ class PartnerCenter:
             with self._session.request(
                 method,
                 url,
-                headers=headers,
-                auth=_Bearer(token),
+                headers=headers | {"Authorization": f"Bearer {token}"},
                 proxies={"no_proxy": self._no_proxy} if self._no_proxy else None,
                 timeout=(min(CONNECT_TIMEOUT, remaining), remaining),
-                allow_redirects=False,
                 stream=True,
             ) as response:
                 got = response.headers
@@ -131,11 +127,7 @@ class PartnerCenter:
 
 
 def _headers(request: CheckoutRequest) -> dict[str, str]:
-    return {
-        "Accept": "application/json",  # XML is on offer too
-        "X-Locale": "en-US",
-        "MS-CorrelationId": request.correlation_id,
-    }
+    return _HEADERS | {"MS-CorrelationId": request.correlation_id}
 
 
 def _read(response: requests.Response) -> bytes:
@@ -145,28 +137,6 @@ def _read(response: requests.Response) -> bytes:
         if len(body) > LONGEST_BODY:
             raise requests.exceptions.ContentDecodingError("the answer is longer than 10 MiB")
     return bytes(body)
-
-
-class _Session(Session):
-    """A session that redirects nothing and remembers nothing: it serves all customers alike."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: `allow_redirects=False` would still read the whole body, unbounded, and parse the Location."""
-
-
-class _Bearer(AuthBase):
-    """The token by way of requests' own hook: a header of ours would yield to an entry in a .netrc."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 class _Deadline(threading.local):

@@ -1,4 +1,4 @@
-"""HTTP sessions that learn once what the machine says of proxies and certificate authorities.
+"""An HTTP session that learns once what the machine says of proxies and certificate authorities.
 
 `requests` looks through the environment and for a .netrc at each request, and has urllib3 load all authorities
 anew for each connection: 20 ms and half a megabyte, 96 times in a worker with 32 threads. Here a session reads
@@ -8,6 +8,7 @@ the environment once for each host, and its connections share one TLS context.
 import os
 import ssl
 import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,39 +20,65 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.util.ssl_ import ALPN_PROTOCOLS, create_urllib3_context
 
 
-class Session(requests.Session):
-    """A session without .netrc: an entry there would take the place of an Authorization header."""
+class Session:
+    """What the SDK and the API client use of a `requests.Session`: it sends a complete request, and tells the answer.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
+    Nothing is merged into a request, no cookie is kept, and a redirect is an answer like any other: `requests` would
+    read its body, unbounded, and parse its Location even where it may not follow. There is no .netrc, whose entry
+    would take the place of an Authorization header.
+    """
+
+    def __init__(self, adapter: HTTPAdapter) -> None:
+        self._adapter = adapter
         self._proxies_of = cache(get_environ_proxies)
 
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ANN401
-        """As the base class, but the environment is read once for each host; authorities are the adapter's."""
-        given = dict(proxies or {})
-        parts = urlsplit(url)
-        found = self._proxies_of(f"{parts.scheme}://{parts.netloc}", given.get("no_proxy"))
-        return {"proxies": {**found, **given}, "stream": stream, "verify": verify is not False, "cert": cert}
+    def request(  # noqa: PLR0913  what the SDK passes
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: tuple[float, float],
+        data: Any = None,  # noqa: ANN401  whatever `requests` sends
+        files: Any = None,  # noqa: ANN401  likewise
+        stream: bool = False,
+        verify: bool | str = True,
+        cert: Any = None,  # noqa: ANN401  likewise
+        proxies: Mapping[str, str] | None = None,
+        allow_redirects: bool = False,  # noqa: ARG002  said by the SDK, which follows them itself
+    ) -> requests.Response:
+        """Send a request; unless `stream`, its body is read before this returns. Timeouts: to connect, to read.
 
+        `proxies` wins over the environment; its `no_proxy` excepts hosts. Authorities are the adapter's.
 
-class CompleteSession(Session):
-    """A session whose caller, an SDK, gives every request complete: nothing of the session is merged into it."""
-
-    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """As the base class, without its defaults, cookies and parameters, which take as long as the rest."""
+        Raises:
+            requests.RequestException: no answer came, or none that can be read.
+        """
         prepared = requests.PreparedRequest()
-        prepared.prepare(
-            method=request.method,
-            url=request.url,
-            headers=request.headers,
-            files=request.files,
-            data=request.data,
-            params=request.params,
-            auth=request.auth,
-            hooks=request.hooks,
+        prepared.prepare_method(method)
+        prepared.prepare_url(url, None)
+        prepared.prepare_headers(headers)
+        prepared.prepare_body(data, files)
+        response = self._adapter.send(
+            prepared,
+            stream=stream,
+            timeout=timeout,
+            verify=verify is not False,
+            cert=cert,
+            proxies=self.proxies(url, proxies or {}),
         )
-        return prepared
+        if not stream:
+            response.content  # noqa: B018  it is read here
+        return response
+
+    def proxies(self, url: str, given: Mapping[str, str]) -> dict[str, str]:
+        """The proxies for a URL: the environment's, read once for each host, and those given."""
+        parts = urlsplit(url)
+        return {**self._proxies_of(f"{parts.scheme}://{parts.netloc}", given.get("no_proxy")), **given}
+
+    def close(self) -> None:
+        """Hang up all connections."""
+        self._adapter.close()
 
 
 class Adapter(HTTPAdapter):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -32,7 +32,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 
 from shared import identity
 from shared.jsontext import printable
-from shared.session import Adapter, CompleteSession
+from shared.session import Adapter, Session
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 2.0
@@ -202,10 +202,7 @@ class Storage:
     """The storage account that holds the queues and the records: one session, as many sockets as threads."""
 
     def __init__(self, settings: Settings) -> None:
-        session = CompleteSession()
-        adapter = Adapter(pool_connections=4, pool_maxsize=settings.threads)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
+        session: Any = Session(Adapter(pool_connections=4, pool_maxsize=settings.threads))
         options = {
             "transport": RequestsTransport(
                 session=session,

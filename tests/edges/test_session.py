@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from shared.session import Adapter, CompleteSession, Session
+from shared.session import Adapter, Session
 from tests.edges import Server, always, answer
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -24,11 +24,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def session() -> Session:
-    made = Session()
-    adapter = Adapter(pool_maxsize=8, pool_block=True)
-    made.mount("https://", adapter)
-    made.mount("http://", adapter)
-    return made
+    return Session(Adapter(pool_maxsize=8, pool_block=True))
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +44,17 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def settings_for(session: Session, url: str, proxies: dict[str, str] | None = None) -> dict[str, object]:
-    found: dict[str, object] = session.merge_environment_settings(url, proxies, False, True, None)
-    return found
+def get(session: Session, url: str, headers: dict[str, str] | None = None) -> requests.Response:
+    return session.request("GET", url, headers=headers or {}, timeout=(20, 20))
 
 
 def test_the_environment_is_read_once_for_each_host(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    proxied = settings_for(session, "https://a.example/x?y")
-    assert proxied["proxies"] == {"https": "http://proxy.example:3128"}
+    proxied = session.proxies("https://a.example/x?y", {})
+    assert proxied == {"https": "http://proxy.example:3128"}
     monkeypatch.delenv("HTTPS_PROXY")
-    assert settings_for(session, "https://a.example/z") == proxied
-    assert settings_for(session, "https://b.example/") == {**proxied, "proxies": {}}
+    assert session.proxies("https://a.example/z", {}) == proxied
+    assert session.proxies("https://b.example/", {}) == {}
 
 
 def test_a_host_that_the_environment_or_the_caller_excepts_has_no_proxy(
@@ -67,9 +62,9 @@ def test_a_host_that_the_environment_or_the_caller_excepts_has_no_proxy(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "a.example")
-    assert settings_for(session, "https://a.example/")["proxies"] == {}
+    assert session.proxies("https://a.example/", {}) == {}
     excepted = {"no_proxy": "127.0.0.1"}
-    assert settings_for(session, "https://127.0.0.1/", excepted)["proxies"] == excepted
+    assert session.proxies("https://127.0.0.1/", excepted) == excepted
 
 
 def test_a_netrc_does_not_replace_what_the_caller_sends(
@@ -80,7 +75,7 @@ def test_a_netrc_does_not_replace_what_the_caller_sends(
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with Server(always(answer(200))) as server:
-        assert session.get(server.url, headers={"Authorization": "SharedKey own"}, timeout=20).ok
+        assert get(session, server.url, {"Authorization": "SharedKey own"}).ok
     assert [request.headers["Authorization"] for request in server.requests] == ["SharedKey own"]
 
 
@@ -101,7 +96,7 @@ def test_many_connections_load_the_authorities_once(
 
         def ask() -> None:
             together.wait(20)
-            assert session.get(server.url, timeout=20).ok
+            assert get(session, server.url).ok
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
@@ -133,11 +128,10 @@ def test_connections_offer_a_protocol_that_is_set_once_for_all(
         set_protocols(context, protocols)
 
     monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", counting)
-    shared = Session()
-    shared.mount("https://", Adapter(pool_maxsize=1))
+    shared = Session(Adapter(pool_maxsize=1))
     with Server(always(answer(200, Connection="close")), tls) as server:
         for _ in range(3):
-            assert shared.get(server.url, timeout=20).ok
+            assert get(shared, server.url).ok
         assert server.connections == 3
     assert chosen == ["http/1.1"] * 3
     assert len(made) == 1, "OpenSSL would free it while another connection copies it"
@@ -149,7 +143,7 @@ def test_a_certificate_that_nobody_trusts_is_refused(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
     with Server(always(answer(200)), tls) as server, pytest.raises(requests.exceptions.SSLError):
-        session.get(server.url, timeout=20)
+        get(session, server.url)
     assert server.requests == []
 
 
@@ -161,7 +155,7 @@ def test_a_certificate_for_another_name_is_refused(
         Server(always(answer(200)), tls) as server,
         pytest.raises(requests.exceptions.SSLError, match=r"hostname|match"),
     ):
-        session.get(server.url.replace("127.0.0.1", "localhost"), timeout=20)
+        get(session, server.url.replace("127.0.0.1", "localhost"))
     assert server.requests == []
 
 
@@ -172,15 +166,16 @@ def test_a_folder_of_authorities_serves_as_well(
     subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, capture_output=True)  # noqa: S603, S607
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
     with Server(always(answer(200)), tls) as server:
-        assert session.get(server.url, timeout=20).ok
+        assert get(session, server.url).ok
 
 
 def test_a_complete_request_is_sent_as_it_was_given() -> None:
-    complete = CompleteSession()
-    complete.mount("http://", Adapter(pool_maxsize=2))
+    complete = Session(Adapter(pool_maxsize=2))
     with Server(always(answer(200))) as server:
         headers = {"User-Agent": "sdk", "x-ms-version": "2026-01-01"}
-        assert complete.request("PUT", f"{server.url}/a%20b?c=%2F", data=b"\x00body", headers=headers, timeout=20).ok
+        assert complete.request(
+            "PUT", f"{server.url}/a%20b?c=%2F", data=b"\x00body", headers=headers, timeout=(20, 20)
+        ).ok
     (sent,) = server.requests
     assert (sent.method, sent.target, sent.body) == ("PUT", "/a%20b?c=%2F", b"\x00body")
     assert dict(sent.headers.items()) == {

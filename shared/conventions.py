@@ -5,9 +5,9 @@ Source: OpenTelemetry semantic conventions, messaging spans, messaging client me
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
 from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import SpanKind
 
@@ -27,8 +27,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0
 _AGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 518_400.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """What spans and metrics are named after: two queues by their names, the service by its URL, version included."""
 
     carts: str
@@ -36,8 +35,7 @@ class Places:
     service: str
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """What a step is to OpenTelemetry. `url`: where it asks the service, with places for ids; `sends`: to a queue."""
 
     name: str

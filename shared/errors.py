@@ -5,9 +5,10 @@ alone: a 500 can be the cart's fault, a 403 the customer's. Codes and descriptio
 mislead and new codes appear. Sources: the Partner Center REST reference and its list of error codes.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 
 class ErrorClass(StrEnum):
@@ -73,8 +74,7 @@ UNRESOLVED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One row of the error table: what these codes mean when they come with this HTTP status."""
 
     error_class: ErrorClass
@@ -132,8 +132,7 @@ BY_STATUS = {
 """For a status whose code is absent or unknown; the rest follows from its hundreds (`_class_of`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
+class Error(msgspec.Struct, frozen=True):
     """What went wrong, or what a person must do. `code` and `description` are the service's own words.
 
     `retryable`: a new request for the same cart may succeed unchanged.

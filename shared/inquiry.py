@@ -7,7 +7,7 @@ must remember (the doubt, the epoch) is written into the visit on the way.
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -28,8 +28,7 @@ OPERATORS_TURN = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION}
 _WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(msgspec.Struct):
     """One delivery of a valid request, on its way. `sent`: the MS-RequestId of the POST that it has made."""
 
     request: CheckoutRequest
@@ -129,7 +128,7 @@ class Inquiry:
         if visit.request.retry.doubt is None and verdict.known:
             return refused
         cart = self._get_cart(visit)
-        unresolved = _decision(visit, Outcome.UNKNOWN, answer, replace(found, advice=UNRESOLVED))
+        unresolved = _decision(visit, Outcome.UNKNOWN, answer, msgspec.structs.replace(found, advice=UNRESOLVED))
         match standing(cart):
             case Standing.ORDERED:
                 description = f"The cart is ordered, though the service refused: {found.description}"
@@ -165,7 +164,7 @@ class Inquiry:
         """No POST will tell more: tell which orders could be this cart's, and guess none."""
         with visit.line.step("list_orders"):
             orders = self._partner_center.list_orders(visit.request)
-        found = replace(found, data=candidates(cart, orders, self._clock()) or None)
+        found = msgspec.structs.replace(found, data=candidates(cart, orders, self._clock()) or None)
         return _decision(visit, Outcome.UNKNOWN, answer, found)
 
     def _get_cart(self, visit: Visit) -> Answer:

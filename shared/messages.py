@@ -44,8 +44,7 @@ def derive(*parts: str | int) -> str:
     return str(uuid.uuid5(NAMESPACE, json.dumps(parts, ensure_ascii=False, separators=(",", ":"))))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One delivery of a queue message. `last`: it comes from the poison queue, which has none behind it."""
 
     message_id: str

@@ -7,7 +7,6 @@ never renewed. What the service answered is embedded as the text it came in, so 
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -44,8 +43,7 @@ BOUGHT = frozenset({Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL}
 """Outcomes after which the cart, or a part of it, is paid for: it is never posted again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What was decided for a request, before it is written down as an event.
 
     `result` is JSON text as received; `error` is ours or, borrowed from another entry, JSON text too.
@@ -60,8 +58,7 @@ class Decision:
     answered_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """An outcome as it is kept and told: the whole CloudEvent, as text."""
 
     id: str
@@ -83,7 +80,7 @@ class Event:
     def claim_check(self, url: str) -> "Event":
         """The same event with a reference in the place of its data."""
         attributes = {name: raw for name, raw in jsontext.members(self.text).items() if name != "data"}
-        return replace(self, text=_present(**attributes, dataref=_text(url)), data=None, dataref=url)
+        return msgspec.structs.replace(self, text=_present(**attributes, dataref=_text(url)), data=None, dataref=url)
 
     @property
     def data_sha256(self) -> str:
@@ -153,7 +150,7 @@ def invalid(message: InvalidMessage) -> Event:
         ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: expected {message.expected}"
     )
     if message.deferred:
-        found = replace(found, advice=_DEFERRED_ADVICE)
+        found = msgspec.structs.replace(found, advice=_DEFERRED_ADVICE)
     data = _present(
         outcome=_text(outcome),
         customerId=_text(message.customer_id),

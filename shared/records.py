@@ -11,7 +11,6 @@ They look at event ids and at the outcome in `type`, never at `data`.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -26,8 +25,7 @@ CONTENT_TYPE = "application/cloudevents-batch+json"
 _DEEPEST = jsontext.MAX_DEPTH + 3  # the array, the event and its data lie around the deepest result or context
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """The entries of one cart as they were read, and the ETag they were read under (None: no record yet)."""
 
     entries: tuple[Event, ...] = ()
@@ -43,8 +41,7 @@ class Record:
         return next((entry for entry in self.entries if entry.bought), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True):
     """What the rules say: exactly one of the two is set, or neither, and then the service decides.
 
     `tell`: this entry, unchanged. `borrow`: a new entry with this one's outcome. `corrects`: the id of the

@@ -18,7 +18,6 @@ Standing in line is not failing, so only the first row can lead to giving up by 
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated
@@ -55,8 +54,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     poisoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """The settings of the same names, in seconds."""
 
     base: float = 5.0
@@ -65,8 +63,7 @@ class RetryPolicy:
     settle: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
+class Deferral(msgspec.Struct, frozen=True):
     """Try again later: a value, not an error. `delay` is in seconds; `called`: the service was asked."""
 
     delay: float

@@ -21,9 +21,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
@@ -45,8 +45,7 @@ _IDS = {
 }
 
 
-@dataclass(slots=True)
-class _Step:
+class _Step(msgspec.Struct):
     """One step on its way; the times are set when it has returned, `error` when it has failed."""
 
     operation: Operation

@@ -7,10 +7,11 @@ A refusal is proof only when no earlier POST is unanswered: in doubt the cart it
 reads what it says. Sources: the Partner Center REST reference; what is inferred says so in docs/service.md.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from shared import jsontext
 from shared.errors import BY_CODE, DOUBTFUL, TRANSIENT, Error, ErrorClass, class_of, error
@@ -57,8 +58,7 @@ _PARTIAL_ADVICE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What an answer means. `result`: the CartCheckoutResult as it came.
 
     `doubtful`: the POST may still be at work. `new_epoch`: the service itself failed the call with a fault
@@ -157,7 +157,7 @@ def _failure(group: OrderError) -> Error:
 
 def _partial_error(result: CartCheckoutResult, failed: list[Order]) -> Error:
     if result.order_errors:
-        return replace(_failure(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False)
+        return msgspec.structs.replace(_failure(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False)
     return _order_error(ErrorClass.REJECTED, failed[0], _PARTIAL_ADVICE)
 
 

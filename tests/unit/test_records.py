@@ -1,8 +1,8 @@
 import hashlib
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from local.memory import MemoryBlobs
 from shared.messages import CheckoutRequest

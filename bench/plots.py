@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bench.studies import FleetStudy
 
 FOLDER = Path(__file__).parent.parent / "docs" / "plots"
-_WHO = {"limit": "the limit", "ours": "this function", "celery": "Celery"}
-_COLOURS = {"limit": "#9aa5b1", "ours": "#1f6feb", "celery": "#d29922"}
+_WHO = {"limit": "the limit", "ours": "this function", "celery": "Celery", "celery_awake": "Celery,\nkept awake"}
+_COLOURS = {"limit": "#9aa5b1", "ours": "#1f6feb", "celery": "#d29922", "celery_awake": "#bf8700"}
 _LOOK = {
     "svg.hashsalt": "bench",  # the same picture is the same file
     "svg.fonttype": "none",  # text stays text: a quarter of the size

@@ -54,13 +54,12 @@ def sections(run: Run) -> dict[str, str]:
 
 
 def short(run: Run) -> str:
-    """The table of the README: the rows that have a target, and how they were measured."""
+    """The table of the README, and how it was measured."""
     found = figures.rows(figures.figures(run.tutorial_threads), run.measurements)
     lines = ["| figure | target | measured |", "| --- | --: | --: |"]
     for row in found:
         name, target, median, _, met = table.cells(row)
-        if not row.figure.aim:
-            lines.append(f"| {name} | {target} | {median}{'' if row.met else f' ({met})'} |")
+        lines.append(f"| {name} | {target} | {median}{'' if row.met else f' ({met})'} |")
     return "\n".join([*lines, "", f"`{run.command}`, {run.date}, {run.machine}, Python {run.python}."])
 
 

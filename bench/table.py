@@ -17,10 +17,9 @@ _HEAD = ("figure", "target", "median", "quartiles", "met")
 def cells(row: Row) -> tuple[str, str, str, str, str]:
     """A row's texts."""
     figure, spread = row.figure, row.spread
-    met = {True: "yes", False: "**no**", None: ""}[row.met]
-    if row.met is False and figure.aim:
-        met = "no (an aim)"
+    met = {True: "yes", False: "no" if figure.aim else "**no**", None: ""}[row.met]
     target = "" if figure.bound is Bound.NONE else f"{figure.bound} {_number(figure.target, figure.unit)}"
+    target = f"aim: {target}" if figure.aim else target
     quartiles = f"{_number(spread.low, figure.unit)} to {_number(spread.high, figure.unit)}" if spread.count > 1 else ""
     return figure.name, target, _number(spread.median, figure.unit), quartiles, met
 

@@ -97,7 +97,7 @@ def test_the_program_ends_with_1_when_a_target_is_missed(capsys: pytest.CaptureF
 def test_an_aim_that_is_missed_is_shown_and_fails_nothing() -> None:
     aim = Figure("an aim", lambda _: [200.0], Bound.AT_MOST, 150, "ms", aim=True)
     rows = figures.rows([aim], {})
-    assert "| an aim | ≤ 150 ms | 200 ms |  | no (an aim) |" in table.markdown(rows)
+    assert "| an aim | aim: ≤ 150 ms | 200 ms |  | no |" in table.markdown(rows)
     assert table.missed(rows) == 0
 
 

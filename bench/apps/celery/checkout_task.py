@@ -8,6 +8,7 @@ the cart's, so that one message can be told from the next without an argument of
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from typing import Any
@@ -50,6 +51,7 @@ app.conf.update(
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
+    broker_transport_options=json.loads(os.environ.get("BENCH_CELERY_TRANSPORT", "{}")),
 )
 
 

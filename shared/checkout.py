@@ -196,7 +196,7 @@ class Checkout:
         visit.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
         back_to_carts = deferral.retry.poisoned and not visit.request.retry.poisoned
         to_poison = visit.delivery.last and not back_to_carts
-        with visit.line.step("defer"):
+        with visit.line.step("defer", to_poison=to_poison):
             self._publisher.hand_back(visit.request, deferral.retry, deferral.delay, poison=to_poison)
         if deferral.called:
             self._note_waiting(visit, deferral)
@@ -219,7 +219,7 @@ class Checkout:
         except StorageUnavailable as trouble:
             _note_trouble(line, trouble)
             line.add(result="deferred", reason="storage")
-            with line.step("defer"):
+            with line.step("defer", to_poison=delivery.last):
                 self._publisher.return_unread(message, self._uniform(30.0, 60.0), poison=delivery.last)
         else:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
@@ -240,7 +240,7 @@ class Checkout:
 
     def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line, delay: float) -> None:
         """A fresh copy in the poison queue, with all its deliveries before it."""
-        with line.step("defer"):
+        with line.step("defer", to_poison=True):
             if isinstance(message, InvalidMessage):
                 self._publisher.return_unread(message, delay, poison=True)
             else:

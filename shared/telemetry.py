@@ -76,10 +76,13 @@ class Line:
         self.level = max(self.level, level)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step of the way, in milliseconds, and span it. A repeated step adds up."""
+    def step(self, name: str, *, to_poison: bool = False) -> Iterator[None]:
+        """Time a step of the way, in milliseconds, and span it. A repeated step adds up.
+
+        `to_poison`: what it sends goes to the poison queue.
+        """
         self.settle()
-        step = self._telemetry.begin(name, self.facts)
+        step = self._telemetry.begin(f"{name} to poison" if to_poison else name, self.facts)
         begin = time.perf_counter()
         try:
             with _inside(step.span):
@@ -158,9 +161,6 @@ class Telemetry:
 
     def begin(self, name: str, facts: Mapping[str, object]) -> _Step:
         """A step of the way begins."""
-        # from the poison queue a copy goes back there, but for one that is poisoned for the first time
-        if name == "defer" and facts.get("function") == "report_poison" and facts.get("reason") != "poisoned":
-            name = "defer to poison"
         operation = self._operations.get(name) or Operation(name, SpanKind.INTERNAL, {})
         return _Step(operation, self._start(operation, operation.of_one(facts)))
 

@@ -111,7 +111,7 @@ def _try(
                 check, "failed", f"the {kind} {name} does not exist", f"Create it, or correct {setting}: {_MISSING}"
             )
             return
-        if error is None or (isinstance(error, HttpResponseError) and error.status_code in (400, 404, 409, 412)):
+        if error is None or (isinstance(error, HttpResponseError) and error.status_code in (400, 404, 412)):
             allowed.append(right)
         elif isinstance(error, HttpResponseError) and error.status_code == 403:  # noqa: PLR2004  the status
             forbidden.append(right)

@@ -1,18 +1,19 @@
 """Runs the benchmark and prints its table: `make bench`.
 
-    python -m bench [--quick] [--rounds N] [--save]
+    python -m bench [--quick] [--rounds N] [--save [FILE]]
 
 The exit code is 1 when a target is missed. With ``--save`` the run is kept in bench/results.json, from which
-`python -m bench.report` makes the tables and plots of the documents.
+`python -m bench.report` makes the tables and plots of the documents; a file in bench/repeats is compared with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from bench import figures, rounds, table
-from bench.results import Run
+from bench.results import FILE, Run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,15 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--rounds", type=int, help=f"how often everyone is measured (default: {rounds.FULL_ROUNDS}; quick: 1)"
     )
-    parser.add_argument("--save", action="store_true", help="keep the run in bench/results.json")
+    parser.add_argument(
+        "--save", nargs="?", type=Path, const=FILE, metavar="FILE", help="keep the run (default: in bench/results.json)"
+    )
     chosen = parser.parse_args(arguments)
     count = chosen.rounds or (1 if chosen.quick else rounds.FULL_ROUNDS)
     found = rounds.run(count, lambda line: print(line, flush=True), quick=chosen.quick)
     options = ["--quick"] * chosen.quick + ([f"--rounds {chosen.rounds}"] if chosen.rounds else [])
     command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
     run = Run.now(found, command=command, rounds=count, quick=chosen.quick)
-    if chosen.save:
-        run.write()
+    if chosen.save is not None:
+        run.write(chosen.save)
     return verdict(run)
 
 

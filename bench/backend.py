@@ -121,6 +121,9 @@ class Backend:
         self._names = _names(self._runs)
         self._control("reset")
         self._control("latency", mean=latency, sigma=sigma)
+        if self._azurite is not None:  # or it would bear a quarter after five rounds, for all that they left
+            self._azurite.stop()
+            self._azurite.start()
         verify = str(self._bundle) if self._bundle else True
         with QueueServiceClient.from_connection_string(self.connection_string, connection_verify=verify) as queues:
             for name in (self._names["CARTS_QUEUE"], f"{self._names['CARTS_QUEUE']}-poison"):

@@ -97,7 +97,8 @@ def growth(backend: Backend, competitor: Competitor, few: int, many: int) -> Fig
     with Running(competitor, backend) as running:
         backend.wait(few)
         begin = running.usage()
-        done = backend.wait(many)
+        for answered in range(2 * few, many + 1, few):  # in steps: patience is for one, and not for all
+            done = backend.wait(answered)
         end = running.usage()
         backend.starve()
     _check(competitor, done.answered, done.carts)

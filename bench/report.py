@@ -10,16 +10,21 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import figures, studies, table
 from bench.figures import column
 from bench.results import Run
 from bench.spread import Spread
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 CAPACITY = ROOT / "docs" / "capacity.md"
 README = ROOT / "README.md"
+REPEATS = ROOT / "bench" / "repeats"
 
 
 def main() -> int:
@@ -29,7 +34,7 @@ def main() -> int:
     run = Run.read()
     study, uses = studies.fleets(), studies.uses()
     text = BENCHMARKS.read_text(encoding="utf-8")
-    for name, made in sections(run).items():
+    for name, made in sections(run, [Run.read(file) for file in sorted(REPEATS.glob("*.json"))]).items():
         text = replaced(text, name, made)
     BENCHMARKS.write_text(text, encoding="utf-8")
     text = CAPACITY.read_text(encoding="utf-8")
@@ -43,13 +48,14 @@ def main() -> int:
     return 0
 
 
-def sections(run: Run) -> dict[str, str]:
+def sections(run: Run, repeats: Sequence[Run] = ()) -> dict[str, str]:
     """The generated parts of docs/benchmarks.md."""
     return {
         "run": provenance(run),
         "figures": table.markdown(figures.rows(figures.figures(run.tutorial_threads), run.measurements)),
         "competitors": competitors(run),
         "ceilings": ceilings(run),
+        "repeats": repeated([run, *repeats]),
     }
 
 
@@ -91,6 +97,19 @@ def ceilings(run: Run) -> str:
         if name.startswith("ceiling/")
     ]
     return "\n".join(lines)
+
+
+def repeated(runs: Sequence[Run]) -> str:
+    """The median of each figure in several runs, and how far the largest is above the smallest."""
+    judged = [figures.rows(figures.figures(run.tutorial_threads), run.measurements) for run in runs]
+    lines = ["| figure |" + "".join(f" run {number} |" for number in range(1, len(runs) + 1)) + " apart |"]
+    lines.append("| --- |" + " --: |" * (len(runs) + 1))
+    for row in zip(*judged, strict=True):
+        medians = [each.spread.median for each in row]
+        shown = " | ".join(table.cells(each)[2] for each in row)
+        lines.append(f"| {row[0].figure.name} | {shown} | {max(medians) / min(medians) - 1:.0%} |")
+    commands = "; ".join(f"`{run.command}`" for run in runs)
+    return "\n".join([*lines, "", f"{commands}, all on {runs[0].machine}."])
 
 
 def replaced(text: str, name: str, made: str) -> str:

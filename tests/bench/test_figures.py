@@ -126,10 +126,17 @@ def test_the_report_names_the_command_the_date_and_the_machine() -> None:
     assert "| `busy/ours` | 100.0 | 9.0 | 66 |" in report.competitors(MET)
 
 
+def test_runs_are_compared_figure_by_figure() -> None:
+    told = report.repeated([MET, MISSED, MET])
+    assert "| CPU per checkout, ours : limit | 1.12 | 1.50 | 1.12 | 33% |" in told
+    assert told.endswith("`make bench`; `make bench`; `make bench`, all on a machine.")
+
+
 def test_the_documents_tell_what_the_committed_run_measured() -> None:
     run = Run.read()
     page = report.BENCHMARKS.read_text(encoding="utf-8")
-    for name, made in report.sections(run).items():
+    repeats = [Run.read(file) for file in sorted(report.REPEATS.glob("*.json"))]
+    for name, made in report.sections(run, repeats).items():
         assert report.replaced(page, name, made) == page, f"{name}: run python -m bench.report"
 
 

@@ -1,15 +1,17 @@
 """Runs the benchmark and prints its table: `make bench`.
 
-    python -m bench [--quick] [--rounds N] [--save [FILE]]
+    python -m bench [--quick] [--rounds N] [--only NAME] [--save [FILE]]
 
 The exit code is 1 when a target is missed. With ``--save`` the run is kept in bench/results.json, from which
 `python -m bench.report` makes the tables and plots of the documents; a file in bench/repeats is compared with it.
+With ``--only`` as well, what was measured takes the place of its like in that file.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bench import figures, rounds, table
@@ -27,15 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--rounds", type=int, help=f"how often everyone is measured (default: {rounds.FULL_ROUNDS}; quick: 1)"
     )
+    parser.add_argument("--only", default="", metavar="NAME", help="the measurements whose names begin so")
     parser.add_argument(
         "--save", nargs="?", type=Path, const=FILE, metavar="FILE", help="keep the run (default: in bench/results.json)"
     )
     chosen = parser.parse_args(arguments)
     count = chosen.rounds or (1 if chosen.quick else rounds.FULL_ROUNDS)
-    found = rounds.run(count, lambda line: print(line, flush=True), quick=chosen.quick)
+    found = rounds.run(count, lambda line: print(line, flush=True), quick=chosen.quick, only=chosen.only)
     options = ["--quick"] * chosen.quick + ([f"--rounds {chosen.rounds}"] if chosen.rounds else [])
     command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
     run = Run.now(found, command=command, rounds=count, quick=chosen.quick)
+    if chosen.save is not None and chosen.only:
+        kept = Run.read(chosen.save)
+        run = replace(kept, measurements=kept.measurements | run.measurements)
     if chosen.save is not None:
         run.write(chosen.save)
     return verdict(run)

@@ -112,6 +112,7 @@ def imports(code: str, backend: Backend, times: int = 4) -> Figures:
 
 def _imported(code: str, backend: Backend) -> Figures:
     environ = {**os.environ, **backend.environment(), **OURS.settings}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # ours is compiled like the packages: the first import does it
     command = [sys.executable, "-c", _IMPORT.format(code=code)]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

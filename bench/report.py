@@ -101,15 +101,19 @@ def ceilings(run: Run) -> str:
 
 def repeated(runs: Sequence[Run]) -> str:
     """The median of each figure in several runs, and how far the largest is above the smallest."""
-    judged = [figures.rows(figures.figures(run.tutorial_threads), run.measurements) for run in runs]
+    judged = [
+        {row.figure.name: row for row in figures.rows(figures.figures(run.tutorial_threads), run.measurements)}
+        for run in runs
+    ]
     lines = ["| figure |" + "".join(f" run {number} |" for number in range(1, len(runs) + 1)) + " apart |"]
     lines.append("| --- |" + " --: |" * (len(runs) + 1))
-    for row in zip(*judged, strict=True):
-        medians = [each.spread.median for each in row]
-        shown = " | ".join(table.cells(each)[2] for each in row)
-        lines.append(f"| {row[0].figure.name} | {shown} | {max(medians) / min(medians) - 1:.0%} |")
-    commands = "; ".join(f"`{run.command}`" for run in runs)
-    return "\n".join([*lines, "", f"{commands}, all on {runs[0].machine}."])
+    for name in judged[0]:
+        found = [each.get(name) for each in judged]
+        shown = " | ".join("" if row is None else table.cells(row)[2] for row in found)
+        medians = [row.spread.median for row in found if row is not None]
+        lines.append(f"| {name} | {shown} | {max(medians) / min(medians) - 1:.0%} |")
+    commands = "; ".join(f"`{run.command}`, {run.rounds} rounds" for run in runs)
+    return "\n".join([*lines, "", f"{commands}; all on {runs[0].machine}."])
 
 
 def replaced(text: str, name: str, made: str) -> str:

@@ -71,8 +71,11 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
     return found
 
 
-def run(rounds: int, say: Callable[[str], None], *, quick: bool = False) -> Results:
-    """Measure everything, ``rounds`` times; the ceilings and the memory's growth once."""
+def run(rounds: int, say: Callable[[str], None], *, quick: bool = False, only: str = "") -> Results:
+    """Measure everything, ``rounds`` times; the ceilings and the memory's growth once.
+
+    ``only``: nothing but the measurements whose names begin so.
+    """
     results: Results = defaultdict(list)
     with ExitStack() as stack:
         ends = Backends(*(stack.enter_context(made) for made in (Backend(), Backend(tls=True), Backend(azurite=True))))
@@ -80,13 +83,18 @@ def run(rounds: int, say: Callable[[str], None], *, quick: bool = False) -> Resu
         plan[1][1]()  # the first import writes the byte code
         for number in range(1, rounds + 1):
             for name, make in plan:
-                _measure(results, name, make, say, f"{number}/{rounds}")
+                if name.startswith(only):
+                    _measure(results, name, make, say, f"{number}/{rounds}")
         few, many = (200, 600) if quick else (1_000, 50_000)
-        _measure(results, "growth/ours", partial(measure.growth, ends.stub, OURS, few, many), say, "once")
-        for name, backend in (("stub", ends.stub), ("azurite", ends.azurite)):
-            _measure(
-                results, f"ceiling/{name}", partial(ceiling.measure, backend, 200 if quick else 1_000), say, "once"
-            )
+        carts = 200 if quick else 1_000
+        once: list[Measurement] = [
+            ("growth/ours", partial(measure.growth, ends.stub, OURS, few, many)),
+            ("ceiling/stub", partial(ceiling.measure, ends.stub, carts)),
+            ("ceiling/azurite", partial(ceiling.measure, ends.azurite, carts)),
+        ]
+        for name, make in once:
+            if name.startswith(only):
+                _measure(results, name, make, say, "once")
     return dict(results)
 
 

@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     count = chosen.rounds or (1 if chosen.quick else rounds.FULL_ROUNDS)
     found = rounds.run(count, lambda line: print(line, flush=True), quick=chosen.quick, only=chosen.only)
     options = ["--quick"] * chosen.quick + ([f"--rounds {chosen.rounds}"] if chosen.rounds else [])
+    options += [f"--only {chosen.only}"] if chosen.only else []
     command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
     run = Run.now(found, command=command, rounds=count, quick=chosen.quick)
     if chosen.save is not None and chosen.only:

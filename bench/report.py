@@ -34,7 +34,7 @@ def main() -> int:
     run = Run.read()
     study, uses = studies.fleets(), studies.uses()
     text = BENCHMARKS.read_text(encoding="utf-8")
-    for name, made in sections(run, [Run.read(file) for file in sorted(REPEATS.glob("*.json"))]).items():
+    for name, made in sections(run, repeats()).items():
         text = replaced(text, name, made)
     BENCHMARKS.write_text(text, encoding="utf-8")
     text = CAPACITY.read_text(encoding="utf-8")
@@ -48,15 +48,20 @@ def main() -> int:
     return 0
 
 
-def sections(run: Run, repeats: Sequence[Run] = ()) -> dict[str, str]:
+def sections(run: Run, others: Sequence[Run] = ()) -> dict[str, str]:
     """The generated parts of docs/benchmarks.md."""
     return {
         "run": provenance(run),
         "figures": table.markdown(figures.rows(figures.figures(run.tutorial_threads), run.measurements)),
         "competitors": competitors(run),
         "ceilings": ceilings(run),
-        "repeats": repeated([run, *repeats]),
+        "repeats": repeated([run, *others]),
     }
+
+
+def repeats() -> list[Run]:
+    """The committed runs that bench/results.json is compared with."""
+    return [Run.read(file) for file in sorted(REPEATS.glob("*.json"))]
 
 
 def short(run: Run) -> str:

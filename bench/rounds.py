@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import ceiling, measure
 from bench.backend import Backend
-from bench.competitor import CELERY, CELERY_AWAKE, LIMIT, OURS, TUTORIAL, Competitor
+from bench.competitor import CELERY, CELERY_AWAKE, LIMIT, OURS, THREADS, TUTORIAL, Competitor
 from bench.measure import SEVEN, Figures, Load, Measurement
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Results = dict[str, list[Figures]]
 """By measurement, what each round found."""
 
 FULL_ROUNDS = 7
-APART = 6 * 32
+APART = 6 * THREADS
 """Carts of a warm-up at constant latency. All threads begin in step, and then all want the processor at once; it
 takes about six rounds of 32 until they are spread over the latency, and there they stay."""
 LOGNORMAL_SIGMA = 0.5
@@ -45,7 +45,7 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
         return f"{what}/{who.name}", partial(measure.window, backend, who, load)
 
     def _few(carts: int) -> int:
-        return max(12, carts // 96 * 32)  # a third, in whole waves of what is in flight
+        return max(12, carts // (3 * THREADS) * THREADS)  # a third, in whole waves of what is in flight
 
     busy = Load(0.2, 160, 640)
     second, few = Load(1.0, APART, 192), Load(1.0, 12, 36)

@@ -136,8 +136,7 @@ def test_runs_are_compared_figure_by_figure() -> None:
 def test_the_documents_tell_what_the_committed_run_measured() -> None:
     run = Run.read()
     page = report.BENCHMARKS.read_text(encoding="utf-8")
-    repeats = [Run.read(file) for file in sorted(report.REPEATS.glob("*.json"))]
-    for name, made in report.sections(run, repeats).items():
+    for name, made in report.sections(run, report.repeats()).items():
         assert report.replaced(page, name, made) == page, f"{name}: run python -m bench.report"
 
 

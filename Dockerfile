@@ -23,6 +23,7 @@ ENV ASPNETCORE_URLS=http://+:8080 \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
     AzureFunctionsJobHost__Logging__FileLoggingMode=never \
     AzureFunctionsJobHost__FileWatchingEnabled=false \
-    PYTHON_THREADPOOL_THREAD_COUNT=32
+    PYTHON_THREADPOOL_THREAD_COUNT=32 \
+    MALLOC_ARENA_MAX=1
 EXPOSE 8080
 USER 10001

@@ -71,24 +71,28 @@ def _hosted(app: str) -> tuple[str, ...]:
     return ("-m", "bench.hosted", app)
 
 
-_ALL_THREADS = {"PYTHON_THREADPOOL_THREAD_COUNT": str(THREADS)}
-LIMIT = Competitor("limit", _hosted(str(_APPS / "limit")), settings=_ALL_THREADS)
-OURS = Competitor("ours", _hosted(str(ROOT)), settings=_ALL_THREADS)
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as the deployment sets it; the tutorial sets nothing
+_DEPLOYED = {**_ONE_ARENA, "PYTHON_THREADPOOL_THREAD_COUNT": str(THREADS)}
+LIMIT = Competitor("limit", _hosted(str(_APPS / "limit")), settings=_DEPLOYED)
+OURS = Competitor("ours", _hosted(str(ROOT)), settings=_DEPLOYED)
 TUTORIAL = Competitor("tutorial", _hosted(str(_APPS / "tutorial")), threads=default_threads())
-CELERY = Competitor("celery", ("-m", "bench.apps.celery.checkout_task"), _celery_message())
+CELERY = Competitor("celery", ("-m", "bench.apps.celery.checkout_task"), _celery_message(), _ONE_ARENA)
 # With 32 messages in hand its transport sleeps for a second, its default. Once all 32 are done in less, it does so
 # after every 32: at 0.2 s, 28 carts per second. This one is spared that.
-CELERY_AWAKE = replace(CELERY, name="celery_awake", settings={"BENCH_CELERY_TRANSPORT": '{"polling_interval": 0.05}'})
+CELERY_AWAKE = replace(
+    CELERY, name="celery_awake", settings={**_ONE_ARENA, "BENCH_CELERY_TRANSPORT": '{"polling_interval": 0.05}'}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the process says of itself: CPU seconds, bytes of memory, and when, in seconds."""
+    """What the process says of itself: CPU seconds, bytes of memory, when, in seconds; and `bench.meter`'s `live`."""
 
     cpu: float
     rss: int
     peak: int
     at: float
+    live: int
 
 
 class Running:
@@ -97,7 +101,8 @@ class Running:
     def __init__(self, competitor: Competitor, backend: Backend, *more: str) -> None:
         """Nothing is started yet; ``more`` goes behind its command."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_OURS_ALONE)}
-        environ.pop("PYTHON_THREADPOOL_THREAD_COUNT", None)
+        for name in _DEPLOYED:
+            environ.pop(name, None)
         environ |= backend.environment() | dict(competitor.settings)
         environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost"
         environ["BENCH_QUEUE_ENDPOINT"] = backend.queue_endpoint
@@ -128,10 +133,10 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self._open.close()  # its standard input ends, and so does it
 
-    def usage(self) -> Usage:
-        """What it has used until now."""
+    def usage(self, *, live: bool = False) -> Usage:
+        """What it has used until now; `live`: its live objects are counted, too."""
         assert self._process.stdin is not None  # noqa: S101  it is a pipe
-        self._process.stdin.write("\n")
+        self._process.stdin.write("live\n" if live else "\n")
         self._process.stdin.flush()
         return self._read()
 

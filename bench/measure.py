@@ -91,22 +91,26 @@ def one_by_one(backend: Backend, competitor: Competitor, carts: int) -> Figures:
 
 
 def growth(backend: Backend, competitor: Competitor, few: int, many: int) -> Figures:
-    """Resident memory after ``few`` and after ``many`` messages."""
+    """Resident memory, and live blocks of memory, after ``few`` and after ``many`` messages."""
     backend.prepare(0.0)
     backend.feed(competitor, 200)
     with Running(competitor, backend) as running:
         backend.wait(few)
-        begin = running.usage()
+        begin = running.usage(live=True)
         for answered in range(2 * few, many + 1, few):  # in steps: patience is for one, and not for all
             done = backend.wait(answered)
-        end = running.usage()
+        end = running.usage(live=True)
         backend.starve()
     _check(competitor, done.answered, done.carts)
-    return {"few": few, "many": many, "few_mib": begin.rss / MIB, "many_mib": end.rss / MIB}
+    resident = {"few_mib": begin.rss / MIB, "many_mib": end.rss / MIB}
+    return {"few": few, "many": many, **resident, "few_live": begin.live, "many_live": end.live}
 
 
 def imports(code: str, backend: Backend, times: int = 4) -> Figures:
-    """Milliseconds and MiB that a fresh process takes to import something: of the one disturbed least."""
+    """Milliseconds and MiB that a fresh process takes to import something: of the one disturbed least.
+
+    The first of all writes the byte code, so that it is never the least.
+    """
     return min((_imported(code, backend) for _ in range(times)), key=operator.itemgetter("cpu_ms"))
 
 

@@ -1,11 +1,13 @@
 """What a process has used, told by the process itself: one JSON line for each line on its standard input.
 
+Where that line says `live`, it also collects its garbage and counts the blocks of memory that Python's objects hold.
 The process under test calls `serve`. Standard output is the meter's alone; what the program prints there goes
 to standard error. When standard input ends, so does the process: nobody is left to measure it.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -18,11 +20,20 @@ from typing import Any
 _STATUS = Path("/proc/self/status")
 
 
-def usage() -> dict[str, Any]:
-    """CPU seconds (user and system), current and peak resident bytes, and the time in seconds."""
+def usage(*, live: bool = False) -> dict[str, Any]:
+    """CPU seconds (user and system), current and peak resident bytes, and the time in seconds.
+
+    Where `live` is asked for, also the blocks of memory that objects hold; else 0.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     current, peak = _memory(used)
-    return {"cpu": used.ru_utime + used.ru_stime, "rss": current, "peak": peak, "at": time.perf_counter()}
+    found = {"cpu": used.ru_utime + used.ru_stime, "rss": current, "peak": peak, "at": time.perf_counter(), "live": 0}
+    return {**found, "live": _live()} if live else found
+
+
+def _live() -> int:
+    gc.collect()
+    return sys.getallocatedblocks()
 
 
 def _memory(used: resource.struct_rusage) -> tuple[int, int]:
@@ -40,8 +51,8 @@ def serve() -> None:
     os.dup2(2, 1)
 
     def answer() -> None:
-        for _ in sys.stdin:
-            print(json.dumps(usage()), file=out, flush=True)
+        for asked in sys.stdin:
+            print(json.dumps(usage(live=asked.strip() == "live")), file=out, flush=True)
         os._exit(0)
 
     print(json.dumps(usage()), file=out, flush=True)

@@ -86,6 +86,8 @@ var settings = {
   PARTNER_CENTER_TENANT_ID: partnerCenterTenantId
   PARTNER_CENTER_APP_ID: partnerCenterAppId
   PYTHON_THREADPOOL_THREAD_COUNT: string(batchSize + newBatchThreshold)
+  // One heap for all threads, not one for each: glibc's heaps grow with what threads free for each other.
+  MALLOC_ARENA_MAX: '1'
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {

@@ -30,6 +30,12 @@ def test_a_competitor_checks_carts_out_and_tells_what_it_used(stub: Backend, com
     assert 10 < found["rss_mib"] <= found["peak_mib"] < 1_000
 
 
+def test_memory_and_live_objects_are_told_early_and_late(stub: Backend) -> None:
+    found = measure.growth(stub, OURS, 20, 60)
+    assert 10 < found["few_mib"] <= found["many_mib"] < 1_000
+    assert 100_000 < found["few_live"] < 2 * found["many_live"]
+
+
 def test_over_tls_as_well() -> None:
     with Backend(tls=True) as backend:
         found = measure.window(backend, OURS, Load(0.0, warm_up=8, carts=16))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.competitor import OURS
 from shared.settings import in_flight
 from tests.deploy.bicep import Deployment
 from tests.deploy.conftest import ROOT, run
@@ -175,3 +176,7 @@ def test_the_image_does_not_run_as_root_and_needs_no_privileged_port() -> None:
 
 def test_the_image_has_a_thread_for_each_message_that_the_host_hands_over() -> None:
     assert f"PYTHON_THREADPOOL_THREAD_COUNT={in_flight(ROOT / 'host.json')}" in arguments_of("ENV")[0]
+
+
+def test_what_the_benchmark_measures_is_run_as_the_image_runs_it() -> None:
+    assert {f"{name}={value}" for name, value in OURS.settings.items()} <= set(arguments_of("ENV")[0].split())

@@ -19,12 +19,15 @@ from bench.backend import ROOT, Backend, Stuck
 from bench.competitor import OURS, Competitor, Running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from bench.competitor import Usage
 
 Figures = dict[str, float]
 """What one measurement found, by name: carts per second, milliseconds, MiB."""
 
 MIB = 2**20
+STEP = 1_000
 SEVEN = (
     "import azure.functions, azure.identity, azure.storage.blob, azure.storage.queue, msgspec, requests\n"
     "from opentelemetry import metrics, propagate, trace\n"
@@ -32,11 +35,11 @@ SEVEN = (
 """The seven packages, imported as a program that uses them imports them."""
 _IMPORT = """
 import json, time
-begin, cpu = time.perf_counter(), time.process_time()
+begin = time.process_time()
 {code}
-found = {{"ms": (time.perf_counter() - begin) * 1000, "cpu_ms": (time.process_time() - cpu) * 1000}}
+cpu_ms = (time.process_time() - begin) * 1000
 from bench import meter
-print(json.dumps({{**found, "peak": meter.usage()["peak"] / 2**20}}))
+print(json.dumps({{"cpu_ms": cpu_ms, "peak": meter.usage()["peak"] / 2**20}}))
 """
 
 
@@ -44,7 +47,7 @@ print(json.dumps({{**found, "peak": meter.usage()["peak"] / 2**20}}))
 class Load:
     """What is given to a program: latency in seconds (sigma above 0: lognormal), carts to warm up and to measure.
 
-    ``depth``: how many messages lie ready in the queue.
+    ``depth``: how many messages lie ready in the queue. ``seconds``: measured for so long at least, whatever it takes.
     """
 
     latency: float
@@ -52,6 +55,7 @@ class Load:
     carts: int
     sigma: float = 0.0
     depth: int = 200
+    seconds: float = 0.0
 
 
 def window(backend: Backend, competitor: Competitor, load: Load) -> Figures:
@@ -62,6 +66,8 @@ def window(backend: Backend, competitor: Competitor, load: Load) -> Figures:
         first = backend.wait(load.warm_up)
         before = running.usage()
         last = backend.wait(load.warm_up + load.carts)
+        while last.at - first.at < load.seconds:
+            last = backend.wait(last.answered + competitor.threads)
         after = running.usage()
         backend.starve()
     carts = last.answered - first.answered
@@ -69,6 +75,7 @@ def window(backend: Backend, competitor: Competitor, load: Load) -> Figures:
     _check(competitor, last.answered, last.carts)
     return {
         "carts_per_second": carts / seconds,
+        "seconds": seconds,
         "latency": (last.waited - first.waited) / carts,
         "cpu_ms": (after.cpu - before.cpu) / carts * 1000,
         "peak_mib": after.peak / MIB,
@@ -92,29 +99,43 @@ def one_by_one(backend: Backend, competitor: Competitor, carts: int) -> Figures:
 
 def growth(backend: Backend, competitor: Competitor, few: int, many: int) -> Figures:
     """Resident memory, and live blocks of memory, after ``few`` and after ``many`` messages."""
-    backend.prepare(0.0)
-    backend.feed(competitor, 200)
-    with Running(competitor, backend) as running:
-        backend.wait(few)
-        begin = running.usage(live=True)
-        for answered in range(2 * few, many + 1, few):  # in steps: patience is for one, and not for all
-            done = backend.wait(answered)
-        end = running.usage(live=True)
-        backend.starve()
-    _check(competitor, done.answered, done.carts)
+    begin, end = usages(backend, competitor, (few, many))
     resident = {"few_mib": begin.rss / MIB, "many_mib": end.rss / MIB}
     return {"few": few, "many": many, **resident, "few_live": begin.live, "many_live": end.live}
 
 
-def imports(code: str, backend: Backend, times: int = 4) -> Figures:
-    """Milliseconds and MiB that a fresh process takes to import something: of the one disturbed least.
+def usages(backend: Backend, competitor: Competitor, counts: Iterable[int]) -> list[Usage]:
+    """What a program uses after each of so many messages, its live blocks included; the service answers at once."""
+    backend.prepare(0.0)
+    backend.feed(competitor, 200)
+    found, answered = [], 0
+    with Running(competitor, backend) as running:
+        for count in counts:
+            while answered < count:  # in steps: the back end's patience is for one of them
+                answered = min(count, answered + STEP)
+                done = backend.wait(answered)
+            found.append(running.usage(live=True))
+        backend.starve()
+    _check(competitor, done.answered, done.carts)
+    return found
 
-    The first of all writes the byte code, so that it is never the least.
+
+def imports(backend: Backend, times: int = 6) -> Figures:
+    """CPU milliseconds and MiB that a fresh process takes to import something: the seven packages, and ours.
+
+    Taken in turn, and of each the one disturbed least. The first of all writes the byte code, so it is never that.
     """
-    return min((_imported(code, backend) for _ in range(times)), key=operator.itemgetter("cpu_ms"))
+    pairs = [(imported(SEVEN, backend), imported("import function_app", backend)) for _ in range(times)]
+    seven, ours = (min(each, key=operator.itemgetter("cpu_ms")) for each in zip(*pairs, strict=True))
+    return {f"{who}_{name}": found[name] for who, found in (("seven", seven), ("ours", ours)) for name in found}
 
 
-def _imported(code: str, backend: Backend) -> Figures:
+def imported(code: str, backend: Backend) -> Figures:
+    """What it takes once to import something in a fresh process.
+
+    Raises:
+        Stuck: it cannot be imported.
+    """
     environ = {**os.environ, **backend.environment(), **OURS.settings}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # ours is compiled like the packages: the first import does it
     command = [sys.executable, "-c", _IMPORT.format(code=code)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench import ceiling, measure
 from bench.backend import Backend
 from bench.competitor import CELERY, CELERY_AWAKE, LIMIT, OURS, THREADS, TUTORIAL, Competitor
-from bench.measure import SEVEN, Figures, Load, Measurement
+from bench.measure import Figures, Load, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,11 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
         return max(12, carts // (3 * THREADS) * THREADS)  # a third, in whole waves of what is in flight
 
     busy = Load(0.2, 160, 640)
-    # Celery is fast or slow by turns of ten seconds and more, so its window is six times as long
-    long = busy if quick else replace(busy, carts=6 * busy.carts)
+    # Celery is fast or slow by turns of ten seconds and more
+    long = busy if quick else replace(busy, seconds=45.0)
     second, few = Load(1.0, APART, 192), Load(1.0, 12, 36)
     found: list[Measurement] = [
-        ("imports/seven", partial(measure.imports, SEVEN, ends.stub)),
-        ("imports/ours", partial(measure.imports, "import function_app", ends.stub)),
+        ("imports", partial(measure.imports, ends.stub)),
         *(on("busy", ends.stub, who, busy) for who in (LIMIT, OURS, CELERY_AWAKE)),
         on("busy", ends.stub, CELERY, long),
         on("two_seconds", ends.stub, OURS, Load(2.0, APART, 192)),

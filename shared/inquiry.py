@@ -7,10 +7,10 @@ must remember (the doubt, the epoch) is written into the visit on the way.
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from shared import retry as again
 from shared.errors import UNRESOLVED, Error, ErrorClass, error
@@ -43,7 +43,7 @@ class Visit(msgspec.Struct):
 
     def remember(self, **memory: object) -> None:
         """Change what a copy of this message will remember."""
-        self.request = replace(self.request, retry=msgspec.structs.replace(self.request.retry, **memory))
+        self.request = replace(self.request, retry=replace(self.request.retry, **memory))
 
 
 class Inquiry:
@@ -128,7 +128,7 @@ class Inquiry:
         if visit.request.retry.doubt is None and verdict.known:
             return refused
         cart = self._get_cart(visit)
-        unresolved = _decision(visit, Outcome.UNKNOWN, answer, msgspec.structs.replace(found, advice=UNRESOLVED))
+        unresolved = _decision(visit, Outcome.UNKNOWN, answer, replace(found, advice=UNRESOLVED))
         match standing(cart):
             case Standing.ORDERED:
                 description = f"The cart is ordered, though the service refused: {found.description}"
@@ -164,7 +164,7 @@ class Inquiry:
         """No POST will tell more: tell which orders could be this cart's, and guess none."""
         with visit.line.step("list_orders"):
             orders = self._partner_center.list_orders(visit.request)
-        found = msgspec.structs.replace(found, data=candidates(cart, orders, self._clock()) or None)
+        found = replace(found, data=candidates(cart, orders, self._clock()) or None)
         return _decision(visit, Outcome.UNKNOWN, answer, found)
 
     def _get_cart(self, visit: Visit) -> Answer:

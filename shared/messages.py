@@ -14,14 +14,14 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from shared import jsontext
+from shared.discreet import Discreet
 from shared.jsontext import NotJson
 from shared.retry import Retry
 
@@ -53,23 +53,24 @@ class Delivery(msgspec.Struct, frozen=True):
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CheckoutRequest:
+class CheckoutRequest(Discreet, frozen=True):
     """A valid request. GUIDs are in lower case; `context` is the producer's JSON as it was written."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"customer_user_upn", "context", "raw_fields", "raw_envelope"})
 
     customer_id: str
     cart_id: str
     request_id: str
     started_at: datetime
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry = Retry()
     deferred: bool = False
     correlation: str | None = None
-    customer_user_upn: str | None = field(default=None, repr=False)
+    customer_user_upn: str | None = None
     traceparent: str | None = None
-    context: str | None = field(default=None, repr=False)
+    context: str | None = None
     causation_id: str | None = None
-    raw_fields: Mapping[str, str] = field(default_factory=dict, repr=False)
-    raw_envelope: Mapping[str, str] | None = field(default=None, repr=False)
+    raw_fields: Mapping[str, str] = {}
+    raw_envelope: Mapping[str, str] | None = None
 
     def _id(self, kind: str, *more: int) -> str:
         return derive(kind, self.customer_id, self.cart_id, self.request_id, *more)
@@ -110,14 +111,15 @@ class CheckoutRequest:
         return (data if self.raw_envelope is None else _object({**self.raw_envelope, "data": data})).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidMessage:
+class InvalidMessage(Discreet, frozen=True):
     """A message that is no request: where it went wrong, and what stood there in its stead.
 
     `deferred`: it carries `retry`, so a POST may have been made for it by another version of this program.
     """
 
-    body: bytes = field(repr=False)
+    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+
+    body: bytes
     path: str
     expected: str
     deferred: bool = False

@@ -14,15 +14,15 @@ developer documentation.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, partial
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import msgspec
 
+from shared.discreet import Discreet
 from shared.jsontext import surrogate_free
 
 Code = Annotated[str, "code_text"]
@@ -234,16 +234,17 @@ class OrderCollection(Model, frozen=True, kw_only=True):
     items: list[Order] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Discreet, frozen=True):
     """What came back from one HTTP exchange: a status and a body, or a failure.
 
     `status` None: no HTTP answer, and `failure` says why ("timeout after 180 s"). `retry_after` is the header
     as it came; the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
     """
 
+    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+
     status: int | None
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
     retry_after: str | None = None
     request_id: str | None = None
     correlation_id: str | None = None

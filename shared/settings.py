@@ -8,8 +8,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
+
+from shared.discreet import Discreet
 
 DEFAULT_URL = "https://api.partnercenter.microsoft.com"
 CHINA_URL = "https://partner.partnercenterapi.microsoftonline.cn"
@@ -50,14 +52,15 @@ class SettingsError(ValueError):
         super().__init__(f"{len(mistakes)} setting(s) must be corrected before this app can start:\n{listed}")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Discreet, frozen=True):
     """Everything the program is told from outside. Durations are seconds."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"storage_connection_string"})
 
     carts_queue: str
     outcomes_queue: str
     records_container: str
-    storage_connection_string: str | None = field(default=None, repr=False)
+    storage_connection_string: str | None = None
     storage_queue_uri: str | None = None
     storage_blob_uri: str | None = None
     storage_credential: str | None = None

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from shared.jsontext import printable
 from shared.messages import CheckoutRequest, Delivery, decode

@@ -20,9 +20,10 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from local.memory import LONGEST_TEXT, MemoryBlobs, VirtualClock
 from shared.bootstrap import bootstrap

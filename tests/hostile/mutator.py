@@ -10,9 +10,11 @@ The structure is that of text, not of a parsed tree: a tree could not hold a key
 import base64
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from shared import jsontext
 from shared.models import Answer

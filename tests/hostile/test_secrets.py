@@ -13,13 +13,14 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 from azure.core.pipeline.transport import RequestsTransport
+from msgspec.structs import replace
 
 from local.azurite import ACCOUNT_KEY
 from local.server import Simulator

@@ -5,9 +5,9 @@ The steps are those that a faultless run takes: the test writes them down itself
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from local import scenarios
 from tests.history import How

@@ -4,11 +4,10 @@ The model knows of each cart only what a bystander could: what its scenario says
 it, and what the books say. From that follows which outcomes may be told of it.
 """
 
-from dataclasses import replace
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from local.checker import BOUGHT
 from local.scenarios import BY_NAME, of_cart

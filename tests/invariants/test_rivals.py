@@ -7,10 +7,10 @@ are all there are, not those that somebody thought of.
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from shared.messages import CheckoutRequest
 from shared.models import Answer

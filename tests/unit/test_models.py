@@ -1,5 +1,4 @@
 import json
-from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -418,7 +417,7 @@ def test_an_answer_is_a_status_and_a_body_and_does_not_show_its_body() -> None:
     answer = Answer(201, json.dumps({"orders": []}).encode(), request_id="r1")
     assert (answer.status, answer.failure, answer.request_id) == (201, None, "r1")
     assert "orders" not in repr(answer)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         answer.status = 500  # type: ignore[misc]
 
 

@@ -1,13 +1,13 @@
 import base64
 import hashlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.errors import Error, ErrorClass, error
 from shared.messages import CheckoutRequest

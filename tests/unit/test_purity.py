@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
-PURE = ["errors", "jsontext", "messages", "models", "outcomes", "retry", "verdict"]
+PURE = ["discreet", "errors", "jsontext", "messages", "models", "outcomes", "retry", "verdict"]
 PROGRAM = sorted(path.stem for path in SHARED.glob("*.py") if path.stem != "__init__")
 NEVER_IN_THE_PURE_CORE = {"azure", "requests", "urllib3", "http", "asyncio", "subprocess", "opentelemetry", "logging"}
 NEVER_IN_THE_PROGRAM = {"local", "tools", "bench", "tests"}

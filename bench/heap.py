@@ -2,7 +2,7 @@
 
     python -m bench.heap
 
-About fifteen minutes. It writes the table of docs/benchmarks.md; no target hangs on it.
+About ten minutes. It writes the table of docs/benchmarks.md; no target hangs on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.backend import Backend
 from bench.competitor import LIMIT, OURS, THREADS, Competitor
 from bench.report import BENCHMARKS, replaced
 
-COUNTS = (1_000, 5_000, 15_000)
+COUNTS = (1_000, 3_000, 10_000)
 _NO_CACHES = "glibc.malloc.tcache_count=0"
 ROWS = {
     "ours, glibc's defaults": (OURS, {}),

@@ -115,12 +115,12 @@ class Backend:
         }
         return settings if self._bundle is None else {**settings, "REQUESTS_CA_BUNDLE": str(self._bundle)}
 
-    def prepare(self, latency: float, sigma: float = 0.0) -> None:
-        """Empty queues and an empty container, and the service's latency in seconds."""
+    def prepare(self, latency: float, sigma: float = 0.0, storage: float = 0.0) -> None:
+        """Empty queues and an empty container; the latency, in seconds, of the service and of the stub's storage."""
         self._runs += 1
         self._names = _names(self._runs)
         self._control("reset")
-        self._control("latency", mean=latency, sigma=sigma)
+        self._control("latency", mean=latency, sigma=sigma, storage=storage)
         if self._azurite is not None:  # or it would bear a quarter after five rounds, for all that they left
             self._azurite.stop()
             self._azurite.start()

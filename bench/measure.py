@@ -47,7 +47,8 @@ print(json.dumps({{"cpu_ms": cpu_ms, "peak": meter.usage()["peak"] / 2**20}}))
 class Load:
     """What is given to a program: latency in seconds (sigma above 0: lognormal), carts to warm up and to measure.
 
-    ``depth``: how many messages lie ready in the queue. ``seconds``: measured for so long at least, whatever it takes.
+    ``depth``: how many messages lie ready in the queue. ``storage``: seconds that each request to the stub's storage
+    takes.
     """
 
     latency: float
@@ -55,19 +56,17 @@ class Load:
     carts: int
     sigma: float = 0.0
     depth: int = 200
-    seconds: float = 0.0
+    storage: float = 0.0
 
 
 def window(backend: Backend, competitor: Competitor, load: Load) -> Figures:
     """Carts per second, CPU and memory of a program that always has enough to do."""
-    backend.prepare(load.latency, load.sigma)
+    backend.prepare(load.latency, load.sigma, load.storage)
     backend.feed(competitor, max(load.depth, 1))
     with Running(competitor, backend) as running:
         first = backend.wait(load.warm_up)
         before = running.usage()
         last = backend.wait(load.warm_up + load.carts)
-        while last.at - first.at < load.seconds:
-            last = backend.wait(last.answered + competitor.threads)
         after = running.usage()
         backend.starve()
     carts = last.answered - first.answered
@@ -75,7 +74,6 @@ def window(backend: Backend, competitor: Competitor, load: Load) -> Figures:
     _check(competitor, last.answered, last.carts)
     return {
         "carts_per_second": carts / seconds,
-        "seconds": seconds,
         "latency": (last.waited - first.waited) / carts,
         "cpu_ms": (after.cpu - before.cpu) / carts * 1000,
         "peak_mib": after.peak / MIB,

@@ -2,7 +2,8 @@
 
 POST /v1/customers/{c}/carts/{cart}/checkout    201 after the latency, always the simulator's plain purchase
 GET  /msi/token                                 as the simulator gives it
-POST /_stub/latency  {"mean": 2.0, "sigma": 0}  seconds; a sigma above 0 makes it lognormal with that mean
+POST /_stub/latency  {"mean": 2.0, "sigma": 0, "storage": 0}  seconds of the service, and of each request to storage;
+                     a sigma above 0 makes the service's lognormal with that mean
 GET  /_stub/wait?answered=N                     answers once N checkouts were answered
 """
 

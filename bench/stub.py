@@ -46,11 +46,22 @@ class Stub:
         self.blobs = BlobService()
         self.told: Counter[str] = Counter()
         self.queues = QueueService(on_put=self._note)
+        self.storage_latency = 0.0
         self.servers: list[asyncio.Server] = []
         self._carts = 0
 
     def _note(self, queue: str) -> None:
         self.told[queue] += 1
+
+    def storage(self, answer: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+        """The answers of queues or blobs, after their latency."""
+
+        def later(request: Request) -> Reply:
+            reply = answer(request)
+            reply.delay = self.storage_latency
+            return reply
+
+        return later
 
     def service_answer(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer a request to the service's port."""
@@ -93,9 +104,10 @@ class Stub:
             self._carts += 1
             queue.put(text.replace("{cart}", f"{self._carts:08x}-0000-4000-8000-000000000001"))
 
-    def set_latency(self, *, mean: float, sigma: float = 0.0) -> None:
-        """How long the service takes from now on, and its dice anew."""
+    def set_latency(self, *, mean: float, sigma: float = 0.0, storage: float = 0.0) -> None:
+        """How long service and storage take from now on, and the service's dice anew."""
         self.service.latency = Latency(mean, sigma)
+        self.storage_latency = storage
 
     async def _wait(self, answered: int) -> Reply:
         await self.service.wait(answered)
@@ -123,8 +135,8 @@ class Stub:
         loop = asyncio.get_running_loop()
         ports = {}
         answers: dict[str, Callable[[Request], Reply | Awaitable[Reply]]] = {
-            "queue": self.queues.answer,
-            "blob": self.blobs.answer,
+            "queue": self.storage(self.queues.answer),
+            "blob": self.storage(self.blobs.answer),
             "service": self.service_answer,
             "control": self.service_answer,
         }

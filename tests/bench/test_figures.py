@@ -68,14 +68,6 @@ def test_the_ideal_is_what_32_in_flight_could_do_if_only_the_service_took_time()
     assert row.met
 
 
-def test_what_is_fast_and_slow_by_turns_is_judged_over_all_rounds_together() -> None:
-    # 45 s at 80 a second and 45 s at 20: 50 a second
-    by_turns = [{**BUSY, "carts_per_second": rate} for rate in (80.0, 20.0)]
-    run = run_of(busy__ours=[BUSY] * 2, busy__celery=by_turns)
-    rows = {row.figure.name: row for row in figures.rows(figures.figures(6), run.measurements)}
-    assert rows["carts/s at 0.2 s, ours : Celery"].spread.median == pytest.approx(2)
-
-
 def test_a_leak_is_missed_though_the_allocator_hides_it() -> None:
     found = {"few_mib": 68.0, "many_mib": 70.0, "few_live": 280_000.0, "many_live": 329_000.0}
     memory, live = figures.rows(figures.figures(6), run_of(growth__ours=[found]).measurements)

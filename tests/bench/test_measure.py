@@ -59,11 +59,6 @@ def test_the_import_is_measured_in_a_process_of_its_own_and_not_its_compilation(
         measure.imported("import absent_module", stub)
 
 
-def test_a_window_is_at_least_as_long_as_it_is_asked_to_be(stub: Backend) -> None:
-    found = measure.window(stub, LIMIT, Load(0.1, warm_up=8, carts=16, seconds=1.0))
-    assert found["seconds"] >= 1.0
-
-
 def test_the_ceiling_is_found_by_whole_carts(stub: Backend) -> None:
     assert ceiling.measure(stub, 16)["carts_per_second"] > 0
 

@@ -15,7 +15,8 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from bench.service import CUSTOMER, HEADER, Latency
-from bench.wire import Malformed, parse
+from bench.stub import Stub
+from bench.wire import Malformed, Request, parse
 from local.identity import claims_of
 from shared.storage import Blobs, StorageUnavailable
 from tests.edges import test_storage as contract
@@ -195,6 +196,14 @@ def test_a_lognormal_latency_has_the_mean_that_it_is_given_and_repeats() -> None
     again = Latency(2.0, 0.5)
     assert [again.draw() for _ in range(5)] == drawn[:5]
     assert Latency(0.2).draw() == 0.2
+
+
+def test_storage_answers_after_its_latency_and_the_service_after_its_own() -> None:
+    stub = Stub()
+    stub.set_latency(mean=0.2, storage=0.005)
+    missing = Request("GET", "/account/absent/messages", {}, {}, b"")
+    assert stub.storage(stub.queues.answer)(missing).delay == stub.storage(stub.blobs.answer)(missing).delay == 0.005
+    assert stub.service.latency.draw() == 0.2
 
 
 def _control(running_stub: RunningStub, command: str, **arguments: object) -> None:

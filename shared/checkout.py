@@ -115,7 +115,7 @@ class Checkout:
             killer     POST ─ ✕ ───────── lease ends ─ POST ─ ✕ ─ …  five times: poisoned again, and given up
             innocent     met ─ copy that waits a while ···· POST ─ 201
 
-        What has waited for another reason since then has been handled, and killed nobody.
+        It stays so until it has been posted: what has waited for another reason since then killed nobody.
         """
         if visit.delivery.last or visit.request.retry.reason != POISONED:
             yield True
@@ -194,10 +194,14 @@ class Checkout:
         copy sent ─ ✕ killed ─ redelivered            two messages of one request: one record, one event id
         """
         visit.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
-        back_to_carts = deferral.retry.poisoned and not visit.request.retry.poisoned
+        retry = deferral.retry
+        if visit.sent is None and visit.request.retry.reason == POISONED:
+            # storage, the token or the gate sent it away before its POST, and it may still be the killer
+            retry = msgspec.structs.replace(retry, reason=POISONED)
+        back_to_carts = retry.poisoned and not visit.request.retry.poisoned
         to_poison = visit.delivery.last and not back_to_carts
         with visit.line.step("defer", to_poison=to_poison):
-            self._publisher.hand_back(visit.request, deferral.retry, deferral.delay, poison=to_poison)
+            self._publisher.hand_back(visit.request, retry, deferral.delay, poison=to_poison)
         if deferral.called:
             self._note_waiting(visit, deferral)
 

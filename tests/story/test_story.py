@@ -632,6 +632,42 @@ def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: W
     assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
 
 
+class NoToken:
+    """A service that nobody can call."""
+
+    def checkout(self, _: CheckoutRequest) -> Any:
+        raise TokenUnavailable("none")
+
+
+@pytest.mark.parametrize("missing", ["records", "token"])
+def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_others(
+    missing: str, world: World, blobs: Faulty
+) -> None:
+    # it has killed nobody, but it has had no chance to: let in together, the innocent would die with the killer
+    ids = [came_back_from_poison(world, number) for number in range(2)]
+    world.clock.advance(APART)
+    service = world.service
+    if missing == "records":
+        blobs.fail("read", "before", "before")
+    else:
+        world.service = NoToken()
+        world.checkout = world.worker()
+    for _ in ids:
+        assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    world.clock.advance(60)
+    found: list[tuple[bool, int]] = []
+
+    def meet() -> None:
+        found.append((world.deliver(world.carts.receive()), len(world.told())))  # type: ignore[arg-type]
+
+    world.service = Meeting(service, meet)
+    world.checkout = world.worker()
+    world.run()
+
+    assert [(True, 0)] == found, "the other one waits, as a copy, and nothing is told of it"
+    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
+
+
 def test_the_poison_handler_waits_for_nobody(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.poison.send(world.carts.messages.pop().text)

@@ -129,7 +129,7 @@ BY_STATUS = {
     409: ErrorClass.IN_PROGRESS,
     429: ErrorClass.THROTTLED,
 }
-"""For a status whose code is absent or unknown; the rest follows from its hundreds (`_class_of`)."""
+"""For a status whose code is absent or unknown; the rest follows from its hundreds (`class_of`)."""
 
 
 class Error(msgspec.Struct, frozen=True):

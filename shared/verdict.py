@@ -46,6 +46,7 @@ class Kind(StrEnum):
 _ANY_BODY_DECIDES = frozenset({401, 403, 408, 429})
 """Statuses that mean the same from a gateway as from the API."""
 
+_OF_AN_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
 _FAILED_ORDERS = frozenset(
     {OrderStatus.ERROR, OrderStatus.PARTIAL_SUCCESS, OrderStatus.PO_REVIEW_REJECTED, OrderStatus.CANCELLED}
 )
@@ -62,7 +63,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """What an answer means. `result`: the CartCheckoutResult as it came.
 
     `doubtful`: the POST may still be at work. `new_epoch`: the service itself failed the call with a fault
-    code, so the next one needs a new MS-RequestId. `known`: False for a code that stands in no row.
+    code, so the next one needs a new MS-RequestId. `known`: False for a refusal whose code proves nothing.
     """
 
     kind: Kind
@@ -101,7 +102,7 @@ def _judge_success(answer: Answer, tree: dict[str, Any] | None) -> Verdict:
         for each in found:
             if each.error_class is ErrorClass.ALREADY_ORDERED:
                 return Verdict(Kind.ALREADY_ORDERED, each, text)
-        return Verdict(Kind.REFUSED, found[0], text, known=_known(found[0].code))
+        return Verdict(Kind.REFUSED, found[0], text, known=all(_known(each.code) for each in found))
     fault = read(Fault, tree)
     if error_class := BY_CODE.get(fault.code or ""):
         return _verdict(_fault_error(error_class, fault))
@@ -120,7 +121,12 @@ def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
 
 
 def _known(code: str | None) -> bool:
-    return code is None or code in BY_CODE
+    """Whether a refusal with this code proves that nothing was ordered.
+
+    Not where the code stands in no row, nor where its own row tells of an order, made or in the making: then it
+    came with a status that it should not have, or in `orderErrors`.
+    """
+    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _OF_AN_ORDER
 
 
 def _verdict(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:

@@ -41,6 +41,9 @@ NO_CODES = {
 }
 
 
+OF_AN_ORDER = ["800060", "800064", "800065", "900112", "900113"]
+
+
 def kind_of(error_class: str) -> str:
     """What to do after an error of this class."""
     if error_class == "already_ordered":
@@ -72,8 +75,16 @@ def test_a_known_code_is_judged_by_its_row(status: int, code: str, error_class: 
     assert code == code_in(verdict)
     assert (error_class in IN_DOUBT) is verdict.doubtful
     assert (status >= 500 and error_class == "service") is verdict.new_epoch
-    assert verdict.known
+    assert verdict.known is not (code == "800065" and verdict.kind is Kind.REFUSED)
     assert verdict.result is None
+
+
+@pytest.mark.parametrize("status", [404, 410, 417])
+@pytest.mark.parametrize("code", OF_AN_ORDER)
+def test_a_refusal_whose_code_tells_of_an_order_proves_nothing(status: int, code: str) -> None:
+    verdict = judge(answer(status, {"code": code}))
+    assert (Kind.REFUSED, "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
+    assert not verdict.known
 
 
 @pytest.mark.parametrize("no_code", NO_CODES.values(), ids=NO_CODES.keys())
@@ -402,12 +413,19 @@ def test_an_order_may_have_no_id() -> None:
 @pytest.mark.parametrize(("status", "code", "error_class"), [row for row in TABLE if row[1] != "800065"])
 def test_the_first_order_errors_code_alone_selects_the_row(status: int, code: str, error_class: str) -> None:
     del status
-    tree = {"orderErrors": [{"code": int(code), "description": "first"}, {"code": 999999}]}
+    tree = {"orderErrors": [{"code": int(code), "description": "first"}, FAILURE]}
     verdict = judge(answer(201, tree))
     assert (Kind.REFUSED, error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert text_of(tree) == verdict.result, "failed tells the result as received, if there was one"
-    assert verdict.known
+    assert verdict.known is (code not in OF_AN_ORDER)
     assert not verdict.doubtful
+
+
+@pytest.mark.parametrize("code", [999999, 800064])
+def test_what_one_order_group_leaves_open_makes_the_refusal_no_proof(code: int) -> None:
+    verdict = judge(answer(201, {"orderErrors": [FAILURE, {"code": code}]}))
+    assert (Kind.REFUSED, str(FAILURE["code"])) == (verdict.kind, code_in(verdict))
+    assert not verdict.known
 
 
 @pytest.mark.parametrize(

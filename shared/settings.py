@@ -125,6 +125,8 @@ class Settings(Discreet, frozen=True):
         )
         if settings.retry_base > settings.retry_cap:
             read.mistakes.append("RETRY_BASE_SECONDS must not be greater than RETRY_CAP_SECONDS")
+        if settings.carts_queue.endswith("-poison"):
+            read.mistakes.append("CARTS_QUEUE must not end in -poison: the host gives such a queue no poison queue")
         if settings.outcomes_queue in (settings.carts_queue, settings.poison_queue):
             read.mistakes.append("OUTCOMES_QUEUE must be another queue than CARTS_QUEUE and its poison queue")
         if read.mistakes:

@@ -464,6 +464,10 @@ def test_outcomes_are_not_told_to_ourselves(outcomes: str) -> None:
     assert the_mistake(OUTCOMES_QUEUE=outcomes).startswith("OUTCOMES_QUEUE must be another queue")
 
 
+def test_carts_are_not_read_from_a_poison_queue_since_the_host_gives_it_none() -> None:
+    assert the_mistake(CARTS_QUEUE="carts-poison").startswith("CARTS_QUEUE must not end in -poison")
+
+
 # --- numbers -------------------------------------------------------------------------------------------------
 
 

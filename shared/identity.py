@@ -26,6 +26,8 @@ ASSERTION_SCOPE = "api://AzureADTokenExchange/.default"
 ASSERTION_SCOPE_CHINA = "api://AzureADTokenExchangeChina/.default"
 REFRESH_BEFORE = 300.0
 """Seconds before its end at which a token is asked for anew."""
+LAST_USE = 30.0
+"""Seconds before its end until which a token is used when no new one is to be had."""
 RENEW_EVERY = 60.0
 """Seconds between two credential objects: a service that refuses every token must not cost one each."""
 CONNECT_TIMEOUT = 2.0
@@ -91,7 +93,7 @@ class Identity:
             if token := self._fresh():
                 return token
             if self._failure is not None and self._failure[0] >= waiting_since:
-                raise self._failure[1]
+                return self._without(self._failure[1])
             return self._request()
 
     def renew(self, refused: str) -> str | None:
@@ -140,9 +142,16 @@ class Identity:
             said = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
             failure = TokenUnavailable(f"no token for {self._scope}: {said}")
             self._failure = (self._monotonic(), failure)
-            raise failure from None
+            return self._without(failure)
         self._token = token
         return token.token
+
+    def _without(self, failure: TokenUnavailable) -> str:
+        """What is left when no new token is to be had: the one in hand, almost to its end."""
+        token = self._token
+        if token is not None and token.expires_on - self._clock() > LAST_USE:
+            return token.token
+        raise failure from None
 
     def _check_tenant(self, token: str) -> None:
         if self._tenant_id is None:  # the settings allow that on this machine only

@@ -20,6 +20,7 @@ from azure.identity import ClientAssertionCredential, ManagedIdentityCredential
 from local.server import Simulator
 from shared import identity as module
 from shared.identity import (
+    LAST_USE,
     LONGEST_REQUEST,
     REFRESH_BEFORE,
     RENEW_EVERY,
@@ -226,6 +227,30 @@ def test_a_failure_is_not_remembered_beyond_those_who_waited_for_it(endpoint: En
         with pytest.raises(TokenUnavailable):
             identity.token()
         assert identity.token() == jwt()
+
+
+def test_a_token_is_used_almost_to_its_end_when_no_new_one_is_to_be_had() -> None:
+    issuer = Issuer()
+    identity = issuer.identity()
+    token = identity.token()
+    issuer.failure = ValueError("no")
+    issuer.clock.now += issuer.lifetime - REFRESH_BEFORE + 1
+    assert identity.token() == token
+    assert issuer.requests == 2, "a new one is asked for all the same"
+    issuer.clock.now += REFRESH_BEFORE - LAST_USE
+    with pytest.raises(TokenUnavailable):
+        identity.token()
+
+
+def test_a_token_that_was_refused_is_not_used_to_its_end() -> None:
+    issuer = Issuer()
+    identity = issuer.identity()
+    token = identity.token()
+    issuer.failure = ValueError("no")
+    issuer.clock.now += issuer.lifetime - REFRESH_BEFORE + 1
+    assert identity.renew(token) is None
+    with pytest.raises(TokenUnavailable):
+        identity.token()
 
 
 # --- the tenant that pays ------------------------------------------------------------------------------------

@@ -18,12 +18,13 @@ RUN python -m compileall -q /home/site/wwwroot \
     && chown -R 10001 /home/ASP.NET /home/data /home/LogFiles
 
 # A port that needs no privilege: the platform's probes ask it, no request is served there.
+# The host hands over 32 messages of each queue, and in a container one worker serves both.
 ENV ASPNETCORE_URLS=http://+:8080 \
     AzureWebJobsScriptRoot=/home/site/wwwroot \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
     AzureFunctionsJobHost__Logging__FileLoggingMode=never \
     AzureFunctionsJobHost__FileWatchingEnabled=false \
-    PYTHON_THREADPOOL_THREAD_COUNT=32 \
+    PYTHON_THREADPOOL_THREAD_COUNT=64 \
     MALLOC_ARENA_MAX=1
 EXPOSE 8080
 USER 10001

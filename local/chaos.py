@@ -12,7 +12,6 @@ short retries, leases of seconds. What must hold is in `local.checker`, what hap
 from __future__ import annotations
 
 import argparse
-import base64
 import http.client
 import json
 import random
@@ -37,6 +36,7 @@ from rich.table import Table
 from local.aftermath import Aftermath, Log
 from local.azurite import HOST, Azurite, AzuriteUnavailable
 from local.child import Child, ChildFailed
+from local.outcomes import Outcomes
 from local.plan import Action, Kill, Phase, Plan, Sending
 from local.stack import EXAMPLE, ROOT
 from local.workers import Deaths, Workers, clean_environment, plain
@@ -56,38 +56,6 @@ MOST_WAITING = 400
 # host.json's own values would make a quarter of an hour of a minute
 _QUICKER = {"visibilityTimeout": "00:00:02", "maxPollingInterval": "00:00:01", "newBatchThreshold": 12}
 _SETTINGS = {"CHECKOUT_TIMEOUT_SECONDS": "3", "RETRY_BASE_SECONDS": "1"}
-
-
-class Outcomes(threading.Thread):
-    """Takes what is told from the outcomes queue, until asked to stop and the queue is empty."""
-
-    def __init__(self, queue: QueueClient) -> None:
-        """Nothing is taken yet."""
-        super().__init__(name="outcomes", daemon=True)
-        self.told: list[dict[str, Any]] = []
-        self.first: dict[str, float] = {}
-        self._queue = queue
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        """Take and remember."""
-        while True:
-            stopping = self._stopping.is_set()
-            found = 0
-            for message in self._queue.receive_messages(messages_per_page=32, visibility_timeout=300):
-                found += 1
-                event = json.loads(base64.b64decode(message.content))
-                self.told.append(event)
-                self.first.setdefault(event["id"], time.monotonic())
-                self._queue.delete_message(message)
-            if stopping and not found:
-                return
-            self._stopping.wait(0.2)
-
-    def stop(self) -> None:
-        """Take what is left, and end."""
-        self._stopping.set()
-        self.join()
 
 
 class Chaos:

@@ -155,7 +155,8 @@ class Inquiry:
             found = error(ErrorClass.ALREADY_ORDERED, "No POST was answered, but the cart is ordered")
             return self._already_ordered(visit, answer, found, cart)
         description = (
-            f"No POST in {visit.attempts} attempts got a certain answer; the last: {last.description or last.code}; "
+            f"No POST got a certain answer, of {visit.attempts} that are known; the last: "
+            f"{last.description or last.code}; "
             f"GET cart then said: {standing(cart)}"
         )
         return _decision(visit, Outcome.UNKNOWN, answer, error(ErrorClass.UNANSWERED, description))

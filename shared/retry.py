@@ -9,7 +9,7 @@ invisible for a while, and carries `Retry`, the request's memory:
     429                          Retry-After + backoff(attempt)     as they were
     kept nothing after a POST    backoff(attempt)                   +1, as it was
     gate closed, no call made    to the opening + uniform(0, 60)    as they were
-    storage or token, no POST    uniform(30, 60)                    as they were
+    storage or token             uniform(30, 60)                    as they were
     in doubt, not settled yet    until doubt + settle               as they were
     back from poison             uniform(0, 20): `shared.checkout`  as they were
 
@@ -131,7 +131,7 @@ def after_lost_keep(retry: Retry, policy: RetryPolicy, uniform: Uniform, now: da
 
 
 def without_call(retry: Retry, uniform: Uniform, reason: str) -> Deferral:
-    """Storage or the token failed before any POST was made."""
+    """Storage or the token failed, and no POST is without its record."""
     return Deferral(uniform(30.0, 60.0), msgspec.structs.replace(retry, reason=reason))
 
 

@@ -113,6 +113,13 @@ def test_a_cart_bought_twice_is_a_fault() -> None:
     ]
 
 
+def test_a_cart_that_is_told_to_be_bought_and_that_the_service_never_saw_is_a_fault() -> None:
+    demo = answered()
+    fake(demo).pages.remove(page(demo, "created"))
+    (fault,) = prove(demo)[2].faults
+    assert "expected 1 purchase(s), the books show 0" in fault
+
+
 def test_a_duplicate_that_was_not_told_or_told_otherwise_is_a_fault() -> None:
     demo = answered()
     named(demo, "created").events.pop()

@@ -11,7 +11,7 @@ from shared.jsontext import printable
 from tools import batch, table
 from tools.connection import Connection, settings_option, storage_failures
 from tools.kept import chosen
-from tools.times import clock, moment
+from tools.times import Finite, clock, moment
 
 if TYPE_CHECKING:
     from tools.again import Again, Publisher
@@ -40,7 +40,7 @@ UNSURE = "--checked-in-partner-center"
 @click.option("--poison", is_flag=True, help="Instead: renew the messages that are stuck in the poison queue.")
 @click.option(
     "--stuck-for",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=30.0,
     show_default=True,
     metavar="MIN",
@@ -97,8 +97,8 @@ def command(  # noqa: PLR0913  what an operator may say
     With --poison: messageId, customerId, cartId, requestId, dequeueCount, insertedAt, status.
 
     \b
-    Exit codes: 0 sent, or nothing to send, or a dry run; 1 you said no; 2 wrong usage or settings;
-    3 the storage account failed, those printed as sent were sent.
+    Exit codes: 0 sent, or nothing to send, or a dry run; 1 you said no, or of --poison some cannot be seen;
+    2 wrong usage or settings; 3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     from tools.again import Again, Publisher  # noqa: PLC0415  a help text must not wait for an SDK
     from tools.shelf import Shelf  # noqa: PLC0415  as above

@@ -165,7 +165,7 @@ def _show(found: dict[str, Any], now: datetime) -> None:
         (role, q["name"], q["count"], q["seen"], ago(parse(q["oldestAt"]), now)) for role, q in found["queues"].items()
     ]
     table.show(("QUEUE", "NAME", "MESSAGES, ABOUT", "VISIBLE, OF 32", "OLDEST VISIBLE"), rows)
-    if found["queues"]["poison"]["seen"]:
+    if found["queues"]["poison"]["count"]:
         click.echo("The poison queue holds messages. If they stay for minutes: docs/operations.md, Stuck in poison.")
     waiting = found["waiting"]
     _heading(f"Waiting: {waiting['count']} cart(s) with a note", waiting["byReason"])

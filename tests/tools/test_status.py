@@ -41,6 +41,8 @@ def test_a_poison_queue_that_is_not_empty_is_pointed_out(run: Run, storage: Stor
     assert "poison queue holds messages" not in run("status").stdout
     storage.poison.send_message("hello")
     assert "The poison queue holds messages" in run("status").stdout
+    assert storage.poison.receive_message() is not None
+    assert "The poison queue holds messages" in run("status").stdout, "what the host has given up is seldom visible"
 
 
 def test_what_waits_is_told_with_its_reason(run: Run, function: Function) -> None:

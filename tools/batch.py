@@ -10,7 +10,7 @@ import click
 
 from shared.errors import ErrorClass
 from shared.messages import guid_or_none
-from tools.times import moment
+from tools.times import Finite, moment
 
 if TYPE_CHECKING:
     from tools.kept import File
@@ -56,7 +56,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would b
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. A script must say so; a person is asked.")
 rate_option = click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=60.0,
     show_default=True,
     metavar="N",

@@ -17,6 +17,7 @@ from shared.jsontext import printable
 from shared.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 from tools import batch
 from tools.connection import Connection, StorageFailed, settings_option, storage_failures
+from tools.times import Finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +79,7 @@ def _decode(text: bytes) -> CheckoutRequest | InvalidMessage:
 @click.option("--wait", is_flag=True, help="Wait for the outcomes, and print them.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=300.0,
     show_default=True,
     metavar="S",
@@ -167,7 +168,7 @@ def _one(customer_id: str, cart_id: str, more: dict[str, str | None]) -> bytes:
     if (context := more["context"]) is not None:
         try:
             json.loads(context)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise click.BadParameter(f"no JSON: {error}", param_hint="--context") from error
         text = f'{text[:-1]},"context":{context}}}'  # as it was typed: it comes back as it was typed
     return text.encode(errors="surrogateescape")

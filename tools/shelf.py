@@ -51,8 +51,9 @@ class Shelf:
 
     def open(self, cart: Cart) -> File:
         """All that lies here of a cart. What cannot be read is said in `trouble`: one cart must not end a list."""
-        note = self.note(cart)
+        note = None
         try:
+            note = self.note(cart)
             record = self.recall(cart)
             kept = tuple(Kept(cart, e, self._records.data_of(cart.request(), e)) for e in record.entries)
         except StorageUnavailable as trouble:

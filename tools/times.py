@@ -1,13 +1,28 @@
 """Points in time and spans, as operators type and read them."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
 _SPAN = re.compile(r"([0-9]{1,6})\s*([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before anything that can be asked for, and far enough from the first year to reckon with."""
 _HOURS, _DAYS = timedelta(minutes=90), timedelta(hours=48)
+
+
+class Finite(click.FloatRange):
+    """A number in a range; `nan` and `inf`, which click lets through, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401  as click's
+        """As click calls it."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def moment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
@@ -19,9 +34,12 @@ def moment(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     if value is None:
         return None
     if span := _SPAN.fullmatch(value):
-        return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        try:
+            return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        except OverflowError:
+            return _LONG_AGO
     if found := parse(value):
-        return found
+        return max(found, _LONG_AGO)
     wanted = "a span such as 30m, 12h or 7d, or a time such as 2026-11-22T10:00Z"
     raise click.BadParameter(f"{value!r} is not {wanted}", ctx, parameter)
 

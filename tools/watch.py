@@ -19,6 +19,7 @@ from shared.outcomes import TYPE
 from tools.connection import Connection, StorageFailed, settings_option
 from tools.filters import Filter, filter_options
 from tools.table import COLOURS
+from tools.times import Finite
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -94,7 +95,7 @@ def _bought(result: object) -> str:
 @click.option("--take", is_flag=True, help="Receive and delete: what is shown here, no other consumer will get.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N outcomes.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
+@click.option("--timeout", type=Finite(min=0), metavar="S", help="End after S seconds.")
 @settings_option
 def command(
     *,
@@ -140,8 +141,8 @@ def command(
             show = _lines() if as_json else _table()
             queue = stack.enter_context(connection.outcomes())
             records = stack.enter_context(connection.records())
-            source = Taking(queue) if take else Looking(queue)
             deadline = math.inf if timeout is None else time.monotonic() + timeout
+            source = Taking(queue, deadline) if take else Looking(queue)
             while True:
                 for message in source.fetch():
                     seen = read(message.content, records)
@@ -191,12 +192,16 @@ class Looking:
 class Taking:
     """Receives, one at a time: whoever is interrupted has hidden one message for a minute, and not 32."""
 
-    def __init__(self, queue: "QueueClient") -> None:
+    def __init__(self, queue: "QueueClient", deadline: float) -> None:
         self._queue = queue
+        self._deadline = deadline
 
     def fetch(self) -> "Iterator[QueueMessage]":
-        """All that are visible."""
-        yield from self._queue.receive_messages(messages_per_page=1, visibility_timeout=LEASE_SECONDS)
+        """All that are visible; outcomes that come in all the time keep it no longer than the deadline."""
+        for message in self._queue.receive_messages(messages_per_page=1, visibility_timeout=LEASE_SECONDS):
+            yield message
+            if time.monotonic() >= self._deadline:
+                return
 
     def done(self, message: "QueueMessage") -> None:
         """It was shown: delete it."""

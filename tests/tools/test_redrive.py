@@ -209,6 +209,8 @@ def test_only_the_class_and_the_age_asked_for_are_sent(run: Run, storage: Storag
     assert {"order-1"} == listed(*SERVICE, "--until", "3h")
     assert {"order-0", "order-1", "order-2"} == listed(*SERVICE, "--class", "partner")
     assert {"order-0", "order-1", "order-3"} == listed(*SERVICE, "--since", "30d")
+    assert {"order-0", "order-1", "order-3"} == listed(*SERVICE, "--since", "999999d")
+    assert {"order-0", "order-1", "order-3"} == listed(*SERVICE, "--since", "0001-01-01")
     assert set() == listed(*SERVICE, "--customer", str(uuid.uuid4()))
     assert {"order-3"} == listed("00000003-1111-4222-8333-444444444444")
     assert set() == listed("00000003-1111-4222-8333-444444444444", "--class", "partner")
@@ -343,6 +345,8 @@ def test_nothing_to_do_is_no_failure(run: Run) -> None:
         (*SERVICE, "--since", "yesterday"),
         (*SERVICE, "--customer", "nobody"),
         (*SERVICE, "--rate", "0"),
+        (*SERVICE, "--rate", "nan"),
+        ("--poison", "--stuck-for", "inf"),
         ("--poison", *SERVICE),
     ],
 )
@@ -448,8 +452,47 @@ def test_what_somebody_else_takes_meanwhile_is_left_to_him(
 
     monkeypatch.setattr(batch, "paced", meanwhile)
     result = run("redrive", "--poison", "--stuck-for", "0", "--yes")
-    assert "0 of 1 renewed; the others are gone" in result.stderr
+    assert "0 of 1 renewed; the others were not there any more" in result.stderr
     assert ["fresh"] == [message.content for message in storage.poison.peek_messages(32)]
+
+
+@pytest.mark.parametrize("also_seen", [False, True])
+def test_what_the_host_holds_cannot_be_seen_and_that_is_told(run: Run, storage: Storage, also_seen: bool) -> None:
+    # what it has given up it takes again every ten minutes: to who looks, such a queue seems to be empty
+    storage.poison.send_message("given up")
+    assert storage.poison.receive_message(visibility_timeout=600) is not None
+    if also_seen:
+        storage.poison.send_message("hello")
+
+    result = run("redrive", "--poison", "--yes", "--stuck-for", "0")
+
+    assert 1 == result.exit_code
+    assert "1 message(s) cannot be seen" in result.stderr
+    assert ("1 of 1 renewed" in result.stderr) is also_seen
+    assert "Nothing is stuck" not in result.stderr
+
+
+def test_a_message_that_is_met_on_the_way_loses_one_delivery_and_no_more(
+    run: Run, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stuck 1", "stuck 2"):
+        storage.poison.send_message(name)
+
+    def meanwhile(items: Any, *_: object) -> Iterator[Any]:
+        taken = [storage.poison.receive_message() for _ in range(2)]
+        storage.poison.send_message("fresh")
+        for message in taken:  # so that they come behind the fresh one
+            assert message is not None
+            storage.poison.update_message(message, visibility_timeout=0)
+        yield from items
+
+    monkeypatch.setattr(batch, "paced", meanwhile)
+    result = run("redrive", "--poison", "--stuck-for", "0", "--yes")
+
+    assert "2 of 2 renewed" in result.stderr
+    left = {message.content: message.dequeue_count for message in storage.poison.peek_messages(32)}
+    assert {"stuck 1", "stuck 2", "fresh"} == set(left)
+    assert 1 >= (left["fresh"] or 0)
 
 
 def test_a_dry_run_of_poison_touches_nothing(run: Run, storage: Storage) -> None:

@@ -61,6 +61,12 @@ def test_taken_outcomes_are_gone(run: Run, storage: Storage) -> None:
     assert storage.outcomes.get_queue_properties().approximate_message_count == 0
 
 
+def test_no_more_is_taken_once_the_time_is_over_whatever_comes_in(run: Run, storage: Storage) -> None:
+    tell(storage, *(outcome(f"order-{number}") for number in range(3)))
+    assert len(run("watch", "--take", "--json", "--timeout", "0").stdout.splitlines()) == 1
+    assert len(storage.outcomes.peek_messages(32)) == 2
+
+
 def test_what_was_not_asked_for_is_not_taken(run: Run, storage: Storage) -> None:
     tell(storage, *(outcome(f"order-{number}") for number in range(3)))
     assert len(run("watch", "--take", "--json", "--count", "2").stdout.splitlines()) == 2

@@ -134,7 +134,10 @@ class Child:
         """Drain its output, or it would block on a full pipe."""
         for line in self._popen.stdout or ():
             if self._on_line is not None:
-                self._on_line(line)
+                try:
+                    self._on_line(line)
+                except OSError:  # nobody reads it any more, as behind `| head`; the child goes on
+                    self._on_line = None
             with self._news:  # after that, so that what it said before it was ready is passed on by then
                 self._said.append(line)
                 self._news.notify_all()

@@ -213,6 +213,20 @@ def test_a_child_that_says_nothing_is_not_ready() -> None:
         child.end(PATIENCE)
 
 
+def test_a_child_goes_on_when_its_lines_cannot_be_shown_any_more(tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text("import sys; print('x\\n' * 100_000 + 'done', flush=True); sys.stdin.read()")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+
+    def show(_: str) -> None:
+        raise BrokenPipeError
+
+    child = Child(["talker"], environ=environ, folder=tmp_path, on_line=show)
+    try:
+        child.wait_until_it_says("done", timeout=PATIENCE)  # more than a pipe holds
+    finally:
+        child.end(PATIENCE)
+
+
 def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text(
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(999)"

@@ -12,6 +12,8 @@ from shared.settings import DEFAULT_URL, Settings, SettingsError, in_flight
 
 THREADS = "PYTHON_THREADPOOL_THREAD_COUNT"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DOTS = (".", "_", "__")
+"""How a setting's dots are spelled: as they are, in the environment of Linux, and as that is set by hand."""
 _SETTLES = 3  # times the longest POST: below that, a doubt ends before the POST may have
 
 
@@ -33,7 +35,8 @@ class Finding:
 def of_settings(values: Mapping[str, str], where: str) -> Generator[Finding, None, Settings | None]:
     """The app's own reading of them, wherever they stand; returns them, or None where they are wrong."""
     for function in ("checkout_cart", "report_poison"):
-        if values.get(f"AzureWebJobs.{function}.Disabled", "").lower() in ("true", "1"):
+        names = [f"AzureWebJobs{dot}{function}{dot}Disabled" for dot in _DOTS]
+        if any(values.get(name, "").lower() in ("true", "1") for name in names):
             yield Finding(
                 "settings.disabled",
                 "warning",

@@ -286,8 +286,9 @@ def test_bad_storage_settings_leave_storage_untried(doctor: Doctor) -> None:
     assert "skipped" in [finding["status"] for finding in found if finding["check"] == "storage"]
 
 
-def test_a_disabled_function_is_pointed_out(doctor: Doctor) -> None:
-    result = doctor.run(**{"AzureWebJobs.checkout_cart.Disabled": "true"})
+@pytest.mark.parametrize("dot", [".", "_", "__"])
+def test_a_disabled_function_is_pointed_out_however_its_setting_is_spelled(doctor: Doctor, dot: str) -> None:
+    result = doctor.run(**{f"AzureWebJobs{dot}checkout_cart{dot}Disabled": "true"})
     assert result.exit_code == 0
     assert "checkout_cart is disabled: its messages wait" in result.stdout
 

@@ -46,7 +46,7 @@ test: $(VENV)/.azurite $(VENV)/.asyncapi
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed
-	@$(BIN)/python -m tests.hostile.fuzz $(ARGS)
+	@$(BIN)/python -m tests.security.fuzz $(ARGS)
 
 .PHONY: mutants
 mutants: $(VENV)/.installed
@@ -92,9 +92,9 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.required
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.asyncapi: tests/integrate/asyncapi/package-lock.json $(VENV)/.installed
+$(VENV)/.asyncapi: tests/contract/asyncapi/package-lock.json $(VENV)/.installed
 	@echo "Installing AsyncAPI's parser ..."
-	@$(BIN)/python -m tests.integrate.parser
+	@$(BIN)/python -m tests.contract.parser
 	@touch $@
 
 $(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed

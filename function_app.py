@@ -9,7 +9,7 @@ from datetime import UTC
 import azure.functions as func
 
 from shared.bootstrap import bootstrap, utc_now, warn_of_idle_messages
-from shared.messages import Delivery
+from shared.core.messages import Delivery
 from shared.settings import Settings
 
 settings = Settings.from_env()

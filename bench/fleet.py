@@ -2,9 +2,9 @@
 
     arrivals ─► queue ─► slots of all instances ─► the service: 201 after its latency, or 429 at once
                   ▲                                     │
-                  └──── a copy waits (shared.retry) ◄───┘
+                  └──── a copy waits (shared.core.retry) ◄───┘
 
-What a 429 leads to is decided by the program's own `shared.retry`: the delays, and one gate per instance. What is
+What a 429 leads to is decided by the program's own `shared.core.retry`: the delays, and one gate per instance. What is
 left out: the platform's scaling, fetching in batches (see `bench.slots`), storage's own time.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared import retry
+from shared.core import retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,7 @@ class _Simulation:
         gate = self._gates[instance]
         opening = gate.opening(cart.customer, now) if self.fleet.gate else None
         if opening is not None:
-            later = retry.in_line(retry.Retry(), self._dice.uniform, opening, now)
+            later = retry.after_closed_gate(retry.RetryState(), self._dice.uniform, opening, now)
             self._leave(cart, instance, later.delay, 0.0)
             return
         self.outcome.calls += 1
@@ -148,7 +148,7 @@ class _Simulation:
         if wait is not None:
             self.outcome.wasted += 1
             gate.close(cart.customer, now, wait)
-            later = retry.after_throttling(retry.Retry(), POLICY, self._dice.uniform, wait)
+            later = retry.after_throttling(retry.RetryState(), POLICY, self._dice.uniform, wait)
             self._leave(cart, instance, later.delay, _REFUSAL_SECONDS)
             return
         self.outcome.waits.append(self._now - cart.arrived)

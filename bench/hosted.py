@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import meter
-from local.host import LocalHost, load
-from local.host_json import QueueOptions
+from local.host.host_json import QueueOptions
+from local.host.local_host import LocalHost, load
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.wire import Reply, Request
-from local.books import Books
-from local.identity import Identity
+from local.simulator.identity import Identity
+from local.simulator.service import Books
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.scenarios import BY_NAME, SCENARIOS, cart_id
+from local.simulator.scenarios import BY_NAME, SCENARIOS, cart_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ Send a cart: the first eight digits of its id are the number of the scenario tha
 
 {carts}
 
-  All {len(SCENARIOS)}: local/scenarios.py, or {environment["PARTNER_CENTER_URL"]}/_simulator/scenarios
+  All {len(SCENARIOS)}: local/simulator/scenarios.py, or {environment["PARTNER_CENTER_URL"]}/_simulator/scenarios
 
 The same in Python, with the settings above:
   import os, json; from azure.storage.queue import QueueClient; from shared.settings import Settings

@@ -25,10 +25,10 @@ from azure.storage.queue import QueueClient
 
 from local import guide
 from local.azurite import HOST, Azurite, AzuriteUnavailable
-from local.child import Child, ChildFailed
-from local.host import DRAIN_SECONDS
+from local.host.local_host import DRAIN_SECONDS
 from local.ports import DEFAULT, FREE, Ports, PortTaken
-from local.server import Simulator
+from local.process import Child, ChildFailed
+from local.simulator.server import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,7 +20,7 @@ from io import StringIO
 from rich.console import Console
 from rich.text import Text
 
-from local.scenarios import cart_id
+from local.simulator.scenarios import cart_id
 from local.stack import Stack
 from scripts.terminal import ROOT, Size, Terminal, screen, until
 
@@ -129,7 +129,7 @@ def status(stack: Stack) -> list[tuple[str, str]]:
 
 
 def _verb(stack: Stack, *arguments: str) -> Terminal:
-    return Terminal(OPERATOR, ["tools.cli", *arguments], stack.environment)
+    return Terminal(OPERATOR, ["cli.main", *arguments], stack.environment)
 
 
 def _cart(scenario: str, number: int) -> str:
@@ -143,7 +143,7 @@ def _send(stack: Stack, scenario: str, number: int) -> None:
 
 
 def _waiting(stack: Stack) -> int:
-    command = [sys.executable, "-m", "tools.cli", "status", "--json"]
+    command = [sys.executable, "-m", "cli.main", "status", "--json"]
     found = subprocess.run(  # noqa: S603  our own program
         command, cwd=ROOT, env={**os.environ, **stack.environment}, check=True, capture_output=True
     )

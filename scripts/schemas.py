@@ -4,9 +4,9 @@
     python -m scripts.schemas           write docs/schemas
     python -m scripts.schemas --check   change nothing; fail where a file is stale
 
-A request is `shared.messages._Fields` with the limits that `decode` sets; `retry` is `shared.retry.Retry`. An outcome
-is written as text by `shared.outcomes`, so its shape stands here, in the words of docs/contract.md; the tests hold it
-against the real events of every scenario. Draft 7, because that is what AsyncAPI's parser reads by itself.
+A request is `shared.core.messages._Fields` with the limits that `decode` sets; `retry` is
+`shared.core.retry.RetryState`. An outcome is written as text by `shared.core.outcomes`, so its shape stands here, in the
+words of docs/contract.md; the tests hold it against the real events of every scenario. Draft 7, because that is what AsyncAPI's parser reads by itself.
 """
 
 import json
@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from shared import messages, models, outcomes
-from shared.errors import ErrorClass
-from shared.outcomes import Outcome
-from shared.retry import Retry
+from shared.core import messages, models, outcomes
+from shared.core.errors import ErrorClass
+from shared.core.outcomes import Outcome
+from shared.core.retry import RetryState
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -65,7 +65,7 @@ MEMBERS: dict[str, Json] = {
 
 def request(*, deferred: bool) -> Json:
     """A request as its producer sends it; or, `deferred`, as the program's own copies are."""
-    made, definitions = _components(messages._Fields, Retry)  # noqa: SLF001  the one place that names the members
+    made, definitions = _components(messages._Fields, RetryState)  # noqa: SLF001  the one place that names the members
     fields = made["_Fields"]
     if {*MEMBERS} != {*fields["properties"]}:
         raise AssertionError("the members of a request have changed: say here what they may be")

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from shared.adapters.identity import TokenProvider, credential_factory
+from shared.adapters.partner_center import PartnerCenter, PartnerCenterApi
+from shared.adapters.storage import Blobs, Queue, Storage
+from shared.attempt import CheckoutAttempt
 from shared.checkout import Checkout
-from shared.conventions import Places
-from shared.identity import Identity, credential_factory
-from shared.inquiry import Inquiry
-from shared.partner_center import PartnerCenter, PartnerCenterApi
+from shared.core.retry import RetryPolicy, ThrottleGate, Uniform
 from shared.publisher import Publisher
 from shared.records import Records
-from shared.retry import RetryPolicy, ThrottleGate, Uniform
+from shared.semconv import Endpoints
 from shared.settings import Settings, in_flight
-from shared.storage import Blobs, Queue, Storage
 from shared.telemetry import LOGGER, Telemetry
 
 HOST_JSON = Path(__file__).parent.parent / "host.json"
@@ -57,16 +57,16 @@ def bootstrap(
         queue = queue or storage.queue
         blobs = blobs or storage.blobs(settings.records_container)
     if partner_center is None:
-        identity = Identity(credential_factory(settings), settings.scope, settings.tenant_id)
+        identity = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
         partner_center = PartnerCenter(settings, identity)
     policy = RetryPolicy(settings.retry_base, settings.retry_cap, settings.retry_max_age, settings.settle)
     return Checkout(
-        inquiry=Inquiry(partner_center, ThrottleGate(), policy, clock, uniform),
+        inquiry=CheckoutAttempt(partner_center, ThrottleGate(), policy, clock, uniform),
         records=Records(blobs),
         publisher=Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue)),
         policy=policy,
         telemetry=Telemetry(
-            Places(
+            Endpoints(
                 settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
             ),
             clock,

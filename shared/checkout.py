@@ -18,22 +18,22 @@ from datetime import datetime
 
 import msgspec
 
-from shared import retry as again
-from shared.errors import ErrorClass, error
-from shared.inquiry import OPERATORS_TURN, Inquiry, Visit
-from shared.messages import CheckoutRequest, Delivery, InvalidMessage, decode
-from shared.outcomes import BOUGHT, Decision, Event, Outcome, borrowed, decided, invalid
+from shared.adapters.storage import Conflict, StorageUnavailable
+from shared.attempt import OPERATORS_TURN, CheckoutAttempt, DeliveryContext
+from shared.core import retry as again
+from shared.core.errors import ErrorClass, error
+from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
+from shared.core.outcomes import BOUGHT, Decision, Event, Outcome, copied, decided, invalid
+from shared.core.retry import Deferral, RetryPolicy, Uniform
 from shared.publisher import Publisher
-from shared.records import Record, Records, rule
-from shared.retry import Deferral, RetryPolicy, Uniform
-from shared.storage import Conflict, StorageUnavailable
-from shared.telemetry import Line, Telemetry, current_traceparent
+from shared.records import Record, Records, apply_rules
+from shared.telemetry import LogLine, Telemetry, current_traceparent
 
-RACES = 5
+MAX_WRITE_CONFLICTS = 5
 """How often a lost race for the record is run again."""
 LONGEST_RACE = 20.0
 """Seconds after which no further round begins: one message's I/O must end well before functionTimeout."""
-APART = 20.0
+POISON_SPREAD_SECONDS = 20.0
 """Seconds over which messages that were poisoned together come back to the carts queue."""
 POISONED = "poisoned"
 """Why a message waits that comes back from the poison queue."""
@@ -47,7 +47,7 @@ class Checkout:
     def __init__(
         self,
         *,
-        inquiry: Inquiry,
+        inquiry: CheckoutAttempt,
         records: Records,
         publisher: Publisher,
         policy: RetryPolicy,
@@ -81,16 +81,16 @@ class Checkout:
                 if isinstance(message, InvalidMessage):
                     self._tell_invalid(message, delivery, line)
                 else:
-                    self._answer(Visit(message, delivery, line))
+                    self._answer(DeliveryContext(message, delivery, line))
             except Exception as trouble:
                 if not delivery.last:
                     raise
                 # behind the poison queue stands nobody: not even a bug may raise while a copy can be sent
                 line.add(exception=type(trouble).__name__)
-                line.raise_level(logging.ERROR)
+                line.escalate(logging.ERROR)
                 self._renew(message, line, self._uniform(30.0, 60.0))
 
-    def _answer(self, visit: Visit) -> None:
+    def _answer(self, visit: DeliveryContext) -> None:
         """Answer a request, or send a copy of it to wait."""
         if visit.delivery.dequeue_count > 1 or visit.delivery.last:
             # an earlier delivery died, maybe inside its POST:
@@ -107,7 +107,7 @@ class Checkout:
             self._defer(visit, deferral)
 
     @contextmanager
-    def _apart(self, visit: Visit) -> Iterator[bool]:
+    def _apart(self, visit: DeliveryContext) -> Iterator[bool]:
         """Of the messages that came back from poison, a process handles one at a time; False: not this one, not now.
 
         One of them may be the killer, and leases that ended together end together again:
@@ -127,12 +127,12 @@ class Checkout:
             if free:
                 self._one_poisoned.release()
 
-    def _decide(self, visit: Visit) -> Deferral | None:
+    def _decide(self, visit: DeliveryContext) -> Deferral | None:
         """Answer by the record, else by the service; None: the outcome is kept and told."""
         request, line = visit.request, visit.line
         with line.step("recall"):
-            record = self._records.recall(request.customer_id, request.cart_id)
-        ruling = rule(record, request)
+            record = self._records.load(request.customer_id, request.cart_id)
+        ruling = apply_rules(record, request)
         if ruling.borrow is not None and visit.delivery.last:
             self._publish(ruling.borrow, line)  # whoever kept it may have died before telling it
         decision: Decision | None = None
@@ -148,14 +148,14 @@ class Checkout:
             if visit.sent is None:
                 raise
             _note_trouble(line, trouble)
-            return again.after_lost_keep(visit.request.retry, self._policy, self._uniform, self._clock())
+            return again.after_unrecorded_response(visit.request.retry, self._policy, self._uniform, self._clock())
         self._publish(event, line)
         _note_outcome(line, event)
         if request.deferred:
             self._note_waiting(visit, None)
         return None
 
-    def _keep(self, visit: Visit, record: Record, decision: Decision | None) -> Event:
+    def _keep(self, visit: DeliveryContext, record: Record, decision: Decision | None) -> Event:
         """Write the decision down, or find that the record answers already. Returns what must be told.
 
         Two deliveries write under ETags; the loser asks the record again, its answer in hand:
@@ -165,13 +165,13 @@ class Checkout:
         """
         request, began = visit.request, self._clock()
         in_hand = decision is not None and decision.outcome in BOUGHT
-        for _ in range(RACES):
-            ruling = rule(record, request, bought_in_hand=in_hand)
+        for _ in range(MAX_WRITE_CONFLICTS):
+            ruling = apply_rules(record, request, bought_in_hand=in_hand)
             if ruling.tell is not None:
                 return ruling.tell
             chosen = decision
             if ruling.borrow is not None:
-                chosen = borrowed(ruling.borrow, self._records.data_of(request, ruling.borrow), visit.attempts)
+                chosen = copied(ruling.borrow, self._records.data_of(request, ruling.borrow), visit.attempts)
             if chosen is None:
                 raise StorageUnavailable("the entry that answered this request is gone from the record")
             event = decided(request, chosen, self._clock(), traceparent=current_traceparent(), corrects=ruling.corrects)
@@ -180,14 +180,14 @@ class Checkout:
             except Conflict:
                 if (self._clock() - began).total_seconds() > LONGEST_RACE:
                     break
-                record = self._records.recall(request.customer_id, request.cart_id)
+                record = self._records.load(request.customer_id, request.cart_id)
         raise StorageUnavailable("lost the race for the record too often")
 
-    def _publish(self, event: Event, line: Line) -> None:
+    def _publish(self, event: Event, line: LogLine) -> None:
         with line.step("publish"):
             self._publisher.publish(event)
 
-    def _defer(self, visit: Visit, deferral: Deferral) -> None:
+    def _defer(self, visit: DeliveryContext, deferral: Deferral) -> None:
         """Send a copy that waits, and only then let the message go.
 
         copy sent ─ return ─ deleted                  one message
@@ -201,11 +201,11 @@ class Checkout:
         back_to_carts = retry.poisoned and not visit.request.retry.poisoned
         to_poison = visit.delivery.last and not back_to_carts
         with visit.line.step("defer", to_poison=to_poison):
-            self._publisher.hand_back(visit.request, retry, deferral.delay, poison=to_poison)
+            self._publisher.send_deferred(visit.request, retry, deferral.delay, poison=to_poison)
         if deferral.called:
             self._note_waiting(visit, deferral)
 
-    def _note_waiting(self, visit: Visit, deferral: Deferral | None) -> None:
+    def _note_waiting(self, visit: DeliveryContext, deferral: Deferral | None) -> None:
         """Leave a note for operators beside the record, or take it away. Nothing depends on it."""
         try:
             with visit.line.step("note"):
@@ -215,7 +215,7 @@ class Checkout:
 
     # --- messages that are no request, and messages from the poison queue -----------------------------------
 
-    def _tell_invalid(self, message: InvalidMessage, delivery: Delivery, line: Line) -> None:
+    def _tell_invalid(self, message: InvalidMessage, delivery: Delivery, line: LogLine) -> None:
         """Nothing to keep: the outcome is made of the message's bytes, so a repeat is told the same."""
         event = invalid(message)
         try:
@@ -224,44 +224,44 @@ class Checkout:
             _note_trouble(line, trouble)
             line.add(result="deferred", reason="storage")
             with line.step("defer", to_poison=delivery.last):
-                self._publisher.return_unread(message, self._uniform(30.0, 60.0), poison=delivery.last)
+                self._publisher.requeue_unparsed(message, self._uniform(30.0, 60.0), poison=delivery.last)
         else:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
             _note_outcome(line, event)
 
-    def _take_up(self, visit: Visit) -> Decision | Deferral:
+    def _take_up(self, visit: DeliveryContext) -> Decision | Deferral:
         """A request from the poison queue that no record answers: once more, and then it is asked about."""
-        visit.line.raise_level(logging.WARNING)
+        visit.line.escalate(logging.WARNING)
         if visit.request.retry.poisoned:
             return self._inquiry.give_up(visit, error(ErrorClass.UNANSWERED, "the message was poisoned twice"))
         # one message that kills its worker takes the innocent ones beside it along; this may be one of those
         return self._spread(visit)
 
-    def _spread(self, visit: Visit) -> Deferral:
+    def _spread(self, visit: DeliveryContext) -> Deferral:
         """Back to the carts queue, apart from the others: what was poisoned together would be fetched together."""
         again_once = msgspec.structs.replace(visit.request.retry, poisoned=True, reason=POISONED)
-        return Deferral(self._uniform(0.0, APART), again_once)
+        return Deferral(self._uniform(0.0, POISON_SPREAD_SECONDS), again_once)
 
-    def _renew(self, message: CheckoutRequest | InvalidMessage, line: Line, delay: float) -> None:
+    def _renew(self, message: CheckoutRequest | InvalidMessage, line: LogLine, delay: float) -> None:
         """A fresh copy in the poison queue, with all its deliveries before it."""
         with line.step("defer", to_poison=True):
             if isinstance(message, InvalidMessage):
-                self._publisher.return_unread(message, delay, poison=True)
+                self._publisher.requeue_unparsed(message, delay, poison=True)
             else:
                 doubted = msgspec.structs.replace(message.retry, doubt=self._clock())
-                self._publisher.hand_back(message, doubted, delay, poison=True)
+                self._publisher.send_deferred(message, doubted, delay, poison=True)
         line.add(result="renewed")
-        line.raise_level(logging.WARNING)
+        line.escalate(logging.WARNING)
 
 
-def _note_trouble(line: Line, trouble: StorageUnavailable) -> None:
+def _note_trouble(line: LogLine, trouble: StorageUnavailable) -> None:
     line.add(exception=type(trouble).__name__, detail=str(trouble))
-    line.raise_level(logging.WARNING)
+    line.escalate(logging.WARNING)
 
 
-def _note_outcome(line: Line, event: Event) -> None:
+def _note_outcome(line: LogLine, event: Event) -> None:
     line.add(result="told", outcome=event.outcome, toldEventId=event.id)
     if event.outcome is Outcome.UNKNOWN:
-        line.raise_level(logging.WARNING)
+        line.escalate(logging.WARNING)
     if line.facts.get("class") in OPERATORS_TURN:
-        line.raise_level(logging.ERROR)
+        line.escalate(logging.ERROR)

@@ -6,10 +6,10 @@ its consumer however long that takes. Only a message that is no request goes bac
 
 import base64
 
-from shared.messages import CheckoutRequest, InvalidMessage
-from shared.outcomes import Event
-from shared.retry import Retry
-from shared.storage import Queue
+from shared.adapters.storage import Queue
+from shared.core.messages import CheckoutRequest, InvalidMessage
+from shared.core.outcomes import Event
+from shared.core.retry import RetryState
 
 
 class Publisher:
@@ -28,7 +28,7 @@ class Publisher:
         """
         self._outcomes.send(_base64(event.text.encode()))
 
-    def hand_back(self, request: CheckoutRequest, retry: Retry, delay: float, *, poison: bool = False) -> None:
+    def send_deferred(self, request: CheckoutRequest, retry: RetryState, delay: float, *, poison: bool = False) -> None:
         """Send a copy of a request to wait `delay` seconds in the carts queue, or in the poison queue.
 
         Raises:
@@ -37,7 +37,7 @@ class Publisher:
         queue = self._poison if poison else self._carts
         queue.send(_base64(request.copy(retry)), delay)
 
-    def return_unread(self, message: InvalidMessage, delay: float, *, poison: bool = False) -> None:
+    def requeue_unparsed(self, message: InvalidMessage, delay: float, *, poison: bool = False) -> None:
         """Send a message that is no request to wait, unchanged, so that its outcome keeps its id.
 
         Raises:

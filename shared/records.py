@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared import jsontext
-from shared.messages import CheckoutRequest
-from shared.outcomes import Event, timestamp
-from shared.retry import Deferral
-from shared.storage import Blobs, Conflict, StorageUnavailable
+from shared.adapters.storage import Blobs, Conflict, StorageUnavailable
+from shared.core import jsontext
+from shared.core.messages import CheckoutRequest
+from shared.core.outcomes import Event, timestamp
+from shared.core.retry import Deferral
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
 _DEEPEST = jsontext.MAX_DEPTH + 3  # the array, the event and its data lie around the deepest result or context
@@ -53,7 +53,7 @@ class Ruling(msgspec.Struct, frozen=True):
     corrects: str | None = None
 
 
-def rule(record: Record, request: CheckoutRequest, *, bought_in_hand: bool = False) -> Ruling:
+def apply_rules(record: Record, request: CheckoutRequest, *, bought_in_hand: bool = False) -> Ruling:
     """Apply the three rules; `bought_in_hand`: the service has just said that the cart is bought.
 
     An order in hand never yields to a `failed` or `unknown` that a rival kept for the same request:
@@ -73,7 +73,7 @@ class Records:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
-    def recall(self, customer_id: str, cart_id: str) -> Record:
+    def load(self, customer_id: str, cart_id: str) -> Record:
         """Read a cart's record.
 
         Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from shared.discreet import Discreet
+from shared.core.redacted import Redacted
 
 DEFAULT_URL = "https://api.partnercenter.microsoft.com"
 CHINA_URL = "https://partner.partnercenterapi.microsoftonline.cn"
@@ -52,7 +52,7 @@ class SettingsError(ValueError):
         super().__init__(f"{len(mistakes)} setting(s) must be corrected before this app can start:\n{listed}")
 
 
-class Settings(Discreet, frozen=True):
+class Settings(Redacted, frozen=True):
     """Everything the program is told from outside. Durations are seconds."""
 
     hidden: ClassVar[frozenset[str]] = frozenset({"storage_connection_string"})

@@ -11,7 +11,7 @@ line and span alike: its text may quote anything.
         ├── create {outcomes}    PRODUCER   decided and kept: its id is the outcome's `traceparent`
         └── send {outcomes}      CLIENT     told. Or `send {carts}`: a copy that waits
 
-`shared.conventions` has the names, docs/telemetry.md tells them. Telemetry that fails breaks no checkout: what
+`shared.semconv` has the names, docs/telemetry.md tells them. Telemetry that fails breaks no checkout: what
 raises in it is dropped.
 """
 
@@ -27,10 +27,10 @@ import msgspec
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
-from shared.conventions import Attributes, Instruments, Operation, Places, of_answer, operations
-from shared.jsontext import printable
-from shared.messages import CheckoutRequest, Delivery, InvalidMessage
+from shared.core.jsontext import printable
+from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
 from shared.otlp import export_where_asked
+from shared.semconv import Attributes, Endpoints, Instruments, Operation, operations, response_attributes
 
 NAME = "cart_checkout"
 LOGGER = logging.getLogger(NAME)
@@ -55,7 +55,7 @@ class _Step(msgspec.Struct):
     error: str | None = None
 
 
-class Line:
+class LogLine:
     """The facts of one message, gathered on its way and logged once at its end."""
 
     def __init__(self, telemetry: "Telemetry") -> None:
@@ -71,7 +71,7 @@ class Line:
         if "status" in facts:
             self.settle(facts["status"], facts.get("failure"))
 
-    def raise_level(self, level: int) -> None:
+    def escalate(self, level: int) -> None:
         """Log the line at this level at least: an alert can match it."""
         self.level = max(self.level, level)
 
@@ -116,7 +116,7 @@ class Line:
 class Telemetry:
     """Where the lines, spans and metrics of a process go."""
 
-    def __init__(self, places: Places, clock: Callable[[], datetime]) -> None:
+    def __init__(self, places: Endpoints, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._operations = operations(places)
         self._tracer: trace.Tracer = trace.NoOpTracer()
@@ -128,13 +128,13 @@ class Telemetry:
         self._measure = Instruments(meter)
 
     @contextmanager
-    def message(self, delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> Iterator[Line]:
+    def message(self, delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> Iterator[LogLine]:
         """Span, count and log one delivery. The span is a child of the message's own `traceparent`.
 
         That is attached by hand: the worker gives a function of its thread pool no trace context or, on Python
         3.11 and 3.12, the host's; to that the span is linked.
         """
-        line = Line(self)
+        line = LogLine(self)
         line.add(**_facts(delivery, request))
         operation = self._operations[str(line.facts["function"])]
         span = self._start(operation, _of_message(operation, delivery, line.facts), _traceparent(request))
@@ -146,7 +146,7 @@ class Telemetry:
                 yield line
             except BaseException as error:
                 line.add(result="raised", exception=type(error).__name__)
-                line.raise_level(logging.ERROR)
+                line.escalate(logging.ERROR)
                 raise
             finally:
                 line.settle()
@@ -162,11 +162,11 @@ class Telemetry:
     def begin(self, name: str, facts: Mapping[str, object]) -> _Step:
         """A step of the way begins."""
         operation = self._operations.get(name) or Operation(name, SpanKind.INTERNAL, {})
-        return _Step(operation, self._start(operation, operation.of_one(facts)))
+        return _Step(operation, self._start(operation, operation.span_attributes(facts)))
 
     def finish(self, step: _Step, status: object, failure: object) -> None:
         """A step of the way has ended; `status` and `failure` tell of the answer to a call."""
-        known: Attributes = {"error.type": step.error} if step.error else of_answer(status, failure)
+        known: Attributes = {"error.type": step.error} if step.error else response_attributes(status, failure)
         with suppress(Exception):
             step.span.set_attributes(known)
             if "error.type" in known:

@@ -17,10 +17,10 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from bench.service import CUSTOMER, HEADER, Latency
 from bench.stub import Stub
 from bench.wire import Malformed, Request, parse
-from local.identity import claims_of
-from shared.storage import Blobs, StorageUnavailable
-from tests.edges import test_storage as contract
-from tests.edges.test_storage import FOLDER, JSON, QueueUnderTest, storage_of
+from local.simulator.identity import claims_of
+from shared.adapters.storage import Blobs, StorageUnavailable
+from tests.adapters import test_storage as contract
+from tests.adapters.test_storage import FOLDER, JSON, QueueUnderTest, storage_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from shared.inquiry import OPERATORS_TURN
-from shared.outcomes import Outcome
+from shared.adapters.storage import StorageUnavailable
+from shared.attempt import OPERATORS_TURN
+from shared.core.outcomes import Outcome
 from shared.settings import SettingsError
-from shared.storage import StorageUnavailable
 from shared.telemetry import LOGGER
 from tests.deploy.bicep import Deployment
 from tests.deploy.conftest import INFRA, ROOT, deployed
-from tests.world import World
+from tests.support.world import World
 
 QUERIES = sorted((INFRA / "alerts").glob("*.kql"))
 OPERATIONS = ROOT / "docs" / "operations.md"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.competitor import OURS
-from shared.identity import ASSERTION_SCOPE, ASSERTION_SCOPE_CHINA
+from shared.adapters.identity import ASSERTION_SCOPE, ASSERTION_SCOPE_CHINA
 from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings, in_flight
 from tests.deploy.bicep import CLIENT, PRINCIPAL, SUBSCRIPTION, TENANT, BicepError, Deployment, Template, deploy
 from tests.deploy.conftest import APP, INFRA, MAIN, PAYER, ROOT, deployed, parameters_under, settings_of

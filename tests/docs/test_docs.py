@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from local.memory import MemoryBlobs
-from local.scenarios import SCENARIOS
-from shared import errors, jsontext, messages, outcomes
-from shared.messages import CheckoutRequest, InvalidMessage
-from shared.models import Answer
-from shared.outcomes import Outcome
-from shared.retry import Retry
+from cli.main import VERBS
+from local.simulator.scenarios import SCENARIOS
+from shared.core import errors, jsontext, messages, outcomes
+from shared.core.messages import CheckoutRequest, InvalidMessage
+from shared.core.models import ServiceResponse
+from shared.core.outcomes import Outcome
+from shared.core.retry import RetryState
 from shared.settings import Settings, SettingsError
-from tests.world import CUSTOMER, World
-from tools.cli import VERBS
+from tests.support.memory import MemoryBlobs
+from tests.support.world import CUSTOMER, World
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -50,11 +50,11 @@ WIDTH = 116
 class Service:
     """Partner Center, with the answers it is told to give; the last one repeats."""
 
-    def __init__(self, world: World, *answers: Answer, cart: bytes = b"", orders: bytes = b"") -> None:
+    def __init__(self, world: World, *answers: ServiceResponse, cart: bytes = b"", orders: bytes = b"") -> None:
         self._world, self._answers = world, list(answers)
-        self._cart, self._orders = Answer(200, cart), Answer(200, orders)
+        self._cart, self._orders = ServiceResponse(200, cart), ServiceResponse(200, orders)
 
-    def checkout(self, request: CheckoutRequest) -> Answer:
+    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
         self._world.clock.advance(2.3)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if answer.status is None:
@@ -66,10 +66,10 @@ class Service:
             cv="Jd2sVXJnS0q1b2Jt.0",
         )
 
-    def get_cart(self, _: CheckoutRequest) -> Answer:
+    def get_cart(self, _: CheckoutRequest) -> ServiceResponse:
         return self._cart
 
-    def list_orders(self, _: CheckoutRequest) -> Answer:
+    def list_orders(self, _: CheckoutRequest) -> ServiceResponse:
         return self._orders
 
 
@@ -88,7 +88,7 @@ class Blobs(MemoryBlobs):
         return f"https://contoso.blob.core.windows.net/checkout-records/{name}"
 
 
-def world_of(*answers: Answer, **asked: bytes) -> World:
+def world_of(*answers: ServiceResponse, **asked: bytes) -> World:
     """A world with this service, in which one message waits."""
     world = World()
     world.blobs = Blobs()
@@ -108,8 +108,8 @@ def order(order_id: str, status: str, lines: int = 1) -> str:
     return f'{{"id":"{order_id}","status":"{status}","totalPrice":36.480,"currencyCode":"EUR","lineItems":[{listed}]}}'
 
 
-def ordered(*orders: str, failures: str = "") -> Answer:
-    return Answer(201, f'{{"orders":[{",".join(orders)}],"orderErrors":[{failures}]}}'.encode())
+def ordered(*orders: str, failures: str = "") -> ServiceResponse:
+    return ServiceResponse(201, f'{{"orders":[{",".join(orders)}],"orderErrors":[{failures}]}}'.encode())
 
 
 def request(request_id: str = "order-4711", **more: object) -> dict[str, object]:
@@ -124,7 +124,7 @@ def tell(world: World, *bodies: Mapping[str, object]) -> str:
     return told(world)
 
 
-REFUSED = Answer(
+REFUSED = ServiceResponse(
     400,
     b'{"code":800013,"description":"The quantity is not valid for this offer.",'
     b'"data":["quantity"],"source":"PartnerFD"}',
@@ -155,8 +155,10 @@ def unknown() -> str:
     line = f'"lineItems":[{{"catalogItemId":"{OFFER}","offerId":"{OFFER}"}}]'
     return tell(
         world_of(
-            Answer(None, failure="no answer: ReadTimeout"),
-            Answer(400, b'{"code":800065,"description":"The cart was already submitted.","source":"PartnerFD"}'),
+            ServiceResponse(None, failure="no answer: ReadTimeout"),
+            ServiceResponse(
+                400, b'{"code":800065,"description":"The cart was already submitted.","source":"PartnerFD"}'
+            ),
             cart=f'{{"status":"Ordered",{line}}}'.encode(),
             orders=f'{{"items":[{{"id":"a4e9d2b0c1f3","creationDate":"2026-11-22T10:00:01.1234567Z",{line}}}]}}'.encode(),
         ),
@@ -361,7 +363,7 @@ def test_the_contract_lists_the_members_of_a_request() -> None:
 
 
 def test_the_contract_lists_what_a_copy_remembers() -> None:
-    assert [*Retry.__struct_encode_fields__] == [quoted(row[0])[0] for row in table(CONTRACT, "Deferred copies")]
+    assert [*RetryState.__struct_encode_fields__] == [quoted(row[0])[0] for row in table(CONTRACT, "Deferred copies")]
 
 
 def test_the_contract_lists_every_class_of_error_and_whether_it_is_retryable() -> None:
@@ -426,7 +428,7 @@ def test_the_ids_of_the_readme_are_those_of_the_program() -> None:
         "event `id`": asked.event_id,
         "event `id` of a correction": asked.correction_id,
         "`MS-RequestId`, epoch 0": asked.ms_request_id,
-        "`MS-RequestId`, epoch 1": replace(asked, retry=Retry(epoch=1)).ms_request_id,
+        "`MS-RequestId`, epoch 1": replace(asked, retry=RetryState(epoch=1)).ms_request_id,
         "`MS-CorrelationId` where the message has none": asked.correlation_id,
         "event `id`, request id not in ASCII": replace(asked, request_id="größe-✓").event_id,
         "`requestId` of a CloudEvent without one": caused.request_id,

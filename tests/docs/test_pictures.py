@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from local.demo import ROWS, STRAYS
+from local.demo.run import ROWS, STRAYS
 from scripts import pictures, terminal
 
 README = terminal.ROOT / "README.md"

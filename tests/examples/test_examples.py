@@ -23,16 +23,16 @@ from hypothesis import strategies as st
 
 from examples import consumer, producer
 from examples.projection import Cart, Projection
-from local import scenarios
 from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
-from local.memory import MemoryPartnerCenter
+from local.simulator import scenarios
 from shared.bootstrap import bootstrap, utc_now
-from shared.messages import CheckoutRequest, Delivery, decode
+from shared.core.messages import CheckoutRequest, Delivery, decode
 from shared.settings import Settings
-from tests.builders import delivery
 from tests.conftest import Storage
 from tests.docs.test_docs import CART, EXAMPLES
-from tests.world import CUSTOMER, World
+from tests.support.builders import delivery
+from tests.support.memory import MemoryPartnerCenter
+from tests.support.world import CUSTOMER, World
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from local import scenarios
-from tests.history import How
-from tests.world import CUSTOMER, SETTINGS, World
+from local.simulator import scenarios
+from tests.support.history import How
+from tests.support.world import CUSTOMER, SETTINGS, World
 
 # quick to give up, so that a service that stays down is a short story
 HASTY = replace(SETTINGS, retry_base=5.0, retry_cap=20.0, retry_max_age=60.0, settle=600.0)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from local.checker import BOUGHT
-from local.scenarios import BY_NAME, of_cart
-from tests.history import How
-from tests.world import SETTINGS, World
+from local.invariants import BOUGHT
+from local.simulator.scenarios import BY_NAME, of_cart
+from tests.support.history import How
+from tests.support.world import SETTINGS, World
 
 HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
 

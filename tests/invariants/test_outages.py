@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.storage import StorageUnavailable
-from tests.history import How
-from tests.world import CUSTOMER, World
+from shared.adapters.storage import StorageUnavailable
+from tests.support.history import How
+from tests.support.world import CUSTOMER, World
 
 HOUR = 3600.0
 CARTS = 10

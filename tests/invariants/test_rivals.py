@@ -12,10 +12,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.messages import CheckoutRequest
-from shared.models import Answer
-from tests.history import How
-from tests.world import CUSTOMER, SETTINGS, World
+from shared.core.messages import CheckoutRequest
+from shared.core.models import ServiceResponse
+from tests.support.history import How
+from tests.support.world import CUSTOMER, SETTINGS, World
 
 HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
 Rival = Callable[[World], None]
@@ -103,8 +103,8 @@ def test_a_rival_and_a_fault_together_change_nothing_either(rival: Rival, point:
 class Refusing:
     """A worker's view of a service that refuses this cart."""
 
-    def checkout(self, _: CheckoutRequest) -> Answer:
-        return Answer(400, b'{"code": 800013, "description": "refused"}')
+    def checkout(self, _: CheckoutRequest) -> ServiceResponse:
+        return ServiceResponse(400, b'{"code": 800013, "description": "refused"}')
 
 
 def keep_failed_meanwhile(world: World) -> None:

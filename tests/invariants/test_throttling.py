@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import pytest
 
-from local.memory import MemoryPartnerCenter, MemoryQueue
-from tests.schedule import Schedule, process
-from tests.world import CUSTOMER, World
+from tests.support.memory import MemoryPartnerCenter, MemoryQueue
+from tests.support.schedule import Schedule, process
+from tests.support.world import CUSTOMER, World
 
 
 def throttled_world(

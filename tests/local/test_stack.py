@@ -16,12 +16,12 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
-from local.child import Child, ChildFailed
 from local.ports import DEFAULT, FREE, Ports, PortTaken
-from local.scenarios import cart_id
+from local.process import Child, ChildFailed
+from local.simulator.scenarios import cart_id
 from local.stack import ROOT, Stack, main
 from shared.settings import Settings
-from tests.integration.conftest import Shop, unique_names
+from tests.end_to_end.conftest import Shop, unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,8 +189,8 @@ def test_the_command_guides_until_it_is_interrupted(azurite: Azurite, number: si
 
 def test_a_child_ends_when_its_parent_is_killed() -> None:
     program = (
-        "import os, sys, pathlib; from local.child import Child;"
-        "c = Child(['local.server'], environ=os.environ, folder=pathlib.Path(),"
+        "import os, sys, pathlib; from local.process import Child;"
+        "c = Child(['local.simulator.server'], environ=os.environ, folder=pathlib.Path(),"
         "          on_line=lambda line: print(line, flush=True)); sys.stdin.read()"
     )
     with subprocess.Popen(  # noqa: S603
@@ -205,7 +205,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
 
 
 def test_a_child_that_says_nothing_is_not_ready() -> None:
-    child = Child(["local.server"], environ=os.environ, folder=ROOT)
+    child = Child(["local.simulator.server"], environ=os.environ, folder=ROOT)
     try:
         with pytest.raises(ChildFailed, match=r"local\.server was not ready in 0 s"):
             child.wait_until_it_says("a word it never says", timeout=0.2)

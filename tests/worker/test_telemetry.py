@@ -13,8 +13,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from local import scenarios
-from local.server import Simulator
+from local.simulator import scenarios
+from local.simulator.server import Simulator
 from tests.conftest import Storage
 from tests.worker.test_worker_library import CUSTOMER, TENANT, invoke, told
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from local import scenarios
-from local.server import Simulator
+from local.simulator import scenarios
+from local.simulator.server import Simulator
 from tests.conftest import Storage
 
 CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"

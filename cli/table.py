@@ -1,0 +1,57 @@
+"""Tables: drawn by rich on a terminal that is wide enough, plain columns elsewhere. Cells are made printable."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from shared.core.jsontext import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLOURS = {
+    "completed": "green",
+    "action_required": "cyan",
+    "partial": "yellow",
+    "failed": "red",
+    "unknown": "magenta",
+    "ok": "green",
+    "warning": "yellow",
+    "skipped": "bright_black",
+}
+"""By the word in a row's first coloured cell."""
+
+_WIDEST = 256  # a request id: the longest thing that somebody may want to copy from a table
+
+
+def show(headings: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
+    """Print a table; nothing at all where there are no rows."""
+    cells = [[printable("" if cell is None else str(cell), _WIDEST) for cell in row] for row in rows]
+    if not cells:
+        return
+    lines = [list(headings), *cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    stream = sys.stderr if err else sys.stdout
+    # Where it does not fit it is not folded: an id that is cut in two cannot be copied.
+    if stream.isatty() and sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
+        from rich.console import Console  # noqa: PLC0415  a help text, and a pipe, must not wait for it
+
+        Console(file=stream, highlight=False).print(_drawn(headings, cells))
+        return
+    for line in lines:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
+
+
+def _drawn(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415  as above
+    from rich.text import Text  # noqa: PLC0415  as above
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in row))  # Text: no cell is markup
+    return table

@@ -1,0 +1,1 @@
+"""Thousands of carts while workers are killed and lines break."""

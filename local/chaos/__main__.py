@@ -1,0 +1,7 @@
+"""See `local.chaos.run`."""
+
+import sys
+
+from local.chaos.run import main
+
+sys.exit(main())

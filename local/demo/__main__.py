@@ -1,0 +1,7 @@
+"""See `local.demo.run`."""
+
+import sys
+
+from local.demo.run import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""A small Functions host for a laptop."""

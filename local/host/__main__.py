@@ -1,0 +1,7 @@
+"""See `local.host.local_host`."""
+
+import sys
+
+from local.host.local_host import main
+
+sys.exit(main())

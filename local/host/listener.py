@@ -1,0 +1,194 @@
+"""One queue's listener: fetches, hands over, settles what was answered, keeps the leases.
+
+It does what the Functions host does (its QueueListener and QueueProcessor, Storage extension 5.x):
+
+==========================================  ================================================================
+the function returned                       the message is deleted
+it raised, dequeue count < maxDequeueCount  visible again after visibilityTimeout
+it raised, dequeue count ≥ maxDequeueCount  the bare body goes to ``<queue>-poison`` (created where absent)
+                                            with a TTL of 7 days, then the message is deleted
+received with a count > maxDequeueCount     the same, without calling the function: it died there before
+==========================================  ================================================================
+
+A queue whose name ends in ``-poison`` has no poison queue: there a message that raised keeps its lease and
+so comes back when that ends (10 minutes, not visibilityTimeout), and one over maxDequeueCount is skipped each
+time it is received, until its TTL ends it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from local.host.delivery import Delivery, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from azure.storage.queue import QueueClient, QueueMessage
+
+    from local.host.host_json import QueueOptions
+
+LEASE_SECONDS = 600.0
+POISON_TTL_SECONDS = 7 * 24 * 3600
+FIRST_POLL_SECONDS = 0.1
+
+_log = logging.getLogger("local.host")
+
+
+class Listener:
+    """Delivers one queue's messages to one function, until stopped.
+
+    Args:
+        name: The function's name, for the log.
+        queue: The queue; its client neither encodes nor decodes.
+        poison: Its poison queue; None where it has none.
+        call: Given the message, calls the function; whatever it raises is its failure.
+        pool: The threads that functions run in, shared by all listeners.
+        options: host.json's ``extensions.queues``.
+        lease_seconds: How long a fetched message stays invisible; renewed at half of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        queue: QueueClient,
+        poison: QueueClient | None,
+        call: Callable[[QueueMessage], None],
+        pool: Executor,
+        options: QueueOptions,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Nothing runs yet."""
+        self._name, self._queue, self._poison, self._call = name, queue, poison, call
+        self._pool, self._options, self._lease = pool, options, lease_seconds
+        self._running: set[Delivery] = set()
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._drained = threading.Event()
+        self._fetcher = threading.Thread(target=self._listen, name=f"{name}-fetch", daemon=True)
+        self._keeper = threading.Thread(target=self._keep_leases, name=f"{name}-leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to fetch."""
+        self._keeper.start()
+        self._fetcher.start()
+
+    def stop(self) -> None:
+        """Fetch no more; what runs goes on."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def drain(self, timeout: float) -> int:
+        """Once stopped, wait for what runs.
+
+        Returns:
+            The number of deliveries still running after ``timeout`` seconds; their messages come back.
+        """
+        deadline = time.monotonic() + timeout
+        self._fetcher.join(timeout)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running, max(0.0, deadline - time.monotonic()))
+            left = len(self._running)
+        self._drained.set()
+        self._keeper.join(max(0.0, deadline - time.monotonic()))
+        return left
+
+    def _listen(self) -> None:
+        """Fetch a batch whenever the number running is at most newBatchThreshold; back off while empty."""
+        delay, healthy = FIRST_POLL_SECONDS, True
+        while not self._stopping.is_set():
+            fetched = 0
+            try:
+                fetched = self._fetch()
+            except Exception as error:  # noqa: BLE001 - no hiccup of the storage may end the listener
+                if healthy:
+                    _log.warning("%s: cannot read %s: %s", self._name, self._queue.queue_name, first_line(error))
+                healthy = False
+            else:
+                if not healthy:
+                    _log.info("%s: reads %s again", self._name, self._queue.queue_name)
+                healthy = True
+            if fetched:
+                delay = FIRST_POLL_SECONDS
+                with self._changed:
+                    self._changed.wait_for(self._may_fetch)
+            else:
+                self._stopping.wait(delay)
+                delay = min(self._options.max_polling_interval, delay * random.uniform(1.8, 2.2))
+
+    def _may_fetch(self) -> bool:
+        return self._stopping.is_set() or len(self._running) <= self._options.new_batch_threshold
+
+    def _fetch(self) -> int:
+        """Receive one batch, hand it over, and return its size."""
+        asked_at = time.monotonic()
+        # One page is one request (iterating over all asks until the queue is empty); to back off is our job.
+        pages = self._queue.receive_messages(
+            messages_per_page=self._options.batch_size, visibility_timeout=round(self._lease), retry_total=0
+        ).by_page()
+        batch = list(next(pages, ()))
+        for message in batch:
+            delivery = Delivery(self._queue, message, self._lease, asked_at)
+            with self._changed:
+                self._running.add(delivery)
+            self._pool.submit(self._deliver, delivery)
+        return len(batch)
+
+    def _keep_leases(self) -> None:
+        while not self._drained.wait(min(1.0, self._lease / 20)):
+            with self._changed:
+                running = list(self._running)
+            for delivery in running:
+                delivery.renew_if_due()
+
+    # What follows runs in a thread of the pool, so that messages are settled in parallel, too.
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            if delivery.dequeue_count > self._options.max_dequeue_count:
+                self._bury(delivery)
+            elif self._succeeds(delivery):
+                delivery.delete()
+            elif self._poison is not None and delivery.dequeue_count < self._options.max_dequeue_count:
+                delivery.release(self._options.visibility_timeout)
+            elif self._poison is not None:
+                self._bury(delivery)
+        except Exception as error:  # noqa: BLE001 - or it would vanish in the pool
+            _log.warning("%s: cannot settle %s, it comes back: %s", self._name, delivery, first_line(error))
+        finally:
+            with self._changed:
+                self._running.discard(delivery)
+                self._changed.notify_all()
+
+    def _succeeds(self, delivery: Delivery) -> bool:
+        started = time.monotonic()
+        try:
+            self._call(delivery.message)
+        except BaseException:  # noqa: BLE001 - a function that calls sys.exit() fails like any other
+            seconds = time.monotonic() - started
+            _log.exception("%s: %s failed after %.3f s", self._name, delivery, seconds)
+            return False
+        _log.info("%s: %s succeeded in %.3f s", self._name, delivery, time.monotonic() - started)
+        return True
+
+    def _bury(self, delivery: Delivery) -> None:
+        """Copy the bare body to the poison queue, then delete the message."""
+        if self._poison is None:
+            _log.warning("%s: %s is skipped: over maxDequeueCount, no poison queue", self._name, delivery)
+            return
+        _log.warning("%s: %s goes to %s", self._name, delivery, self._poison.queue_name)
+        try:
+            self._poison.send_message(delivery.message.content, time_to_live=POISON_TTL_SECONDS)
+        except ResourceNotFoundError:
+            self._poison.create_queue()  # answers 204 where another was faster
+            self._poison.send_message(delivery.message.content, time_to_live=POISON_TTL_SECONDS)
+        delivery.delete()

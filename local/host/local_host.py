@@ -1,0 +1,268 @@
+"""A small Functions host for a laptop: it stands in for ``func start``, where that cannot be installed.
+
+It indexes ``function_app.py`` through the decorators' API, reads host.json and the app settings, and runs the
+queue triggers with the real host's delivery semantics (``local.host.listener``) on the worker's thread model: one
+pool of ``PYTHON_THREADPOOL_THREAD_COUNT`` threads for all functions.
+
+Not here: other triggers, output bindings, ``functionTimeout``, scaling, message decoding (``messageEncoding``
+must be ``none``). A body always arrives as bytes, as with ``data_type=BINARY``.
+
+    python -m local.host [--app-dir .] [--settings local.settings.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import azure.functions as func
+from azure.core.pipeline.transport import RequestsTransport
+from azure.functions.decorators.queue import QueueTrigger
+from azure.functions.meta import Datum
+from azure.functions.queue import QueueMessageInConverter
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+from azure.storage.queue import ExponentialRetry, QueueServiceClient
+
+from local.azurite import connection_string
+from local.host.host_json import QueueOptions
+from local.host.listener import LEASE_SECONDS, Listener
+from shared.adapters.http_session import Adapter, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from azure.functions.decorators.function_app import Function
+    from azure.storage.queue import QueueMessage
+
+DRAIN_SECONDS = 30.0
+
+_log = logging.getLogger("local.host")
+
+
+class IndexingError(Exception):
+    """No function can be run: the text says which and why."""
+
+
+class LocalHost:
+    """Runs a function app's queue triggers, as a context manager or by start and stop.
+
+    Args:
+        app: The function app.
+        options: host.json's queue options.
+        environ: The app settings; default: the process's environment.
+
+    Raises:
+        IndexingError: A function cannot be indexed.
+    """
+
+    def __init__(self, app: func.FunctionApp, options: QueueOptions, environ: Mapping[str, str] | None = None) -> None:
+        """Index the functions; nothing is fetched yet."""
+        environ = os.environ if environ is None else environ
+        # The worker's default is that of ThreadPoolExecutor.
+        threads = int(environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
+        # a connection for each thread, and for those that fetch and keep leases
+        self._session: Any = Session(Adapter(pool_maxsize=threads + 8))
+        with _without_noise():
+            functions = app.get_functions()
+        self._listeners = [self._listener(function, options, environ) for function in functions]
+        _log.info("%d threads, %s", threads, options)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to fetch, from every queue."""
+        for listener in self._listeners:
+            listener.start()
+
+    def stop(self, timeout: float = DRAIN_SECONDS) -> int:
+        """Fetch no more, and wait for what runs.
+
+        Returns:
+            The number of deliveries still running after ``timeout`` seconds; their messages come back when
+            their leases end.
+        """
+        deadline = time.monotonic() + timeout
+        for listener in self._listeners:
+            listener.stop()
+        left = sum(listener.drain(max(0.0, deadline - time.monotonic())) for listener in self._listeners)
+        self._pool.shutdown(wait=not left, cancel_futures=True)
+        if not left:
+            self._session.close()
+        return left
+
+    def _listener(self, function: Function, options: QueueOptions, environ: Mapping[str, str]) -> Listener:
+        name = str(function.get_function_name())
+        trigger, handler = function.get_trigger(), function.get_user_function()
+        if not isinstance(trigger, QueueTrigger):
+            raise IndexingError(f"{name}: the local host knows only queue triggers")
+        if inspect.iscoroutinefunction(handler) or [*inspect.signature(handler).parameters] != [trigger.name]:
+            raise IndexingError(f"{name}: must be a plain def with one parameter, {trigger.name}")
+        queue_name = resolve(trigger.queue_name, environ).lower()
+        service = self._service(trigger.connection, environ)
+        poison = None if queue_name.endswith("-poison") else service.get_queue_client(f"{queue_name}-poison")
+        _log.info("%s: listens on %s", name, queue_name)
+        return Listener(
+            name=name,
+            queue=service.get_queue_client(queue_name),
+            poison=poison,
+            call=_caller(handler, trigger.name),
+            pool=self._pool,
+            options=options,
+            lease_seconds=float(environ.get("LOCAL_HOST_LEASE_SECONDS") or LEASE_SECONDS),
+        )
+
+    def _service(self, connection: str, environ: Mapping[str, str]) -> QueueServiceClient:
+        """The queue service that a ``connection`` names, as a connection string or identity-based."""
+        name = connection or "AzureWebJobsStorage"
+        common: dict[str, Any] = {
+            "transport": RequestsTransport(session=self._session, session_owner=False),
+            "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=2, random_jitter_range=1),
+            "connection_timeout": 5,
+            "read_timeout": 30,
+        }
+        if text := environ.get(name):
+            if text.replace(" ", "").rstrip(";").lower() == "usedevelopmentstorage=true":
+                text = connection_string()
+            return QueueServiceClient.from_connection_string(text, **common)
+        if uri := environ.get(f"{name}__queueServiceUri"):
+            client_id = environ.get(f"{name}__clientId")
+            managed = environ.get(f"{name}__credential", "").lower() == "managedidentity"
+            credential = ManagedIdentityCredential(client_id=client_id) if managed else DefaultAzureCredential()
+            return QueueServiceClient(uri, credential=credential, **common)
+        raise IndexingError(f"the connection {name} is set neither as {name} nor as {name}__queueServiceUri")
+
+
+def resolve(text: str, environ: Mapping[str, str]) -> str:
+    """Replace each ``%NAME%`` by the setting of that name.
+
+    Raises:
+        IndexingError: There is no such setting.
+    """
+
+    def setting(found: re.Match[str]) -> str:
+        if value := environ.get(found[1]):
+            return value
+        raise IndexingError(f"{text}: the setting {found[1]} is missing")
+
+    return re.sub(r"%([^%]+)%", setting, text)
+
+
+def load(app_dir: Path) -> func.FunctionApp:
+    """Import ``function_app.py`` and return the function app it defines.
+
+    Raises:
+        IndexingError: It defines none, or several.
+        Exception: Whatever the import raised.
+    """
+    sys.path.insert(0, str(app_dir.resolve()))
+    module = importlib.import_module("function_app")
+    apps = [value for value in vars(module).values() if isinstance(value, func.FunctionApp)]
+    if len(apps) != 1:
+        raise IndexingError(f"function_app.py defines {len(apps)} function apps instead of one")
+    return apps[0]
+
+
+def _caller(handler: Callable[..., Any], parameter: str) -> Callable[[QueueMessage], None]:
+    """Call a function with a message that went through azure-functions' own converter."""
+
+    def call(message: QueueMessage) -> None:
+        body = Datum(message.content.encode(), "bytes")
+        handler(**{parameter: QueueMessageInConverter.decode(body, trigger_metadata=_metadata(message))})
+
+    return call
+
+
+def _metadata(message: QueueMessage) -> dict[str, Datum]:
+    """The trigger metadata as the host sends them: JSON, but for what is a string already."""
+    times = {
+        "InsertionTime": message.inserted_on,
+        "ExpirationTime": message.expires_on,
+        "NextVisibleTime": message.next_visible_on,
+    }
+    return {
+        "Id": Datum(message.id, "string"),
+        "PopReceipt": Datum(message.pop_receipt, "string"),
+        "DequeueCount": Datum(json.dumps(message.dequeue_count), "json"),
+        **{name: Datum(json.dumps(at.isoformat()), "json") for name, at in times.items() if at is not None},
+    }
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Keep ``get_functions`` from warning of HTTP auth levels, and from giving the root logger a handler."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+
+    def relevant(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Auth level is not applied")
+
+    root.addHandler(silent)
+    root.addFilter(relevant)
+    try:
+        yield
+    finally:
+        root.removeFilter(relevant)
+        root.removeHandler(silent)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a stop; 1 when the app cannot be run, for the reason printed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m local.host", description="Stands in for `func start`.")
+    parser.add_argument("--app-dir", type=Path, default=Path(), help="where function_app.py and host.json are")
+    parser.add_argument("--settings", type=Path, help="a local.settings.json; the environment wins over it")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    _log.info("this is local.host: it stands in for `func start`, it is not the Functions host")
+    try:
+        if options.settings:
+            values = json.loads(options.settings.read_text(encoding="utf-8"))["Values"]
+            os.environ.update({name: value for name, value in values.items() if name not in os.environ})
+        host = LocalHost(load(options.app_dir), QueueOptions.from_file(options.app_dir / "host.json"))
+    except Exception as error:  # noqa: BLE001 - whatever the app's import raises
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        print(f"no function is indexed, so messages wait: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"  at {where.filename}:{where.lineno}", file=sys.stderr)
+        return 1
+    host.start()
+    _log.info("started")
+    while not stop.wait(0.5):
+        pass  # a signal that comes just before a wait without end would not be seen
+    _log.info("stopping: waiting up to %.0f s for what runs", DRAIN_SECONDS)
+    if left := host.stop():
+        _log.warning("%d deliveries were still running; their messages come back", left)
+        logging.shutdown()
+        os._exit(0)  # the pool's threads would be waited for
+    _log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

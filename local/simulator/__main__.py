@@ -1,0 +1,5 @@
+"""See `local.simulator.server`."""
+
+from local.simulator.server import main
+
+main()

@@ -1,0 +1,1 @@
+"""What talks to the outside: Azure Storage, Partner Center, identity services."""

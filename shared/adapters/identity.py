@@ -1,0 +1,195 @@
+"""Whose token pays: one credential for the process, guarded by the tenant it must belong to.
+
+    managed_identity   the identity's own token for Partner Center
+    federated          the identity's token is the assertion by which a registered app signs in
+
+A token names the tenant that will be invoiced in its `tid` claim, and the sandbox has the same address as
+production: so the guard on `tid` is the only thing between a test and a real invoice.
+"""
+
+import base64
+import binascii
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from azure.core.credentials import AccessToken, TokenCredential
+from azure.identity import AzureAuthorityHosts, ClientAssertionCredential, ManagedIdentityCredential
+
+from shared.core.jsontext import printable
+from shared.settings import CHINA_URL, Settings
+
+ASSERTION_SCOPE = "api://AzureADTokenExchange/.default"
+ASSERTION_SCOPE_CHINA = "api://AzureADTokenExchangeChina/.default"
+REFRESH_BEFORE = 300.0
+"""Seconds before its end at which a token is asked for anew."""
+LAST_USE = 30.0
+"""Seconds before its end until which a token is used when no new one is to be had."""
+RENEW_EVERY = 60.0
+"""Seconds between two credential objects: a service that refuses every token must not cost one each."""
+CONNECT_TIMEOUT = 2.0
+READ_TIMEOUT = 5.0
+LONGEST_REQUEST = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
+"""Seconds one token can take at worst: federated, it is two requests."""
+
+# One try: the message waits in its queue for the next one, while the SDK's retry would sleep in its thread for
+# as long as a Retry-After says.
+LIMITS: dict[str, Any] = {
+    "connection_timeout": CONNECT_TIMEOUT,
+    "read_timeout": READ_TIMEOUT,
+    "retry_total": 0,
+}
+_CODE = re.compile(r"\bAADSTS[0-9]{1,9}\b|(?<![\w.-])[45][0-9]{2}(?![\w.-])", re.ASCII)
+
+
+class TokenUnavailable(Exception):
+    """There is no token to call with, now: transient, whatever the reason."""
+
+
+class WrongTenant(TokenUnavailable):
+    """The token belongs to another tenant than PARTNER_CENTER_TENANT_ID: it was not used."""
+
+
+class TokenProvider:
+    """Tokens for the Partner Center API. Thread-safe; one per process."""
+
+    def __init__(
+        self,
+        make_credential: Callable[[], TokenCredential],
+        scope: str,
+        tenant_id: str | None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make_credential = make_credential
+        self._scope = scope
+        self._tenant_id = tenant_id
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._credential = make_credential()
+        self._token: AccessToken | None = None
+        self._failure: tuple[float, TokenUnavailable] | None = None
+        self._renewed_at = float("-inf")
+
+    def token(self) -> str:
+        """A token that may be used.
+
+        Raises:
+            TokenUnavailable: the identity service gave none; WrongTenant: it gave another tenant's.
+
+        One request at a time, and those who waited for one share how it ended:
+
+            thread 1   lock ──── request ──── unlock
+            thread 2     wait ────────────────┤ finds the token, or the failure that is younger than its wait
+        """
+        if token := self._fresh():
+            return token
+        waiting_since = self._monotonic()
+        with self._lock:
+            if token := self._fresh():
+                return token
+            if self._failure is not None and self._failure[0] >= waiting_since:
+                return self._without(self._failure[1])
+            return self._request()
+
+    def renew(self, refused: str) -> str | None:
+        """Another token than the one the service has just refused; None: there is none for now.
+
+        A credential caches its token until it ends, so a new one needs a new credential object. As in `token`,
+        those who waited share how it ended.
+        """
+        waiting_since = self._monotonic()
+        with self._lock:
+            current = self._fresh()
+            if current is not None and current != refused:
+                return current  # another thread has been here
+            if self._failure is not None and self._failure[0] >= waiting_since:
+                return None
+            if not self._replace_credential():
+                return None
+            try:
+                return self._request()
+            except TokenUnavailable:
+                return None
+
+    def _replace_credential(self) -> bool:
+        """Forget the credential and its tokens; False: that was done a moment ago."""
+        if self._monotonic() - self._renewed_at < RENEW_EVERY:
+            return False
+        self._renewed_at = self._monotonic()
+        self._credential = self._make_credential()
+        self._token = None
+        return True
+
+    def _fresh(self) -> str | None:
+        token = self._token
+        return token.token if token is not None and token.expires_on - self._clock() > REFRESH_BEFORE else None
+
+    def _request(self) -> str:
+        try:
+            token = self._credential.get_token(self._scope)
+            self._check_tenant(token.token)
+        except WrongTenant as error:
+            self._failure = (self._monotonic(), error)
+            self._replace_credential()  # it would keep that token for a day, however soon the tenant is corrected
+            raise
+        except Exception as error:  # noqa: BLE001  an answer that is no token ends in AttributeError, TypeError, …
+            # of what the identity service said, only the codes that can be looked up: the rest may be anything
+            said = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
+            failure = TokenUnavailable(f"no token for {self._scope}: {said}")
+            self._failure = (self._monotonic(), failure)
+            return self._without(failure)
+        self._token = token
+        return token.token
+
+    def _without(self, failure: TokenUnavailable) -> str:
+        """What is left when no new token is to be had: the one in hand, almost to its end."""
+        token = self._token
+        if token is not None and token.expires_on - self._clock() > LAST_USE:
+            return token.token
+        raise failure from None
+
+    def _check_tenant(self, token: str) -> None:
+        if self._tenant_id is None:  # the settings allow that on this machine only
+            return
+        tenant = claims(token).get("tid")
+        if not isinstance(tenant, str) or tenant.lower() != self._tenant_id:
+            said = printable(tenant, 40) if isinstance(tenant, str) else "no tenant"
+            raise WrongTenant(f"the token names {said}, but PARTNER_CENTER_TENANT_ID is {self._tenant_id}: not used")
+
+
+def claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT, unverified: the service verifies, we only look; {} where it is none."""
+    try:
+        payload = token.split(".")[1]
+        found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError, binascii.Error, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def credential_factory(settings: Settings, **transport: Any) -> Callable[[], TokenCredential]:  # noqa: ANN401  the SDK's options
+    """What makes a new credential of the kind the settings name. `transport` goes to the app's sign-in."""
+
+    def managed_identity() -> ManagedIdentityCredential:
+        return ManagedIdentityCredential(client_id=settings.identity_client_id, **LIMITS)
+
+    def federated() -> ClientAssertionCredential:
+        identity = managed_identity()
+        china = settings.partner_center_url == CHINA_URL
+        scope = ASSERTION_SCOPE_CHINA if china else ASSERTION_SCOPE
+        authority = {"authority": AzureAuthorityHosts.AZURE_CHINA} if china else {}
+        return ClientAssertionCredential(
+            settings.tenant_id or "",
+            settings.app_id or "",
+            lambda: identity.get_token(scope).token,
+            **LIMITS,
+            **authority,
+            **transport,
+        )
+
+    return federated if settings.auth == "federated" else managed_identity

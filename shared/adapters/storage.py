@@ -1,0 +1,243 @@
+"""Azure Storage behind two small ports: a queue one can send to, and blobs under ETags.
+
+    StorageError
+    ├── StorageUnavailable   foreseen: the message is deferred and tried again
+    └── Conflict             somebody else wrote first: read again and decide anew
+
+Everything else of the program sees these ports; the in-memory ones of the tests pass the same contract.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, ContentSettings
+from azure.storage.queue import QueueClient, QueueServiceClient
+
+from shared.adapters import identity
+from shared.adapters.http_session import Adapter, Session
+from shared.core.jsontext import printable
+from shared.settings import Settings
+
+CONNECT_TIMEOUT = 2.0
+READ_TIMEOUT = 3.0
+TRIES = 3
+PAUSE, JITTER = 1.5, 0.25
+LONGEST_OPERATION = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + (TRIES - 1) * (PAUSE + JITTER)
+"""Seconds that one storage operation can take at worst: every try times out, and the pauses between them."""
+READ_TRIES = 3
+"""How often the SDK begins a download anew whose body stalls, a second apart; it has no setting for that."""
+READ_AGAIN, READ_PAUSE = 2.0, 0.75
+"""A download that fails before its body is made again after a pause, but only if it failed within these seconds."""
+LONGEST_READ = READ_AGAIN + READ_PAUSE + READ_TRIES * (CONNECT_TIMEOUT + 2 * READ_TIMEOUT) + (READ_TRIES - 1) * 1.0
+"""Seconds that reading a blob can take at worst: it fails, and then each try stalls in its body, its head late."""
+LONGEST_SIGN_IN = TRIES * (identity.CONNECT_TIMEOUT + identity.READ_TIMEOUT)
+"""Seconds that an operation takes longer, identity-based, where there is no token for it."""
+_CLIENTS_KEPT = 32
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_QUERY = re.compile(r"\?\S+")
+
+
+class StorageError(Exception):
+    """What the storage ports raise."""
+
+
+class StorageUnavailable(StorageError):
+    """The operation failed and may have taken effect all the same."""
+
+
+class Conflict(StorageError):
+    """The blob is not what the caller had read."""
+
+
+class Queue(Protocol):
+    """A queue to send to."""
+
+    def send(self, text: str, delay: float = 0.0) -> None:
+        """Enqueue `text` for ever, visible after `delay` seconds (rounded up).
+
+        Raises:
+            StorageUnavailable: it may be in the queue or not.
+        """
+
+
+class Blobs(Protocol):
+    """A container of small blobs."""
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """The content and its ETag; None where there is no such blob.
+
+        Raises:
+            StorageUnavailable: it could not be read, a missing container included.
+        """
+
+    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+        """Replace the blob whose ETag is `match`, or make a new one where `match` is None.
+
+        Raises:
+            Conflict: there is another one, or one at all.
+            StorageUnavailable: it may be written or not.
+        """
+
+    def overwrite(self, name: str, content: bytes | None) -> None:
+        """Write whatever is there; None deletes. For notes that nothing depends on.
+
+        Raises:
+            StorageUnavailable: it may have happened or not.
+        """
+
+    def url(self, name: str) -> str:
+        """The blob's address, without any key."""
+
+
+class AzureQueue:
+    """A queue of Azure Queue Storage."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+
+    def send(self, text: str, delay: float = 0.0) -> None:
+        """See `Queue.send`."""
+        with _foreseen(f"send to the queue {self._client.queue_name}"):
+            self._client.send_message(text, visibility_timeout=math.ceil(delay), time_to_live=-1)
+
+
+class AzureBlobs:
+    """A container of Azure Blob Storage."""
+
+    def __init__(self, container: ContainerClient) -> None:
+        self._container = container
+        # one message reads and writes the same blob, and to make a client costs half of what a request does
+        self._client: Callable[[str], BlobClient] = lru_cache(_CLIENTS_KEPT)(container.get_blob_client)
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """See `Blobs.read`."""
+        with _foreseen(f"read a blob of {self._container.container_name}"):
+            try:
+                return self._download(name)
+            except ResourceNotFoundError as error:
+                # a missing container looks the same but for its code, and is no sign that nothing was bought
+                if getattr(error, "error_code", None) == "BlobNotFound":
+                    return None
+                raise
+
+    def _download(self, name: str) -> tuple[bytes, str]:
+        """Download a blob; what fails at once (refused, cut, busy) is tried again like every other operation."""
+        began = time.monotonic()
+        for _ in range(TRIES - 1):
+            try:
+                return self._download_once(name)
+            except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
+                passing = not isinstance(error, HttpResponseError) or error.status_code in _PASSING
+                if not passing or time.monotonic() - began > READ_AGAIN:
+                    raise
+            time.sleep(READ_PAUSE)
+        return self._download_once(name)
+
+    def _download_once(self, name: str) -> tuple[bytes, str]:
+        # a body that breaks off has tries of its own, see READ_TRIES: the policy's would multiply them
+        stream = self._client(name).download_blob(retry_total=0)
+        return stream.readall(), stream.properties.etag
+
+    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+        """See `Blobs.write`."""
+        with _foreseen(f"write a blob of {self._container.container_name}"):
+            try:
+                upload = partial(
+                    self._client(name).upload_blob, content, content_settings=ContentSettings(content_type)
+                )
+                if match is None:
+                    upload(overwrite=False)
+                else:
+                    upload(overwrite=True, etag=match, match_condition=MatchConditions.IfNotModified)
+            except (ResourceExistsError, ResourceModifiedError) as error:
+                raise Conflict from error
+
+    def overwrite(self, name: str, content: bytes | None) -> None:
+        """See `Blobs.overwrite`."""
+        with _foreseen(f"write a note to {self._container.container_name}"):
+            if content is not None:
+                self._container.upload_blob(name, content, overwrite=True)
+                return
+            with suppress(ResourceNotFoundError):  # it was never written, or somebody else took it away
+                self._container.delete_blob(name)
+
+    def url(self, name: str) -> str:
+        """See `Blobs.url`."""
+        return f"{self._container.url.partition('?')[0]}/{name}"
+
+
+@contextmanager
+def _foreseen(what: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001  a reply that makes no sense ends in ValueError, TypeError, IndexError, …
+        code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
+        code = getattr(code, "value", code)
+        message = error.message if isinstance(error, AzureError) else ""
+        said = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
+        # not from error, whose text may quote the URL, and that the signature of a SharedAccessSignature
+        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from None
+
+
+class Storage:
+    """The storage account that holds the queues and the records: one session, as many sockets as threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        session: Any = Session(Adapter(pool_connections=4, pool_maxsize=settings.threads))
+        options = {
+            "transport": RequestsTransport(
+                session=session,
+                session_owner=False,
+                connection_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+            ),
+            # the SDK's own policy would sleep 15 seconds and more in a thread that could serve a cart
+            "initial_backoff": PAUSE - 1,
+            "increment_base": 1,  # to the power of the count comes on top
+            "random_jitter_range": JITTER,
+            "retry_total": TRIES - 1,
+            "connection_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
+        }
+        if settings.storage_connection_string is not None:
+            connection = settings.storage_connection_string
+            self._queues = QueueServiceClient.from_connection_string(connection, **options)
+            self._blobs = BlobServiceClient.from_connection_string(connection, **options)
+        else:
+            credential = _credential(settings)
+            self._queues = QueueServiceClient(settings.storage_queue_uri or "", credential, **options)
+            self._blobs = BlobServiceClient(settings.storage_blob_uri or "", credential, **options)
+
+    def queue(self, name: str) -> AzureQueue:
+        """The queue of this name; it is not created."""
+        return AzureQueue(self._queues.get_queue_client(name))
+
+    def blobs(self, container: str) -> AzureBlobs:
+        """The container of this name; it is not created."""
+        return AzureBlobs(self._blobs.get_container_client(container))
+
+
+def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
+    """As the Functions host reads the same settings: `managedidentity`, or whatever the machine offers."""
+    if settings.storage_credential is not None:
+        return ManagedIdentityCredential(client_id=settings.storage_client_id, **identity.LIMITS)
+    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id, **identity.LIMITS)

@@ -1,0 +1,1 @@
+"""The decisions: pure, so that each can be tested by the thousand."""

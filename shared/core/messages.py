@@ -1,0 +1,334 @@
+"""The checkout request: from a queue message's bytes to a checked value, and back for a deferred copy. Pure.
+
+    bytes ── plain or base64 ──► JSON ── one object, or the `data` of a CloudEvent 1.0 ──► CheckoutRequest
+                  └────────────────┴─────────── anything else ───────────────────────────► InvalidMessage
+
+`decode` never raises: what cannot be read is a value too, and is answered like every other message.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import unicodedata
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import msgspec
+
+from shared.core import jsontext
+from shared.core.jsontext import NotJson
+from shared.core.redacted import Redacted
+from shared.core.retry import RetryState
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout")
+LONGEST = 44 * 1024
+"""Bytes of a decoded message. A deferred copy may be longer, by what it remembers."""
+LONGEST_COPY = 47 * 1024
+"""Bytes of a deferred copy: the next one, longer by a few hundred, still fits a queue message (48 KiB in base64)."""
+LONGEST_REQUEST_ID = 256
+
+_BOM = b"\xef\xbb\xbf"
+_GUID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|\{([0-9a-f-]{36})\}", re.IGNORECASE | re.ASCII)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_UPN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?", re.ASCII)
+
+
+@lru_cache(1024)  # one message asks for the same four ids ten times
+def derive(*parts: str | int) -> str:
+    """The id made of these parts: uuid5 over their compact JSON array, so that every retry derives it again."""
+    return str(uuid.uuid5(NAMESPACE, json.dumps(parts, ensure_ascii=False, separators=(",", ":"))))
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One delivery of a queue message. `last`: it comes from the poison queue, which has none behind it."""
+
+    message_id: str
+    dequeue_count: int
+    inserted_at: datetime
+    last: bool = False
+
+
+class CheckoutRequest(Redacted, frozen=True):
+    """A valid request. GUIDs are in lower case; `context` is the producer's JSON as it was written."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"customer_user_upn", "context", "raw_fields", "raw_envelope"})
+
+    customer_id: str
+    cart_id: str
+    request_id: str
+    started_at: datetime
+    retry: RetryState = RetryState()
+    deferred: bool = False
+    correlation: str | None = None
+    customer_user_upn: str | None = None
+    traceparent: str | None = None
+    context: str | None = None
+    causation_id: str | None = None
+    raw_fields: Mapping[str, str] = {}
+    raw_envelope: Mapping[str, str] | None = None
+
+    def _id(self, kind: str, *more: int) -> str:
+        return derive(kind, self.customer_id, self.cart_id, self.request_id, *more)
+
+    @property
+    def event_id(self) -> str:
+        """The id of this request's outcome: one request, one id."""
+        return self._id("event")
+
+    @property
+    def correction_id(self) -> str:
+        """The id of the outcome that replaces this request's first one."""
+        return self._id("correction")
+
+    @property
+    def ms_request_id(self) -> str:
+        """MS-RequestId, the service's idempotency key: the same until the service itself failed the call."""
+        return self._id("ms-request", self.retry.epoch)
+
+    @property
+    def correlation_id(self) -> str:
+        """MS-CorrelationId: the message's own, else one derived from the request."""
+        return self.correlation or self._id("ms-correlation")
+
+    def copy(self, retry: RetryState) -> bytes:
+        """This message again, as compact JSON, with its request id pinned and `retry` to remember.
+
+        Every other member keeps the text it came with; a CloudEvent stays that CloudEvent.
+        """
+        pinned = msgspec.structs.replace(retry, started_at=self.started_at)
+        data = _object(
+            {
+                **self.raw_fields,
+                "requestId": json.dumps(self.request_id, ensure_ascii=False),
+                "retry": msgspec.json.encode(pinned).decode(),
+            }
+        )
+        return (data if self.raw_envelope is None else _object({**self.raw_envelope, "data": data})).encode()
+
+
+class InvalidMessage(Redacted, frozen=True):
+    """A message that is no request: where it went wrong, and what stood there in its stead.
+
+    `deferred`: it carries `retry`, so a POST may have been made for it by another version of this program.
+    """
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+
+    body: bytes
+    path: str
+    expected: str
+    deferred: bool = False
+    customer_id: str | None = None
+    cart_id: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the text as it lay in the queue, in hexadecimal."""
+        return hashlib.sha256(self.body).hexdigest()
+
+    @property
+    def event_id(self) -> str:
+        """The same bytes are answered under the same id."""
+        return derive("invalid", self.sha256)
+
+
+class _Invalid(ValueError):
+    def __init__(self, path: str, expected: str) -> None:
+        super().__init__(path, expected)
+        self.path = jsontext.printable(path, 100)
+        self.expected = expected
+
+
+class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The members of a request, by name and JSON type; what they may say is checked below."""
+
+    customer_id: str
+    cart_id: str
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
+    correlation_id: str | msgspec.UnsetType = msgspec.UNSET
+    customer_user_upn: str | msgspec.UnsetType = msgspec.UNSET
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
+    context: Any = None
+    retry: RetryState | msgspec.UnsetType = msgspec.UNSET
+
+
+# msgspec prepares a type when it is first converted to. Two threads at once, on a worker that has just started:
+#   first    prepares the fields ..................... prepares Retry
+#   second              finds a half-made type  ->  the process crashes
+# So it is prepared here: a module is imported by one thread.
+msgspec.json.Decoder(_Fields)
+
+_REQUIRED = {field.encode_name: field.required for field in msgspec.structs.fields(_Fields)}
+
+
+def decode(body: bytes, delivery: Delivery) -> CheckoutRequest | InvalidMessage:
+    """Read a queue message's text, as the queue held it. Never raises."""
+    try:
+        text = _plain(body)
+        return _request(text, jsontext.load(text, unique_keys=True), delivery)
+    except (NotJson, _Invalid) as error:
+        return _invalid(body, error)
+
+
+def _plain(body: bytes) -> bytes:
+    """The JSON text itself: the body, or what its base64 says. Strict, so that one text has one reading."""
+    if _opens_object(body):
+        return body
+    try:
+        text = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        text = b""
+    if not _opens_object(text) or base64.b64encode(text) != body:
+        raise _Invalid("$", "a JSON object in UTF-8, as it is or in standard, padded base64 without line breaks")
+    return text
+
+
+def _opens_object(text: bytes) -> bool:
+    return text.removeprefix(_BOM).lstrip(b" \t\r\n").startswith(b"{")
+
+
+def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutRequest:
+    raw = jsontext.members(jsontext.decode(text))
+    if "specversion" in tree:
+        source, event_id = _envelope(tree)
+        envelope, root, data = raw, "$.data", tree["data"]
+        raw = jsontext.members(raw["data"])
+        default_id = derive("cloudevent", source, event_id)
+    else:
+        envelope, root, data = None, "$", tree
+        event_id, default_id = None, delivery.message_id
+    longest = LONGEST_COPY if "retry" in data else LONGEST
+    if len(text) > longest:
+        raise _Invalid("$", f"at most {longest} bytes, not {len(text)}")
+    fields = _fields(data, root)
+    retry = fields.retry or RetryState()
+    traceparents = (fields.traceparent, tree.get("traceparent"))  # the request's own, else the envelope's
+    return CheckoutRequest(
+        customer_id=_guid(fields.customer_id, f"{root}.customerId"),
+        cart_id=_guid(fields.cart_id, f"{root}.cartId"),
+        request_id=default_id if fields.request_id is msgspec.UNSET else _key(fields.request_id, f"{root}.requestId"),
+        started_at=retry.started_at or delivery.inserted_at,
+        retry=retry,
+        deferred=fields.retry is not msgspec.UNSET,
+        correlation=_optional_guid(fields.correlation_id, f"{root}.correlationId"),
+        customer_user_upn=_upn(fields.customer_user_upn, f"{root}.customerUserUpn"),
+        traceparent=next((t for t in traceparents if isinstance(t, str) and _TRACEPARENT.fullmatch(t)), None),
+        context=raw.get("context"),
+        causation_id=event_id,
+        raw_fields=raw,
+        raw_envelope=envelope,
+    )
+
+
+def _envelope(tree: dict[str, Any]) -> tuple[str, str]:
+    """Check what CloudEvents 1.0 requires of an event; returns its source and id."""
+    if tree["specversion"] != "1.0":
+        raise _Invalid("$.specversion", 'the CloudEvents version "1.0"')
+    for name in ("id", "source", "type"):
+        value = tree.get(name)
+        if not (isinstance(value, str) and value and _encodable(value)):
+            raise _Invalid(f"$.{name}", "a non-empty string, as CloudEvents 1.0 requires")
+    if not all(_encodable(name) for name in tree):
+        raise _Invalid("$", "attribute names without lone surrogates")
+    if not isinstance(tree.get("data"), dict):
+        raise _Invalid("$.data", "a JSON object: the checkout request (data_base64 is not accepted)")
+    return tree["source"], tree["id"]
+
+
+def _fields(data: dict[str, Any], root: str) -> _Fields:
+    for name in data:
+        if name not in _REQUIRED:
+            raise _Invalid(root + jsontext.step(name), f"one of {', '.join(_REQUIRED)}")
+    for name, required in _REQUIRED.items():
+        if required and name not in data:
+            raise _Invalid(f"{root}.{name}", "a GUID: it is required")
+    try:
+        fields = msgspec.convert(data, _Fields)
+        if fields.retry:
+            msgspec.json.encode(fields.retry)  # a copy must be able to say it again
+            _in_utc(fields.retry)
+    except msgspec.ValidationError as error:
+        # msgspec says "Expected `str`, got `int` - at `$.customerId`"
+        said, _, path = str(error).partition(" - at `$")
+        raise _Invalid(root + path.rstrip("`"), said.removeprefix("Expected ").replace("`", "")) from None
+    except UnicodeEncodeError:
+        raise _Invalid(f"{root}.retry", "text without lone surrogates") from None
+    except OverflowError:
+        raise _Invalid(f"{root}.retry", "times between the years 1 and 9999 in UTC") from None
+    return fields
+
+
+def _in_utc(retry: RetryState) -> None:
+    for instant in (retry.doubt, retry.since, retry.started_at):
+        if instant is not None:
+            instant.astimezone(UTC)  # the first and the last day of all time lie outside it in some zones
+
+
+def _guid(value: str, path: str) -> str:
+    if guid := guid_or_none(value):
+        return guid
+    raise _Invalid(path, "a GUID such as 11111111-2222-3333-4444-555555555555")
+
+
+def _optional_guid(value: str | msgspec.UnsetType, path: str) -> str | None:
+    return None if value is msgspec.UNSET else _guid(value, path)
+
+
+def guid_or_none(value: object) -> str | None:
+    """A GUID in lower case and without braces; None for everything else. Only ASCII digits pass."""
+    match = _GUID.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    guid = (match[1] or match[2]).lower()
+    return guid if _GUID.fullmatch(guid) else None
+
+
+def _key(value: str, path: str) -> str:
+    if (
+        1 <= len(value) <= LONGEST_REQUEST_ID
+        and _encodable(value)
+        and not any(unicodedata.category(c) == "Cc" for c in value)
+    ):
+        return value
+    raise _Invalid(path, "1 to 256 characters without control characters or lone surrogates")
+
+
+def _upn(value: str | msgspec.UnsetType, path: str) -> str | None:
+    if value is msgspec.UNSET:
+        return None
+    if _UPN.fullmatch(value):
+        return value
+    raise _Invalid(path, "1 to 256 printable ASCII characters: it travels in a header")
+
+
+def _encodable(value: str) -> bool:
+    """Whether UTF-8 can hold it: JSON may escape half a surrogate pair, which no text can."""
+    return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _object(members: Mapping[str, str]) -> str:
+    return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{raw}" for name, raw in members.items()) + "}"
+
+
+def _invalid(body: bytes, error: NotJson | _Invalid) -> InvalidMessage:
+    """What can still be told of a message that is no request: its ids, where they are ids."""
+    data: Any = None
+    try:
+        tree = jsontext.load(_plain(body))
+        data = tree.get("data") if "specversion" in tree else tree
+    except (NotJson, _Invalid):
+        pass
+    known = data if isinstance(data, dict) else {}
+    return InvalidMessage(
+        body=body,
+        path=error.path,
+        expected=error.expected,
+        deferred="retry" in known,
+        customer_id=guid_or_none(known.get("customerId")),
+        cart_id=guid_or_none(known.get("cartId")),
+    )

@@ -1,0 +1,349 @@
+"""What Partner Center sends, as typed models. Pure: no I/O.
+
+Every definition of the API reference with every field of it, and the few bodies beside it that the program
+reads: Fault, Cart, OrderCollection. Attributes are snake_case, on the wire the names are camelCase.
+
+The service adds fields and values without a new version, so `read` takes what fits and never raises, and a
+field that names one of a set (status, billing cycle, …) stays text: the enums say what has been seen. Money
+is Decimal, dates are text (see `when`), codes are text (see `code_text`). The models are for decisions; what
+is passed on is the body as it came.
+
+Source: Partner Center REST reference, Check out a cart; cart, order and error resources from Partner Center's
+developer documentation.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache, partial
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+
+import msgspec
+
+from shared.core.jsontext import surrogate_free
+from shared.core.redacted import Redacted
+
+Code = Annotated[str, "code_text"]
+"""Documented as a string, sent as an integer."""
+
+_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_INT64 = 2**63
+
+
+# Values that have been seen; more may come. A member's value is its name in lower case unless it is given.
+BillingCycle = StrEnum("BillingCycle", "UNKNOWN MONTHLY ANNUAL NONE ONE_TIME TRIENNIAL BIENNIAL")
+OrderStatus = StrEnum(
+    "OrderStatus",
+    "PENDING COMPLETED CANCELLED SUSPENDED PENDING_REVIEW PENDING_PO_UPLOAD PO_UPLOAD_COMPLETE"
+    " PO_REVIEW_REJECTED PARTIAL_SUCCESS ERROR UNKNOWN",
+)
+CartStatus = StrEnum("CartStatus", "ACTIVE ORDERED")  # sent as Active and Ordered
+LineTransactionType = StrEnum(
+    "LineTransactionType",
+    {
+        "NEW": "new",
+        "RENEW": "renew",
+        "ADD_QUANTITY": "addQuantity",
+        "REMOVE_QUANTITY": "removeQuantity",
+        "CANCEL": "cancel",
+        "CONVERT": "convert",
+        "CUSTOMER_CREDIT": "customerCredit",
+    },
+)
+TermDuration = StrEnum("TermDuration", {"ONE_MONTH": "P1M", "ONE_YEAR": "P1Y", "THREE_YEARS": "P3Y", "NONE": ""})
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An object of the API. Every field may be missing, and None then."""
+
+
+class KeyValuePair(Model, frozen=True, kw_only=True):
+    """A header of a Link."""
+
+    key: str | None = None
+    value: str | None = None
+
+
+class Link(Model, frozen=True, kw_only=True):
+    """Where another resource is, and how to ask for it. `uri` is relative to the API's base."""
+
+    body: str | None = None
+    headers: list[KeyValuePair] | None = None
+    method: str | None = None
+    uri: str | None = None
+
+
+class ResourceAttributes(Model, frozen=True, kw_only=True):
+    """What kind of object this is, and its version."""
+
+    etag: str | None = None
+    object_type: str | None = None
+
+
+class ClientContext(Model, frozen=True, kw_only=True):
+    """The program that ordered."""
+
+    device_family: str | None = None
+    marketplace_country: str | None = None
+    name: str | None = None
+
+
+class Pricing(Model, frozen=True, kw_only=True):
+    """Prices in the order's currency."""
+
+    discounted_price: Decimal | None = None
+    extended_price: Decimal | None = None
+    list_price: Decimal | None = None
+    price: Decimal | None = None
+    prorated_price: Decimal | None = None
+
+
+class PurchaseCommitment(Model, frozen=True, kw_only=True):
+    """An amount that the customer committed to spend."""
+
+    amount: Decimal | None = None
+    currency: str | None = None
+    grain: str | None = None
+
+
+class RenewsTo(Model, frozen=True, kw_only=True):
+    """What the subscription becomes when its term ends."""
+
+    term_duration: str | None = None
+
+
+class OrderLineItemLinks(Model, frozen=True, kw_only=True):
+    """Where an order line leads."""
+
+    activation_links: Link | None = None
+    availability: Link | None = None
+    product: Link | None = None
+    provisioning_status: Link | None = None
+    sku: Link | None = None
+    subscription: Link | None = None
+
+
+class OrderLineItem(Model, frozen=True, kw_only=True):
+    """One product of an order. `subscription_id` may be missing until it is provisioned."""
+
+    attestation_accepted: bool | None = None
+    custom_term_end_date: str | None = None
+    friendly_name: str | None = None
+    line_item_number: int | None = None
+    links: OrderLineItemLinks | None = None
+    offer_id: str | None = None
+    parent_subscription_id: str | None = None
+    partner_id_on_record: str | None = None
+    pricing: Pricing | None = None
+    promotion_id: str | None = None
+    provisioning_context: dict[str, Any] | None = None
+    purchase_commitment: PurchaseCommitment | None = None
+    quantity: int | None = None
+    renews_to: RenewsTo | None = None
+    subscription_id: str | None = None
+    term_duration: str | None = None
+    transaction_type: str | None = None
+
+
+class OrderLinks(Model, frozen=True, kw_only=True):
+    """Where an order leads."""
+
+    patch_operation: Link | None = None
+    provisioning_status: Link | None = None
+    self_: Link | None = None  # `self` on the wire
+
+
+class Order(Model, frozen=True, kw_only=True):
+    """One order: a cart becomes one for each of its order groups."""
+
+    alternate_id: str | None = None
+    attributes: ResourceAttributes | None = None
+    billing_cycle: str | None = None
+    client: ClientContext | None = None
+    creation_date: str | None = None
+    currency_code: str | None = None
+    currency_symbol: str | None = None
+    id: str | None = None
+    line_items: list[OrderLineItem] | None = None
+    links: OrderLinks | None = None
+    reference_customer_id: str | None = None
+    status: str | None = None
+    total_price: Decimal | None = None
+    transaction_type: str | None = None
+
+
+class OrderError(Model, frozen=True, kw_only=True):
+    """Why an order group of the cart was not ordered."""
+
+    attributes: ResourceAttributes | None = None
+    code: Code | None = None
+    description: str | None = None
+    order_group_id: str | None = None
+
+
+class CartCheckoutResult(Model, frozen=True, kw_only=True):
+    """The body of a 2xx: what was ordered, and what was not."""
+
+    attributes: ResourceAttributes | None = None
+    order_errors: list[OrderError] | None = None
+    orders: list[Order] | None = None
+
+
+class Fault(Model, frozen=True, kw_only=True):
+    """The body of an error: the API's (`code`, `description`) or the gateway's (`statusCode`, `message`)."""
+
+    code: Code | None = None
+    description: str | None = None
+    data: list[str] | None = None
+    source: str | None = None
+    status_code: int | None = None
+    message: str | None = None
+
+
+class CartLineItem(Model, frozen=True, kw_only=True):
+    """One product of a cart, and the add-ons bought with it."""
+
+    id: str | None = None
+    catalog_item_id: str | None = None
+    friendly_name: str | None = None
+    quantity: int | None = None
+    currency_code: str | None = None
+    billing_cycle: str | None = None
+    term_duration: str | None = None
+    order_group: str | None = None
+    addon_items: list["CartLineItem"] | None = None
+
+
+class Cart(Model, frozen=True, kw_only=True):
+    """A cart. It names no order; an order names no cart."""
+
+    id: str | None = None
+    status: str | None = None
+    creation_timestamp: str | None = None
+    last_modified_timestamp: str | None = None
+    expiration_timestamp: str | None = None
+    line_items: list[CartLineItem] | None = None
+
+
+class OrderCollection(Model, frozen=True, kw_only=True):
+    """The orders of a customer."""
+
+    total_count: int | None = None
+    items: list[Order] | None = None
+
+
+class ServiceResponse(Redacted, frozen=True):
+    """What came back from one HTTP exchange: a status and a body, or a failure.
+
+    `status` None: no HTTP answer, and `failure` says why ("timeout after 180 s"). `retry_after` is the header
+    as it came; the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
+    """
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+
+    status: int | None
+    body: bytes = b""
+    retry_after: str | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    cv: str | None = None
+    failure: str | None = None
+
+
+T = TypeVar("T", bound=Model)
+
+
+def parse_lenient(model: type[T], tree: object) -> T:
+    """A model from parsed JSON, as far as it fits; never raises (trees as `jsontext.load` returns them).
+
+    A field of another shape becomes what it harmlessly can ("5" the integer 5, 5 the text "5"), else None.
+    Unknown fields are ignored; text has no lone surrogates. No object: an empty model, in a list as well, so
+    that it keeps its place there. `provisioning_context` and what is in it stay as parsed.
+    """
+    if not isinstance(tree, dict):
+        return model()
+    return model(**{name: convert(tree[key]) for name, key, convert in _fields(model) if key in tree})
+
+
+def normal_status(status: str | None) -> str:
+    """A status for comparing: lower-cased, spaces and hyphens as underscores; "" for None."""
+    return (status or "").strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def code_text(value: object) -> str | None:
+    """A fault's code as text, however it was sent; None for no code: null, 0, "0", "" and what is no code."""
+    if isinstance(value, str):
+        text = surrogate_free(value).strip()
+    else:
+        integer = _integer(value)
+        text = (_text(value) if integer is None else str(integer)) or ""
+    return None if text in {"", "0"} else text
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """A date of the API in UTC: with `Z`, an offset or neither (then UTC), any number of digits of a second.
+
+    None for whatever is no date or lies outside the years 1 to 9999; never raises.
+    """
+    try:
+        moment = datetime.fromisoformat((text or "").strip())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
+        return None
+    number = Decimal(repr(value) if isinstance(value, float) else value)
+    return number if number.is_finite() else None
+
+
+def _integer(value: object) -> int | None:
+    number = _number(value)
+    # The range first: as an integer, 1E+999999999 would fill the memory.
+    if number is None or not -_INT64 <= number < _INT64 or number != int(number):
+        return None
+    return int(number)
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return surrogate_free(value)
+    number = _number(value)
+    return None if number is None else str(number)  # a Decimal's, since an int of 5,000 digits refuses
+
+
+def _list(element: Callable[[object], object], value: object) -> list[object] | None:
+    return [item for item in map(element, value) if item is not None] if isinstance(value, list) else None
+
+
+def _object(model: type[Model], value: object) -> Model | None:
+    return parse_lenient(model, value) if isinstance(value, dict) else None
+
+
+_CONVERTERS: dict[object, Callable[[object], object]] = {
+    str: _text,
+    int: _integer,
+    bool: lambda value: value if isinstance(value, bool) else None,
+    Decimal: _number,
+    Code: code_text,
+    dict[str, Any]: lambda value: value if isinstance(value, dict) else None,
+}
+
+
+def _converter(kind: Any) -> Callable[[object], object]:  # noqa: ANN401  a type of a field, without None
+    if get_origin(kind) is list:
+        (element,) = get_args(kind)
+        return partial(_list, _CONVERTERS.get(element) or partial(parse_lenient, element))
+    return _CONVERTERS.get(kind) or partial(_object, kind)
+
+
+@cache
+def _fields(model: type[Model]) -> list[tuple[str, str, Callable[[object], object]]]:
+    """Each field's name here, its name on the wire, and what makes its value, or None, of what came."""
+    return [(each.name, each.encode_name, _converter(get_args(each.type)[0])) for each in msgspec.structs.fields(model)]

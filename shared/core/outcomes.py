@@ -1,0 +1,252 @@
+"""The CloudEvent that tells what happened. Pure: from a decision to the exact bytes that are kept and told.
+
+An event is made once, kept in the record, and told as kept: `time` is the moment of the decision and is
+never renewed. What the service answered is embedded as the text it came in, so `36.480` stays `36.480`.
+"""
+
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from shared.core import jsontext
+from shared.core.errors import Error, ErrorClass, error
+from shared.core.messages import CheckoutRequest, InvalidMessage
+from shared.core.models import ServiceResponse
+
+SOURCE = "urn:partnercenter:cart-checkout"
+TYPE = "partnercenter.cart.checkout."
+SCHEMA = "urn:partnercenter:cart-checkout:outcome:1"
+LONGEST_EVENT = 48 * 1024
+"""Bytes of JSON that still fit a queue message (64 KiB) once encoded in base64; more becomes a `dataref`."""
+SHOWN_OF_INVALID = 6 * 1024
+"""Bytes of an invalid message that its outcome repeats."""
+
+
+class Outcome(StrEnum):
+    """The five ways a message can end."""
+
+    COMPLETED = "completed"
+    ACTION_REQUIRED = "action_required"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+_OUTCOMES = {TYPE + outcome: outcome for outcome in Outcome}
+
+BOUGHT = frozenset({Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL})
+"""Outcomes after which the cart, or a part of it, is paid for: it is never posted again."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What was decided for a request, before it is written down as an event.
+
+    `result` is JSON text as received; `error` is ours or, borrowed from another entry, JSON text too.
+    `response` holds what Microsoft support asks for.
+    """
+
+    outcome: Outcome
+    attempts: int
+    result: str | None = None
+    error: Error | str | None = None
+    response: dict[str, str | int] | None = None
+    answered_by: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An outcome as it is kept and told: the whole CloudEvent, as text."""
+
+    id: str
+    outcome: Outcome
+    text: str
+    data: str | None = None
+    dataref: str | None = None
+
+    @property
+    def bought(self) -> bool:
+        """Whether it says that the cart, or a part of it, is paid for."""
+        return self.outcome in BOUGHT
+
+    @property
+    def too_large(self) -> bool:
+        """Whether its data must lie elsewhere for the event to fit a queue message."""
+        return self.dataref is None and len(self.text.encode()) > LONGEST_EVENT
+
+    def claim_check(self, url: str) -> "Event":
+        """The same event with a reference in the place of its data."""
+        attributes = {name: raw for name, raw in jsontext.members(self.text).items() if name != "data"}
+        return msgspec.structs.replace(self, text=_present(**attributes, dataref=_text(url)), data=None, dataref=url)
+
+    @property
+    def data_sha256(self) -> str:
+        """Of the data's bytes, in hexadecimal."""
+        return hashlib.sha256((self.data or "").encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, text: str) -> "Event":
+        """Read an event that was kept.
+
+        Raises:
+            KeyError, ValueError: it is no event of ours.
+        """
+        raw = jsontext.members(text)
+        dataref = _string(raw["dataref"]) if "dataref" in raw else None
+        return cls(_string(raw["id"]), _OUTCOMES[_string(raw["type"])], text, raw.get("data"), dataref)
+
+
+def decided(
+    request: CheckoutRequest,
+    decision: Decision,
+    now: datetime,
+    *,
+    traceparent: str | None = None,
+    corrects: str | None = None,
+) -> Event:
+    """The outcome of a request. `corrects`: the id of this request's earlier outcome, which it replaces."""
+    data = _present(
+        outcome=_text(decision.outcome),
+        customerId=_text(request.customer_id),
+        cartId=_text(request.cart_id),
+        requestId=_text(request.request_id),
+        context=request.context,
+        attempts=str(decision.attempts),
+        startedAt=_text(timestamp(request.started_at)),
+        finishedAt=_text(timestamp(now)),
+        response=_encode(decision.response),
+        result=decision.result,
+        error=decision.error if isinstance(decision.error, str | None) else _error(decision.error),
+        answeredBy=_text(decision.answered_by),
+        corrects=_text(corrects),
+    )
+    return _event(
+        request.correction_id if corrects else request.event_id,
+        decision.outcome,
+        customer_id=request.customer_id,
+        cart_id=request.cart_id,
+        data=data,
+        time=timestamp(now),
+        correlationid=request.correlation_id,
+        causationid=request.causation_id,
+        traceparent=traceparent or request.traceparent,
+    )
+
+
+def copied(entry: Event, data: str, attempts: int) -> Decision:
+    """The decision of another request's entry, for a request that asks for the same, bought cart."""
+    raw = jsontext.members(data)
+    return Decision(entry.outcome, attempts, result=raw.get("result"), error=raw.get("error"), answered_by=entry.id)
+
+
+def invalid(message: InvalidMessage) -> Event:
+    """The outcome of a message that is no request: made of its bytes alone, so a repeat is told the same."""
+    # a message of a newer version may have been posted by it: what cannot be known is not told as failed
+    outcome = Outcome.UNKNOWN if message.deferred else Outcome.FAILED
+    found = error(
+        ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: expected {message.expected}"
+    )
+    if message.deferred:
+        found = msgspec.structs.replace(found, advice=_DEFERRED_ADVICE)
+    data = _present(
+        outcome=_text(outcome),
+        customerId=_text(message.customer_id),
+        cartId=_text(message.cart_id),
+        body=_text(base64.b64encode(message.body[:SHOWN_OF_INVALID]).decode()),
+        size=str(len(message.body)),
+        sha256=_text(message.sha256),
+        truncated="true" if len(message.body) > SHOWN_OF_INVALID else "false",
+        error=_error(found, path=message.path, expected=message.expected),
+    )
+    return _event(message.event_id, outcome, customer_id=message.customer_id, cart_id=message.cart_id, data=data)
+
+
+_DEFERRED_ADVICE = (
+    "A deferred copy that this version cannot read: look at the cart in Partner Center before sending a new request."
+)
+
+
+def response(answer: ServiceResponse, ms_request_id: str, correlation_id: str) -> dict[str, str | int] | None:
+    """What support asks for: the status and the ids of the exchange; None where nothing was answered."""
+    if answer.status is None:
+        return None
+    ids = {
+        "requestId": answer.request_id or ms_request_id,
+        "correlationId": answer.correlation_id or correlation_id,
+        "cv": answer.cv,
+    }
+    return {"status": answer.status, **{name: value for name, value in ids.items() if value}}
+
+
+def timestamp(instant: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _event(
+    event_id: str,
+    outcome: Outcome,
+    *,
+    customer_id: str | None,
+    cart_id: str | None,
+    data: str,
+    **times_and_ids: str | None,
+) -> Event:
+    text = _present(
+        specversion='"1.0"',
+        id=_text(event_id),
+        source=_text(SOURCE),
+        type=_text(TYPE + outcome),
+        subject=_text(f"customers/{customer_id}/carts/{cart_id}" if customer_id and cart_id else None),
+        time=_text(times_and_ids.get("time")),
+        datacontenttype='"application/json"',
+        dataschema=_text(SCHEMA),
+        partitionkey=_text(customer_id),
+        correlationid=_text(times_and_ids.get("correlationid")),
+        causationid=_text(times_and_ids.get("causationid")),
+        traceparent=_text(times_and_ids.get("traceparent")),
+        data=data,
+    )
+    return Event(event_id, outcome, text, data)
+
+
+def _error(found: Error, **more: str) -> str:
+    # every text in it is free of lone surrogates: `models.read` and `printable` see to that
+    members: dict[str, Any] = {
+        "class": found.error_class,
+        "code": found.code,
+        "description": found.description,
+        "source": found.source,
+        "data": found.data,
+        **more,
+        "retryable": found.retryable,
+        "advice": found.advice,
+    }
+    return _encode({name: value for name, value in members.items() if value is not None}) or "{}"
+
+
+def _present(**members: str | None) -> str:
+    """A JSON object of the members that are there: absent things are left out, not null."""
+    return _join({name: raw for name, raw in members.items() if raw is not None})
+
+
+def _join(members: dict[str, str]) -> str:
+    return "{" + ",".join(f'"{name}":{raw}' for name, raw in members.items()) + "}"
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else _encode(value)
+
+
+def _string(raw: str) -> str:
+    value = json.loads(raw)
+    if isinstance(value, str):
+        return value
+    raise ValueError("an attribute that is no string")
+
+
+def _encode(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()

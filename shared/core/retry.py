@@ -1,0 +1,187 @@
+"""When to try again, when to give up, and the throttle gate. Pure: the clock and the dice are passed in.
+
+A transient answer burns no delivery and blocks no thread. A copy of the message goes back to its queue,
+invisible for a while, and carries `RetryState`, the request's memory:
+
+    answer                       delay                              attempt, since
+    ---------------------------  ---------------------------------  --------------
+    transient                    Retry-After + backoff(attempt)     +1, set once
+    429                          Retry-After + backoff(attempt)     as they were
+    kept nothing after a POST    backoff(attempt)                   +1, as it was
+    gate closed, no call made    to the opening + uniform(0, 60)    as they were
+    storage or token             uniform(30, 60)                    as they were
+    in doubt, not settled yet    until doubt + settle               as they were
+    back from poison             uniform(0, 20): `shared.checkout`  as they were
+
+Standing in line is not failing, so only the first row can lead to giving up by age.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Annotated
+
+import msgspec
+
+Uniform = Callable[[float, float], float]
+"""A source of chance: `random.uniform`, or a test's own."""
+
+LONGEST_RETRY_AFTER = 3600.0
+LONGEST_GATE = 900.0
+LAST_DAY = timedelta(days=6)
+"""A cart lives seven days: after six, nothing is tried again."""
+
+MAX_COUNT = 1_000_000
+"""The largest count that a copy may carry; what counts beyond stays there, so that the copy can be read again."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What a deferred copy remembers of its request. Unknown fields are ignored: versions roll over.
+
+    `doubt` is the time of the latest POST that may still be at work; it never goes back to none.
+    """
+
+    attempt: _Count = 0
+    epoch: _Count = 0
+    doubt: _Instant | None = None
+    since: _Instant | None = None
+    started_at: _Instant | None = None
+    reason: str | None = None
+    poisoned: bool = False
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """The settings of the same names, in seconds."""
+
+    base: float = 5.0
+    cap: float = 900.0
+    max_age: float = 86_400.0
+    settle: float = 600.0
+
+
+class Deferral(msgspec.Struct, frozen=True):
+    """Try again later: a value, not an error. `delay` is in seconds; `called`: the service was asked."""
+
+    delay: float
+    retry: RetryState
+    called: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why it waits, for people: an error class, `storage`, `settling` or `poisoned`."""
+        return self.retry.reason or "unknown"
+
+
+def retry_after(header: str | None, now: datetime) -> float:
+    """Seconds to wait by a Retry-After header: a number of seconds or an HTTP date.
+
+    0 where it is absent, past or malformed; at most an hour, whatever it says.
+    """
+    text = (header or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_RETRY_AFTER)
+    try:
+        at = parsedate_to_datetime(text)
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # no date, or one beyond what a date can be
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def backoff(policy: RetryPolicy, attempt: int, uniform: Uniform) -> float:
+    """Seconds: exponential in `attempt`, capped, the upper half of it drawn at random."""
+    longest = min(policy.cap, policy.base * 2.0 ** min(attempt, 64))
+    return uniform(longest / 2, longest)
+
+
+def is_expired(retry: RetryState, policy: RetryPolicy, started_at: datetime, now: datetime, *, throttled: bool) -> bool:
+    """Whether a transient answer is the last one: too old by `since`, or six days old by any reckoning."""
+    too_old = retry.since is not None and (now - retry.since).total_seconds() > policy.max_age
+    return (too_old and not throttled) or is_last_day(started_at, now)
+
+
+def is_last_day(started_at: datetime, now: datetime) -> bool:
+    """Whether the request is so old that even standing in line must end."""
+    return now - started_at >= LAST_DAY
+
+
+def after_answer(
+    retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime, *, reason: str, wait: float
+) -> Deferral:
+    """After a transient answer that is no 429: one attempt more, and `since` is set if it was not."""
+    attempt = min(retry.attempt + 1, MAX_COUNT)
+    after = msgspec.structs.replace(retry, attempt=attempt, since=retry.since or now, reason=reason)
+    return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
+
+
+def after_throttling(retry: RetryState, policy: RetryPolicy, uniform: Uniform, wait: float) -> Deferral:
+    """After a 429: wait what it says, and the backoff on top of it, since every request accrues."""
+    after = msgspec.structs.replace(retry, reason="throttled")
+    return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
+
+
+def after_unrecorded_response(retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime) -> Deferral:
+    """After an answer that could not be kept: it is as good as no answer, so the cart is in doubt."""
+    after = msgspec.structs.replace(retry, attempt=min(retry.attempt + 1, MAX_COUNT), doubt=now, reason="storage")
+    return Deferral(backoff(policy, retry.attempt, uniform), after, called=True)
+
+
+def without_call(retry: RetryState, uniform: Uniform, reason: str) -> Deferral:
+    """Storage or the token failed, and no POST is without its record."""
+    return Deferral(uniform(30.0, 60.0), msgspec.structs.replace(retry, reason=reason))
+
+
+def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, now: datetime) -> Deferral:
+    """The gate is closed: come back spread over the minute after it opens."""
+    delay = (opening - now).total_seconds() + uniform(0.0, 60.0)
+    return Deferral(delay, msgspec.structs.replace(retry, reason="throttled"))
+
+
+def settle_remaining(retry: RetryState, policy: RetryPolicy, now: datetime) -> float:
+    """Seconds until the POST in doubt cannot be at work any more; 0 when there is none, or it is settled."""
+    if retry.doubt is None:
+        return 0.0
+    # never longer than that, even where the clock that wrote `doubt` was ahead of this one
+    return min(policy.settle, max(0.0, policy.settle - (now - retry.doubt).total_seconds()))
+
+
+def settling(retry: RetryState, delay: float) -> Deferral:
+    """Refused while an earlier POST may still be at work: ask again when it cannot be."""
+    return Deferral(delay, msgspec.structs.replace(retry, reason="settling"), called=True)
+
+
+class ThrottleGate:
+    """Which customers must not be called now, learned from their 429s. One per process, thread-safe.
+
+        customer A   429, Retry-After 60 ──────closed────────┐
+        customer B            429, Retry-After 30 ──closed─┐ │
+        everybody             ├──────────── closed ──────────┤   two at once: it is the tenant's limit
+
+    One customer's limit must not hold the others; two customers throttled at the same time are the sign of
+    the limit that the whole partner tenant shares.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._customers: dict[str, datetime] = {}
+        self._tenant: datetime | None = None
+
+    def close(self, customer_id: str, now: datetime, wait: float) -> None:
+        """A 429 came for this customer; `wait` is its Retry-After in seconds."""
+        until = now + timedelta(seconds=min(wait, LONGEST_GATE))
+        with self._lock:
+            self._customers = {c: at for c, at in self._customers.items() if at > now}
+            others = [at for customer, at in self._customers.items() if customer != customer_id]
+            if others:
+                self._tenant = max(until, *others, self._tenant or until)
+            self._customers[customer_id] = max(until, self._customers.get(customer_id, until))
+
+    def opening(self, customer_id: str, now: datetime) -> datetime | None:
+        """When this customer may be called again; None: now."""
+        with self._lock:
+            candidates = (self._tenant, self._customers.get(customer_id))
+        return max((at for at in candidates if at is not None and at > now), default=None)

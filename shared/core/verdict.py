@@ -1,0 +1,219 @@
+"""What an answer of the service means. Pure.
+
+    2xx ──► by its shape ──► completed, action_required, partial, refused, already ordered, again
+    else ─► by (status, code), never by the status alone ──► refused, already ordered, again
+
+A refusal is proof only when no earlier POST is unanswered: in doubt the cart itself is asked for, and `standing`
+reads what it says. Sources: the Partner Center REST reference; what is inferred says so in docs/service.md.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from shared.core import jsontext
+from shared.core.errors import BY_CODE, DOUBTFUL, TRANSIENT, Error, ErrorClass, class_of, error
+from shared.core.models import (
+    Cart,
+    CartCheckoutResult,
+    CartLineItem,
+    CartStatus,
+    Fault,
+    Order,
+    OrderCollection,
+    OrderError,
+    OrderStatus,
+    ServiceResponse,
+    normal_status,
+    parse_date,
+    parse_lenient,
+)
+
+
+class Kind(StrEnum):
+    """What to do about an answer."""
+
+    COMPLETED = "completed"
+    ACTION_REQUIRED = "action_required"
+    PARTIAL = "partial"
+    REFUSED = "refused"
+    ALREADY_ORDERED = "already_ordered"
+    AGAIN = "again"
+
+
+_ANY_BODY_DECIDES = frozenset({401, 403, 408, 429})
+"""Statuses that mean the same from a gateway as from the API."""
+
+_OF_AN_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
+_FAILED_ORDERS = frozenset(
+    {OrderStatus.ERROR, OrderStatus.PARTIAL_SUCCESS, OrderStatus.PO_REVIEW_REJECTED, OrderStatus.CANCELLED}
+)
+_WAITING_ORDERS: dict[str, str] = {
+    OrderStatus.PENDING_REVIEW: "The order waits for a review: answer what Partner Center asks, or wait for it.",
+    OrderStatus.PENDING_PO_UPLOAD: "The order waits for a purchase order: upload it in Partner Center.",
+}
+_PARTIAL_ADVICE = (
+    "Part of the cart is bought: buy the failed order groups with a new cart, and never send this one again."
+)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What an answer means. `result`: the CartCheckoutResult as it came.
+
+    `doubtful`: the POST may still be at work. `new_epoch`: the service itself failed the call with a fault
+    code, so the next one needs a new MS-RequestId. `known`: False for a refusal whose code proves nothing.
+    """
+
+    kind: Kind
+    error: Error | None = None
+    result: str | None = None
+    doubtful: bool = False
+    new_epoch: bool = False
+    known: bool = True
+
+
+def judge(answer: ServiceResponse) -> Verdict:
+    """What the answer to a checkout means."""
+    if answer.status is None:
+        return _again(error(ErrorClass.SERVICE, answer.failure or "no answer"))
+    tree = _object(answer.body)
+    if 200 <= answer.status < 300:  # noqa: PLR2004  the success statuses
+        return _judge_success(answer, tree)
+    return _judge_error(answer.status, tree)
+
+
+def _judge_success(answer: ServiceResponse, tree: dict[str, Any] | None) -> Verdict:
+    """A 2xx is not success by itself: the first shape that fits decides."""
+    result = parse_lenient(CartCheckoutResult, tree)
+    orders, failures = result.orders or [], result.order_errors or []
+    text = jsontext.decode(answer.body) if tree is not None else None
+    if orders:
+        failed = [order for order in orders if normal_status(order.status) in _FAILED_ORDERS]
+        if failures or failed:
+            return Verdict(Kind.PARTIAL, _partial_error(result, failed), text)
+        for order in orders:
+            if advice := _WAITING_ORDERS.get(normal_status(order.status)):
+                return Verdict(Kind.ACTION_REQUIRED, _order_error(ErrorClass.PARTNER, order, advice), text)
+        return Verdict(Kind.COMPLETED, result=text)
+    if failures:
+        found = [_failure(failure) for failure in failures]
+        for each in found:
+            if each.error_class is ErrorClass.ALREADY_ORDERED:
+                return Verdict(Kind.ALREADY_ORDERED, each, text)
+        return Verdict(Kind.REFUSED, found[0], text, known=all(_known(each.code) for each in found))
+    fault = parse_lenient(Fault, tree)
+    if error_class := BY_CODE.get(fault.code or ""):
+        return _verdict(_fault_error(error_class, fault))
+    return _again(error(ErrorClass.SERVICE, f"HTTP {answer.status} without an answer in it"))
+
+
+def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
+    from_gateway = tree is None and 400 <= status < 500 and status not in _ANY_BODY_DECIDES  # noqa: PLR2004
+    fault = parse_lenient(Fault, tree)
+    found = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
+    return _verdict(
+        _fault_error(found, fault, f"HTTP {status} without a fault in it"),
+        new_epoch=500 <= status < 600 and fault.code is not None,  # noqa: PLR2004
+        known=_known(fault.code),
+    )
+
+
+def _known(code: str | None) -> bool:
+    """Whether a refusal with this code proves that nothing was ordered.
+
+    Not where the code stands in no row, nor where its own row tells of an order, made or in the making: then it
+    came with a status that it should not have, or in `orderErrors`.
+    """
+    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _OF_AN_ORDER
+
+
+def _verdict(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
+    if found.error_class is ErrorClass.ALREADY_ORDERED:
+        return Verdict(Kind.ALREADY_ORDERED, found)
+    if found.error_class in TRANSIENT:
+        return _again(found, new_epoch=new_epoch and found.error_class is ErrorClass.SERVICE)
+    return Verdict(Kind.REFUSED, found, known=known)
+
+
+def _again(found: Error, *, new_epoch: bool = False) -> Verdict:
+    return Verdict(Kind.AGAIN, found, doubtful=found.error_class in DOUBTFUL, new_epoch=new_epoch)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        tree = jsontext.load(body)
+    except jsontext.NotJson:
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
+def _fault_error(found: ErrorClass, fault: Fault, otherwise: str = "") -> Error:
+    said = fault.description or fault.message or otherwise
+    return error(
+        found, said, code=fault.code, source=fault.source, data=None if fault.data is None else tuple(fault.data)
+    )
+
+
+def _failure(group: OrderError) -> Error:
+    """Why an order group was not ordered: the code alone selects the row of the error table."""
+    return error(BY_CODE.get(group.code or "", ErrorClass.REJECTED), group.description or "", code=group.code)
+
+
+def _partial_error(result: CartCheckoutResult, failed: list[Order]) -> Error:
+    if result.order_errors:
+        return msgspec.structs.replace(_failure(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False)
+    return _order_error(ErrorClass.REJECTED, failed[0], _PARTIAL_ADVICE)
+
+
+def _order_error(found: ErrorClass, order: Order, advice: str) -> Error:
+    return error(found, f"Order {order.id or 'without id'} has the status {order.status}.", advice=advice)
+
+
+_CART_LIFE = timedelta(days=7)
+
+
+class CartStatusReading(StrEnum):
+    """What GET cart says of a cart, when a POST's answer could not settle it."""
+
+    ACTIVE = "active"
+    ORDERED = "ordered"
+    NOT_NOW = "not_now"
+    UNCLEAR = "unclear"
+
+
+def read_cart_status(asked: ServiceResponse) -> CartStatusReading:
+    """Read the answer to GET cart."""
+    tree = _object(asked.body)
+    if asked.status is not None and 200 <= asked.status < 300 and tree is not None:  # noqa: PLR2004
+        status = normal_status(parse_lenient(Cart, tree).status)
+        return (
+            CartStatusReading(status)
+            if status in (CartStatus.ACTIVE, CartStatus.ORDERED)
+            else CartStatusReading.UNCLEAR
+        )
+    return CartStatusReading.NOT_NOW if judge(asked).kind is Kind.AGAIN else CartStatusReading.UNCLEAR
+
+
+def candidates(cart: ServiceResponse, orders: ServiceResponse, now: datetime) -> tuple[str, ...]:
+    """The ids of the customer's orders that could be this cart's: recent ones, of its offers and no others.
+
+    Nothing in an order names its cart, so none is told to be the one: it could be another cart's. Empty where
+    the cart or the orders could not be read.
+    """
+    offers = _offers(parse_lenient(Cart, _object(cart.body)).line_items or [])
+    since = now - _CART_LIFE
+    found = parse_lenient(OrderCollection, _object(orders.body)).items or []
+    return tuple(order.id for order in found if order.id and _could_be(order, offers, since))
+
+
+def _offers(items: list[CartLineItem]) -> set[str]:
+    own = {item.catalog_item_id.lower() for item in items if item.catalog_item_id}
+    return own.union(*(_offers(item.addon_items) for item in items if item.addon_items))
+
+
+def _could_be(order: Order, offers: set[str], since: datetime) -> bool:
+    created = parse_date(order.creation_date)
+    ordered = {item.offer_id.lower() for item in order.line_items or [] if item.offer_id}
+    return bool(ordered) and ordered <= offers and (created is None or created >= since)

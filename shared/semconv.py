@@ -1,0 +1,137 @@
+"""What OpenTelemetry calls our steps and measures: its conventions for messaging and HTTP, as plain data.
+
+The names stand here as text, since the package that lists them costs import time, and few of them are stable yet.
+Source: OpenTelemetry semantic conventions, messaging spans, messaging client metrics, HTTP client spans.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+from opentelemetry.metrics import Histogram, Meter
+from opentelemetry.trace import SpanKind
+
+SYSTEM = "azure_queue_storage"
+"""`messaging.system`: the conventions know no value for Storage queues, and allow one's own."""
+
+Attributes = dict[str, str | int | float | bool]
+
+_CALLS = {
+    "post": ("POST", "/customers/{customerId}/carts/{cartId}/checkout"),
+    "get_cart": ("GET", "/customers/{customerId}/carts/{cartId}"),
+    "list_orders": ("GET", "/customers/{customerId}/orders"),
+}
+_HTTP_ERROR = 400
+# The conventions' own boundaries end at 10 s, where a checkout may take three minutes; and a cart waits for days.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0)
+_AGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 518_400.0)
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """What spans and metrics are named after: two queues by their names, the service by its URL, version included."""
+
+    carts: str
+    outcomes: str
+    service: str
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What a step is to OpenTelemetry. `url`: where it asks the service, with places for ids; `sends`: to a queue."""
+
+    name: str
+    kind: SpanKind
+    attributes: Attributes
+    url: str = ""
+    sends: bool = False
+
+    def span_attributes(self, facts: Mapping[str, object]) -> Attributes:
+        """The attributes of one span; those of a metric name no cart."""
+        if not self.url:
+            return self.attributes
+        url = self.url
+        for name in ("customerId", "cartId"):
+            url = url.replace(f"{{{name}}}", str(facts.get(name)))
+        return self.attributes | {"url.full": url}
+
+
+def operations(places: Endpoints) -> dict[str, Operation]:
+    """The operations by step, and those of the two functions; a step that is not here is internal."""
+    poison = f"{places.carts}-poison"
+    return {
+        "checkout_cart": _messaging("process", places.carts, SpanKind.CONSUMER),
+        "report_poison": _messaging("process", poison, SpanKind.CONSUMER),
+        # who makes the context that a message carries is its producer; to send it then is a client's call
+        "keep": _messaging("create", places.outcomes, SpanKind.PRODUCER),
+        "publish": _messaging("send", places.outcomes, SpanKind.CLIENT),
+        "defer": _messaging("send", places.carts, SpanKind.CLIENT),
+        "defer to poison": _messaging("send", poison, SpanKind.CLIENT),
+        **{step: _call(places.service, method, template) for step, (method, template) in _CALLS.items()},
+    }
+
+
+def _messaging(operation: str, queue: str, kind: SpanKind) -> Operation:
+    attributes: Attributes = {
+        "messaging.system": SYSTEM,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": queue,
+    }
+    return Operation(f"{operation} {queue}", kind, attributes, sends=operation == "send")
+
+
+def _call(service: str, method: str, template: str) -> Operation:
+    url = urlsplit(service)
+    attributes: Attributes = {
+        "http.request.method": method,
+        "url.template": template,
+        "server.address": url.hostname or "",
+        "server.port": url.port or (80 if url.scheme == "http" else 443),
+    }
+    return Operation(f"{method} {template}", SpanKind.CLIENT, attributes, url=service + template)
+
+
+def response_attributes(status: object, failure: object) -> Attributes:
+    """What is said of the answer to a call: its status, or how it failed ("no answer: ReadTimeout")."""
+    if isinstance(status, int):
+        failed: Attributes = {"error.type": str(status)} if status >= _HTTP_ERROR else {}
+        return {"http.response.status_code": status, **failed}
+    if isinstance(failure, str):
+        kind = failure.rpartition(": ")[2]
+        return {"error.type": kind if kind.isidentifier() else "_OTHER"}
+    return {}
+
+
+class Instruments:
+    """The metrics of a process."""
+
+    def __init__(self, meter: Meter) -> None:
+        def seconds(name: str, description: str, boundaries: tuple[float, ...] = _SECONDS) -> Histogram:
+            return meter.create_histogram(
+                name, unit="s", description=description, explicit_bucket_boundaries_advisory=boundaries
+            )
+
+        self.processing = seconds("messaging.process.duration", "Duration of processing operation.")
+        self.consumed = meter.create_counter(
+            "messaging.client.consumed.messages",
+            unit="{message}",
+            description="Number of messages that were delivered to the application.",
+        )
+        self.sending = seconds(
+            "messaging.client.operation.duration",
+            "Duration of messaging operation initiated by a producer or consumer client.",
+        )
+        self.sent = meter.create_counter(
+            "messaging.client.sent.messages",
+            unit="{message}",
+            description="Number of messages producer attempted to send to the broker.",
+        )
+        self.calling = seconds("cart_checkout.service.duration", "Calls to Partner Center, by what was answered.")
+        self.outcomes = meter.create_counter(
+            "cart_checkout.outcomes", unit="{outcome}", description="Outcomes told, by outcome and class of error."
+        )
+        self.deferrals = meter.create_counter(
+            "cart_checkout.deferrals", unit="{message}", description="Copies that were sent to wait, by reason."
+        )
+        self.ages = seconds(
+            "cart_checkout.age", "Age of a request when its outcome is told, since it entered the queue.", _AGES
+        )

@@ -1,0 +1,755 @@
+"""The client over real sockets: what is sent, what comes back, and that every exchange ends in its time."""
+
+import gzip
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from local.simulator.scenarios import cart_id
+from local.simulator.server import Simulator
+from shared.adapters import partner_center as module
+from shared.adapters.identity import TokenProvider, TokenUnavailable, credential_factory
+from shared.adapters.partner_center import LONGEST_BODY, PartnerCenter
+from shared.core.messages import CheckoutRequest
+from shared.core.models import ServiceResponse
+from shared.settings import Settings
+from tests.support.sockets import PATIENCE, Peer, Server, always, answer, refusing_port
+
+CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
+CART = "bebebebe-1111-4222-8333-444444444444"
+UPN = "kim@contoso.example"
+TOKEN = "the-token"
+RENEWED = "the-renewed-token"
+REQUEST = CheckoutRequest(CUSTOMER, CART, "order-1", datetime(2026, 11, 22, tzinfo=UTC), customer_user_upn=UPN)
+BOUGHT = b'{"orders": [{"id": "o", "status": "completed"}]}'
+SHORT = 0.3
+"""Seconds: the deadline where one must be met."""
+GENEROUS = 10.0
+"""Seconds after which a deadline of `SHORT` was certainly not kept."""
+
+
+class Tokens(TokenProvider):
+    """An identity without a service behind it."""
+
+    def __init__(self, renewed: str | None = RENEWED, missing: TokenUnavailable | None = None) -> None:
+        self.renewals: list[str] = []
+        self._renewed_token = renewed
+        self._missing = missing
+
+    def token(self) -> str:
+        if self._missing is not None:
+            raise self._missing
+        return TOKEN
+
+    def renew(self, refused: str) -> str | None:
+        self.renewals.append(refused)
+        return self._renewed_token
+
+
+def client(
+    url: str, identity: TokenProvider | None = None, *, timeout: float = PATIENCE, threads: int = 32
+) -> PartnerCenter:
+    settings = Settings(
+        "carts", "outcomes", "records", partner_center_url=url, threads=threads, checkout_timeout=timeout
+    )
+    return PartnerCenter(settings, identity or Tokens())
+
+
+def exchange(play: Callable[[Peer], None], *, timeout: float = PATIENCE) -> ServiceResponse:
+    """One checkout with a service that plays this part."""
+    with Server(play) as server:
+        return client(server.url, timeout=timeout).checkout(REQUEST)
+
+
+@pytest.fixture(autouse=True)
+def _a_plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+# --- what is sent --------------------------------------------------------------------------------------------
+
+TRANSPORT = {"Host", "User-Agent", "Accept-Encoding", "Connection"}
+"""Headers of HTTP itself, which any client sends."""
+
+
+def sent(call: Callable[[PartnerCenter], ServiceResponse]) -> tuple[str, str, dict[str, str], bytes]:
+    with Server(always(answer(200, b"{}"))) as server:
+        call(client(server.url))
+        (request,) = server.requests
+    headers = {name: value for name, value in request.headers.items() if name not in TRANSPORT}
+    return request.method, request.target, headers, request.body
+
+
+def test_a_checkout_is_a_post_without_a_body_with_the_documented_headers() -> None:
+    assert sent(lambda service: service.checkout(REQUEST)) == (
+        "POST",
+        f"/v1/customers/{CUSTOMER}/carts/{CART}/checkout",
+        {
+            "Authorization": f"Bearer {TOKEN}",
+            "Accept": "application/json",
+            "X-Locale": "en-US",
+            "MS-RequestId": REQUEST.ms_request_id,
+            "MS-CorrelationId": REQUEST.correlation_id,
+            "x-ms-customeruser-upn": UPN,
+            "Content-Length": "0",
+        },
+        b"",
+    )
+
+
+def test_the_customers_user_is_named_only_where_one_is_given() -> None:
+    nobody = CheckoutRequest(CUSTOMER, CART, "order-1", REQUEST.started_at)
+    _, _, headers, _ = sent(lambda service: service.checkout(nobody))
+    assert "x-ms-customeruser-upn" not in {name.lower() for name in headers}
+
+
+@pytest.mark.parametrize(
+    ("call", "target"),
+    [
+        (PartnerCenter.get_cart, f"/v1/customers/{CUSTOMER}/carts/{CART}"),
+        (PartnerCenter.list_orders, f"/v1/customers/{CUSTOMER}/orders"),
+    ],
+)
+def test_a_question_is_a_get_that_names_no_user(
+    call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse], target: str
+) -> None:
+    method, asked, headers, body = sent(lambda service: call(service, REQUEST))
+    assert (method, asked, body) == ("GET", target, b"")
+    assert headers == {
+        "Authorization": f"Bearer {TOKEN}",
+        "Accept": "application/json",
+        "X-Locale": "en-US",
+        "MS-CorrelationId": REQUEST.correlation_id,
+    }
+
+
+def test_the_messages_own_correlation_id_is_passed_on() -> None:
+    correlated = CheckoutRequest(CUSTOMER, CART, "order-1", REQUEST.started_at, correlation=CART)
+    _, _, headers, _ = sent(lambda service: service.checkout(correlated))
+    assert headers["MS-CorrelationId"] == CART
+
+
+def test_a_cookie_is_not_sent_back() -> None:
+    """A session is shared by all customers: whatever a gateway pins one of them to must not pin the others."""
+    with Server(always(answer(201, BOUGHT, Set_Cookie="pinned=1; Path=/"))) as server:
+        service = client(server.url)
+        for _ in range(2):
+            service.checkout(REQUEST)
+    assert [request.headers["Cookie"] for request in server.requests] == [None, None]
+
+
+def test_the_api_version_is_that_of_the_settings() -> None:
+    with Server(always(answer(200, b"{}"))) as server:
+        settings = Settings("carts", "outcomes", "records", partner_center_url=server.url, api_version="v2")
+        PartnerCenter(settings, Tokens()).get_cart(REQUEST)
+    assert server.requests[0].target.startswith("/v2/customers/")
+
+
+# --- what comes back -----------------------------------------------------------------------------------------
+
+
+def test_the_status_the_body_and_the_ids_come_back() -> None:
+    ids = {"MS_RequestId": "A", "MS_CorrelationId": "B", "MS_CV": "C.0", "Retry_After": "7"}
+    assert exchange(always(answer(201, BOUGHT, **ids))) == ServiceResponse(
+        201, BOUGHT, retry_after="7", request_id="A", correlation_id="B", cv="C.0"
+    )
+
+
+def test_absent_headers_are_none() -> None:
+    assert exchange(always(answer(503, b"busy"))) == ServiceResponse(503, b"busy")
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 400, 403, 404, 408, 409, 417, 429, 500, 501, 502, 503, 504, 599])
+def test_every_status_is_an_answer_and_nothing_is_tried_again(status: int) -> None:
+    with Server(always(answer(status, Retry_After="1"))) as server:
+        assert client(server.url).checkout(REQUEST).status == status
+    assert len(server.requests) == 1
+
+
+def test_a_chunked_answer_is_read_whole() -> None:
+    chunked = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+        f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in (BOUGHT[:5], BOUGHT[5:], b"")
+    )
+    assert exchange(always(chunked)).body == BOUGHT
+
+
+def test_an_interim_answer_is_none() -> None:
+    assert exchange(always(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(201, BOUGHT))) == ServiceResponse(201, BOUGHT)
+
+
+def test_an_answer_that_ends_with_its_connection_is_read_whole() -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n" + BOUGHT * 10_000)
+
+    assert exchange(play).body == BOUGHT * 10_000
+
+
+def test_a_closed_connection_with_a_length_is_read_whole_and_the_next_call_connects_anew() -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(201, BOUGHT * 10_000, Connection="close"))
+
+    with Server(play) as server:
+        service = client(server.url)
+        assert [service.checkout(REQUEST).body for _ in range(2)] == [BOUGHT * 10_000] * 2
+    assert server.connections == 2
+
+
+# --- redirects -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
+    with Server(always(answer(200, b"{}"))) as elsewhere:
+        redirected = exchange(always(answer(status, b"moved", Location=f"{elsewhere.url}/v1")))
+    assert (redirected.status, redirected.body) == (status, b"moved")
+    assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "//", "http://\u00ff/", "http://x:y/", "\x01", "https:///a", ""])
+def test_a_redirect_to_nonsense_is_an_answer_too(location: str) -> None:
+    assert exchange(always(answer(302, b"moved", Location=location))).status == 302
+
+
+def test_a_redirects_body_is_bounded_like_every_other() -> None:
+    begun = threading.Event()
+
+    def play(peer: Peer) -> None:
+        peer.request()
+        head = answer(302, Location="http://127.0.0.1:9/").replace(b"Content-Length: 0", b"Content-Length: 99999999999")
+        peer.send(head)
+        begun.set()
+        while True:
+            peer.send(bytes(1024 * 1024))  # until the caller hangs up
+
+    assert exchange(play).status is None
+    assert begun.is_set()
+
+
+# --- 401 -----------------------------------------------------------------------------------------------------
+
+
+def bearers(server: Server) -> list[str]:
+    return [request.headers["Authorization"] for request in server.requests]
+
+
+@pytest.mark.parametrize("call", [PartnerCenter.checkout, PartnerCenter.get_cart, PartnerCenter.list_orders])
+def test_a_401_is_tried_once_more_with_a_new_token(
+    call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse],
+) -> None:
+    tokens = Tokens()
+    with Server(always(answer(401), answer(201, BOUGHT))) as server:
+        assert call(client(server.url, tokens), REQUEST) == ServiceResponse(201, BOUGHT)
+    assert bearers(server) == [f"Bearer {TOKEN}", f"Bearer {RENEWED}"]
+    assert tokens.renewals == [TOKEN]
+
+
+def test_the_second_try_of_a_401_carries_the_same_ms_request_id() -> None:
+    with Server(always(answer(401), answer(201, BOUGHT))) as server:
+        client(server.url).checkout(REQUEST)
+    assert [request.headers["MS-RequestId"] for request in server.requests] == [REQUEST.ms_request_id] * 2
+
+
+def test_a_second_401_stands() -> None:
+    with Server(always(answer(401, b"first"), answer(401, b"second"))) as server:
+        assert client(server.url).checkout(REQUEST) == ServiceResponse(401, b"second")
+    assert len(server.requests) == 2
+
+
+def test_a_401_stands_where_there_is_no_other_token() -> None:
+    with Server(always(answer(401, b"first"))) as server:
+        assert client(server.url, Tokens(renewed=None)).checkout(REQUEST) == ServiceResponse(401, b"first")
+    assert len(server.requests) == 1
+
+
+def test_a_401_stands_where_the_time_is_over_since_a_second_post_would_be_in_doubt() -> None:
+    class Slow(Tokens):
+        def renew(self, refused: str) -> str | None:
+            threading.Event().wait(SHORT + 0.05)
+            return super().renew(refused)
+
+    with Server(always(answer(401, b"first"), answer(201, BOUGHT))) as server:
+        assert client(server.url, Slow(), timeout=SHORT).checkout(REQUEST) == ServiceResponse(401, b"first")
+    assert len(server.requests) == 1
+
+
+def test_both_tries_of_a_401_share_one_deadline() -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(401))
+        peer.request()
+        peer.trickle(answer(201, BOUGHT))
+
+    begin = time.monotonic()
+    assert exchange(play, timeout=SHORT).status is None
+    assert time.monotonic() - begin < GENEROUS
+
+
+def test_without_a_token_no_post_is_made() -> None:
+    missing = TokenUnavailable("no token")
+    with Server(always(answer(201, BOUGHT))) as server, pytest.raises(TokenUnavailable):
+        client(server.url, Tokens(missing=missing)).checkout(REQUEST)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("call", [PartnerCenter.get_cart, PartnerCenter.list_orders])
+def test_without_a_token_a_question_has_no_answer(
+    call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse],
+) -> None:
+    with Server(always(answer(200, b"{}"))) as server:
+        unasked = call(client(server.url, Tokens(missing=TokenUnavailable("no token"))), REQUEST)
+    assert unasked == ServiceResponse(None, failure="no token")
+    assert server.connections == 0
+
+
+def test_time_spent_on_the_token_is_taken_from_a_questions_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 seconds in all: the limits of one message add up."""
+    monkeypatch.setattr(module, "GET_TIMEOUT", SHORT)
+
+    class Slow(Tokens):
+        def token(self) -> str:
+            threading.Event().wait(SHORT + 0.05)
+            return super().token()
+
+    with Server(always(answer(200, b"{}"))) as server:
+        assert client(server.url, Slow()).get_cart(REQUEST).status is None
+    assert len(server.requests) == 0
+
+
+def test_with_the_real_identity_a_revoked_token_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Simulator() as simulator:
+        for name, value in simulator.environment().items():
+            monkeypatch.setenv(name, value)
+        settings = Settings("carts", "outcomes", "records", partner_center_url=simulator.url)
+        identity = TokenProvider(credential_factory(settings), settings.scope, simulator.identity.tenant_id)
+        service = PartnerCenter(settings, identity)
+        created = replace(REQUEST, cart_id=cart_id("created", ""))
+        assert service.checkout(created).status == 201
+        simulator.identity.revoke()
+        assert service.get_cart(created).status == 200
+        assert (simulator.identity.requests, simulator.identity.refused) == (2, 1)
+
+
+# --- no answer -----------------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 201 Created\r\nContent-Length: 48\r\n\r\n"
+
+
+def hang_up(content: bytes) -> Callable[[Peer], None]:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(content)
+
+    return play
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"HTTP/1.1 20",
+        HEAD[:40],
+        HEAD,
+        HEAD + BOUGHT[:20],
+        b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 abc Nonsense\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 201 Created\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        answer(201, b"no gzip", Content_Encoding="gzip"),
+    ],
+)
+def test_a_connection_that_dies_or_makes_no_sense_is_no_answer(content: bytes) -> None:
+    got = exchange(hang_up(content))
+    assert got.status is None
+    assert (got.failure or "").startswith("no answer: ")
+
+
+@given(st.binary(max_size=80), st.booleans())
+@hypothesis_settings(deadline=None, max_examples=60)
+def test_whatever_comes_back_is_an_answer_or_none(content: bytes, after_a_head: bool) -> None:
+    got = exchange(hang_up((b"HTTP/1.1 200 OK\r\n" if after_a_head else b"") + content), timeout=2.0)
+    assert got.status is None or 100 <= got.status <= 999
+
+
+def test_nobody_listening_is_no_answer() -> None:
+    got = client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)
+    assert got == ServiceResponse(None, failure="no answer: ConnectionError")
+
+
+def test_after_no_answer_the_next_call_is_made_on_a_new_connection() -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(201, BOUGHT) if peer.number == 2 else HEAD)
+
+    with Server(play) as server:
+        service = client(server.url)
+        assert [service.checkout(REQUEST).status for _ in range(2)] == [None, 201]
+
+
+def test_a_failure_tells_neither_the_token_nor_the_user_nor_the_address() -> None:
+    for got in (exchange(hang_up(b"")), client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)):
+        for secret in (TOKEN, UPN, CUSTOMER, CART):
+            assert secret not in repr(got)
+
+
+# --- the deadline --------------------------------------------------------------------------------------------
+
+
+def silent(peer: Peer) -> None:
+    peer.request()
+    peer.hold()
+
+
+def trickling(before: bytes, content: bytes) -> Callable[[Peer], None]:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(before)
+        peer.trickle(content)
+
+    return play
+
+
+LATE = {
+    "silent": silent,
+    "a trickling head": trickling(b"HTTP/1.1 201 Created\r\nX: ", b"y" * 60_000),
+    "trickling headers": trickling(b"HTTP/1.1 201 Created\r\n", b"X: y\r\n" * 90),
+    "endless interim answers": trickling(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    "a trickling body": trickling(b"HTTP/1.1 201 Created\r\nContent-Length: 60000\r\n\r\n", b"x" * 60_000),
+    "a trickling body without a length": trickling(b"HTTP/1.1 201 Created\r\n\r\n", b"x" * 60_000),
+    "trickling chunks": trickling(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 9999),
+    "a trickling redirect": trickling(
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 60000\r\n\r\n", b"x" * 60_000
+    ),
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_an_exchange_ends_by_its_deadline_however_the_answer_comes(late: str) -> None:
+    begin = time.monotonic()
+    assert exchange(LATE[late], timeout=SHORT).status is None
+    assert SHORT * 0.9 < time.monotonic() - begin < GENEROUS
+
+
+def test_a_question_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GET_TIMEOUT", SHORT)
+    begin = time.monotonic()
+    with Server(LATE["a trickling body"]) as server:
+        assert client(server.url).get_cart(REQUEST).status is None
+    assert time.monotonic() - begin < GENEROUS
+
+
+def test_a_slow_answer_within_the_deadline_is_an_answer() -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.trickle(answer(201, BOUGHT), pause=0.001)
+
+    assert exchange(play) == ServiceResponse(201, BOUGHT)
+
+
+def test_a_deadline_that_passed_does_not_hold_for_the_next_exchange() -> None:
+    def play(peer: Peer) -> None:
+        while peer.request() is not None:
+            if peer.number == 1:
+                peer.hold()
+            peer.send(answer(201, BOUGHT))
+
+    with Server(play) as server:
+        service = client(server.url, timeout=SHORT)
+        first, second, third = (service.checkout(REQUEST) for _ in range(3))
+    assert [first.status, second.status, third.status] == [None, 201, 201]
+
+
+# --- the body's size -----------------------------------------------------------------------------------------
+
+
+def test_a_body_of_ten_mebibytes_is_read() -> None:
+    assert exchange(always(answer(201, bytes(LONGEST_BODY)))).body == bytes(LONGEST_BODY)
+
+
+def test_a_body_of_one_byte_more_is_refused() -> None:
+    assert exchange(always(answer(201, bytes(LONGEST_BODY + 1)))).status is None
+
+
+def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    sent_bytes = 0
+
+    def play(peer: Peer) -> None:
+        nonlocal sent_bytes
+        peer.request()
+        peer.send(b"HTTP/1.1 201 Created\r\nContent-Length: 99999999999\r\n\r\n")
+        while True:
+            peer.send(bytes(1024 * 1024))
+            sent_bytes += 1024 * 1024
+
+    assert exchange(play).status is None
+    assert sent_bytes < 10 * LONGEST_BODY  # what the sockets' buffers hold, and no more
+
+
+def test_a_compressed_body_is_decoded() -> None:
+    with Server(always(answer(201, gzip.compress(BOUGHT), Content_Encoding="gzip"))) as server:
+        assert client(server.url).checkout(REQUEST).body == BOUGHT
+    assert "gzip" in server.requests[0].headers["Accept-Encoding"]
+
+
+def test_a_compressed_bomb_is_refused_without_its_whole_content_in_memory() -> None:
+    bomb = gzip.compress(bytes(1024**3 // 4), 9)
+    child = f"""
+import resource, sys
+limit = 1024**2 * 200
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+from datetime import UTC, datetime
+from shared.core.messages import CheckoutRequest
+from shared.adapters.partner_center import PartnerCenter
+from shared.settings import Settings
+settings = Settings("carts", "outcomes", "records", partner_center_url=sys.argv[1], threads=2)
+class Tokens:
+    token = staticmethod(lambda: "t")
+answer = PartnerCenter(settings, Tokens()).checkout(CheckoutRequest("{CUSTOMER}", "{CART}", "o", datetime.now(UTC)))
+print(answer.status, answer.failure)
+"""
+    with Server(always(answer(201, bomb, Content_Encoding="gzip"))) as server:
+        done = subprocess.run(  # noqa: S603  our own program
+            [sys.executable, "-c", child, server.url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=Path(__file__).parents[2],
+        )
+    assert done.stdout.startswith("None no answer"), done.stderr
+
+
+# --- connections ---------------------------------------------------------------------------------------------
+
+
+def test_sequential_calls_share_one_connection() -> None:
+    with Server(always(answer(201, BOUGHT))) as server:
+        service = client(server.url)
+        for _ in range(5):
+            service.checkout(REQUEST)
+            service.get_cart(REQUEST)
+    assert server.connections == 1
+    assert len(server.requests) == 10
+
+
+def test_as_many_threads_as_the_settings_say_keep_their_connections(caplog: pytest.LogCaptureFixture) -> None:
+    threads = 24
+    together = threading.Barrier(threads)
+
+    def play(peer: Peer) -> None:
+        while peer.request() is not None:
+            together.wait(PATIENCE)  # all of them at once, twice
+            peer.send(answer(201, BOUGHT))
+
+    with Server(play) as server, ThreadPoolExecutor(threads) as pool:
+        service = client(server.url, threads=threads)
+        for _ in range(2):
+            calls = [pool.submit(service.checkout, REQUEST) for _ in range(threads)]
+            assert [call.result().status for call in calls] == [201] * threads
+    assert server.connections == threads
+    assert "pool is full" not in caplog.text
+
+
+def test_a_connection_that_the_service_closed_while_idle_is_not_used() -> None:
+    closed = threading.Event()
+
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(201, BOUGHT))
+        peer.close()
+        closed.set()
+
+    with Server(play) as server:
+        service = client(server.url)
+        assert service.checkout(REQUEST).status == 201
+        assert closed.wait(PATIENCE)
+        assert service.checkout(REQUEST).status == 201
+    assert server.connections == 2
+
+
+# --- the environment -----------------------------------------------------------------------------------------
+
+
+def test_a_netrc_does_not_replace_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\ndefault login any password body\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Server(always(answer(401), answer(201, BOUGHT))) as server:
+        client(server.url).checkout(REQUEST)
+    assert bearers(server) == [f"Bearer {TOKEN}", f"Bearer {RENEWED}"]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_is_not_asked_for_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(always(answer(502))) as proxy, Server(always(answer(201, BOUGHT))) as server:
+        monkeypatch.setenv(name, proxy.url)
+        assert client(server.url).checkout(REQUEST).status == 201
+    assert proxy.connections == 0
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of our own for 127.0.0.1, with its key in the same file."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    done = subprocess.run(  # noqa: S603  nothing foreign in it
+        ["openssl", "req", "-x509", *key, *names, *files],  # noqa: S607  wherever it is
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    both = folder / "both.pem"
+    both.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
+    return both
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+
+
+@pytest.mark.usefixtures("trusted")
+def test_over_tls_answers_come_back_and_the_connection_is_kept(tls: ssl.SSLContext) -> None:
+    with Server(always(answer(201, BOUGHT)), tls) as server:
+        service = client(server.url)
+        assert [service.checkout(REQUEST) for _ in range(3)] == [ServiceResponse(201, BOUGHT)] * 3
+    assert server.connections == 1
+
+
+@pytest.mark.usefixtures("trusted")
+def test_over_tls_an_answer_that_ends_with_its_connection_is_read_whole(tls: ssl.SSLContext) -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(201, BOUGHT * 10_000, Connection="close"))
+
+    with Server(play, tls) as server:
+        assert client(server.url).checkout(REQUEST).body == BOUGHT * 10_000
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("late", LATE)
+def test_over_tls_the_deadline_holds_too(late: str, tls: ssl.SSLContext) -> None:
+    begin = time.monotonic()
+    with Server(LATE[late], tls) as server:
+        assert client(server.url, timeout=SHORT).checkout(REQUEST).status is None
+    assert time.monotonic() - begin < GENEROUS
+
+
+def test_a_service_that_never_shakes_hands_is_no_answer_in_time() -> None:
+    def play(peer: Peer) -> None:
+        peer.hold()
+        peer.server.stopped.wait(PATIENCE)
+
+    begin = time.monotonic()
+    with Server(play) as server:
+        got = client(server.url.replace("http:", "https:"), timeout=SHORT).checkout(REQUEST)
+        assert got.status is None
+        assert time.monotonic() - begin < GENEROUS
+
+
+def test_a_certificate_that_nobody_trusts_gets_no_token(tls: ssl.SSLContext) -> None:
+    with Server(always(answer(201, BOUGHT)), tls) as server:
+        assert client(server.url).checkout(REQUEST).status is None
+    assert server.requests == []
+
+
+@pytest.fixture
+def tunnel() -> Iterator[Callable[[Server], Server]]:
+    """A proxy that connects us to whatever server we give it."""
+    opened: list[Any] = []
+
+    def through(server: Server) -> Server:
+        def play(peer: Peer) -> None:
+            if peer.request() is None:
+                return
+            peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", server.port)) as upstream:
+                back = threading.Thread(target=_pump, args=(upstream, peer.sock))
+                back.start()
+                _pump(peer.sock, upstream)
+                back.join(PATIENCE)
+
+        proxy = Server(play)
+        opened.append(proxy)
+        return proxy.__enter__()
+
+    yield through
+    for proxy in opened:
+        proxy.__exit__()
+
+
+def _pump(source: Any, target: Any) -> None:
+    with suppress(OSError):
+        while content := source.recv(65_536):
+            target.sendall(content)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):
+        source.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.usefixtures("trusted")
+def test_behind_a_proxy_the_deadline_holds_too(
+    tls: ssl.SSLContext, tunnel: Callable[[Server], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Corporate networks have one. The token travels inside the tunnel: the proxy sees the address alone."""
+    with Server(LATE["a trickling body"], tls) as server:
+        proxy = tunnel(server)
+        # as a cloud's address is: no loopback, so that the proxy is asked
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        service = client(server.url, timeout=SHORT)
+        monkeypatch.setattr(service, "_no_proxy", None)
+        begin = time.monotonic()
+        assert service.checkout(REQUEST).status is None
+        assert time.monotonic() - begin < GENEROUS
+    (asked,) = proxy.requests
+    assert asked.method == "CONNECT"
+    assert TOKEN not in str(asked.headers)
+    assert len(server.requests) == 1
+
+
+def test_ids_are_all_that_the_url_is_made_of() -> None:
+    for _ in range(20):
+        customer, cart = str(uuid.uuid4()), str(uuid.uuid4())
+        request = CheckoutRequest(customer, cart, "/../?x#y", REQUEST.started_at)
+        _, target, _, _ = sent(lambda service, request=request: service.checkout(request))  # type: ignore[misc]
+        assert re.fullmatch(rf"/v1/customers/{customer}/carts/{cart}/checkout", target)

@@ -1,0 +1,374 @@
+import hashlib
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from shared.adapters.storage import Conflict, StorageUnavailable
+from shared.core.messages import CheckoutRequest
+from shared.core.outcomes import Decision, Event, Outcome, copied, decided
+from shared.core.retry import Deferral, RetryState
+from shared.records import CONTENT_TYPE, Record, Records, Ruling, apply_rules
+from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, cloud_event, event, request, text_of
+from tests.support.memory import MemoryBlobs
+
+RECORD = f"{CUSTOMER}/{CART}.json"
+WAITING = f"{CUSTOMER}/{CART}.waiting.json"
+OURS = request("ours")
+THEIRS = request("theirs")
+LARGE = text_of({"orders": [{"id": "x" * 49_152}]})
+
+
+class WatchedBlobs(MemoryBlobs):
+    """Blobs in memory that tell what was written, in which order and as what; `fails` names one that is not."""
+
+    def __init__(self, fails: str = "nothing") -> None:
+        super().__init__()
+        self.fails = fails
+        self.written: list[tuple[str, str, str | None]] = []
+
+    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+        if name.endswith(self.fails):
+            raise StorageUnavailable(name)
+        super().write(name, content, content_type=content_type, match=match)
+        self.written.append((name, content_type, match))
+
+
+def correction(of: CheckoutRequest, outcome: Outcome = Outcome.COMPLETED) -> Event:
+    return decided(of, Decision(outcome, 1), NOW, corrects=of.event_id)
+
+
+def kept(*entries: Event) -> tuple[MemoryBlobs, Records]:
+    """Records that hold these entries of our cart."""
+    blobs = MemoryBlobs()
+    records = Records(blobs)
+    for entry in entries:
+        records.append(OURS, records.load(CUSTOMER, CART), entry)
+    return blobs, records
+
+
+# --- the three rules ----------------------------------------------------------------------------------------
+
+FAILED, UNKNOWN, DONE = event(Outcome.FAILED, OURS), event(Outcome.UNKNOWN, OURS), event(Outcome.COMPLETED, OURS)
+WAITS, PART = event(Outcome.ACTION_REQUIRED, OURS), event(Outcome.PARTIAL, OURS)
+CORRECTED = correction(OURS)
+THEIR_FAILED, THEIR_UNKNOWN = event(Outcome.FAILED, THEIRS), event(Outcome.UNKNOWN, THEIRS)
+THEIR_DONE, THEIR_PART = event(Outcome.COMPLETED, THEIRS), event(Outcome.PARTIAL, THEIRS)
+THEIR_WAITS = event(Outcome.ACTION_REQUIRED, THEIRS)
+THEIR_CORRECTED = correction(THEIRS)
+ANSWERED_BY_THEIRS = decided(OURS, copied(THEIR_DONE, THEIR_DONE.data or "", 0), NOW)
+
+BOTH: list[tuple[str, list[Event], Ruling]] = [
+    # rule 1: the last entry of this request answers it, whatever it says
+    ("done", [DONE], Ruling(tell=DONE)),
+    ("waits", [WAITS], Ruling(tell=WAITS)),
+    ("part", [PART], Ruling(tell=PART)),
+    ("done behind theirs", [THEIR_FAILED, DONE], Ruling(tell=DONE)),
+    ("done before theirs", [DONE, THEIR_DONE], Ruling(tell=DONE)),
+    ("failed and corrected", [FAILED, CORRECTED], Ruling(tell=CORRECTED)),
+    ("unknown, theirs, corrected", [UNKNOWN, THEIR_FAILED, CORRECTED], Ruling(tell=CORRECTED)),
+    ("corrected before theirs", [FAILED, CORRECTED, THEIR_DONE], Ruling(tell=CORRECTED)),
+    ("answered by theirs", [THEIR_DONE, ANSWERED_BY_THEIRS], Ruling(tell=ANSWERED_BY_THEIRS)),
+    # rule 2: else the first entry that bought the cart
+    ("theirs done", [THEIR_DONE], Ruling(borrow=THEIR_DONE)),
+    ("theirs waits", [THEIR_WAITS], Ruling(borrow=THEIR_WAITS)),
+    ("theirs part", [THEIR_PART], Ruling(borrow=THEIR_PART)),
+    ("theirs twice", [THEIR_PART, THEIR_DONE], Ruling(borrow=THEIR_PART)),
+    ("theirs failed and corrected", [THEIR_FAILED, THEIR_CORRECTED], Ruling(borrow=THEIR_CORRECTED)),
+    # rule 3: else the service
+    ("nothing", [], Ruling()),
+    ("theirs failed", [THEIR_FAILED], Ruling()),
+    ("theirs failed and unknown", [THEIR_FAILED, THEIR_UNKNOWN], Ruling()),
+]
+WITHOUT_AN_ORDER_IN_HAND = [
+    *BOTH,
+    ("failed", [FAILED], Ruling(tell=FAILED)),
+    ("unknown", [UNKNOWN], Ruling(tell=UNKNOWN)),
+    ("failed before theirs", [FAILED, THEIR_DONE], Ruling(tell=FAILED)),
+    ("failed behind theirs", [THEIR_DONE, FAILED], Ruling(tell=FAILED)),
+]
+WITH_AN_ORDER_IN_HAND = [
+    *BOTH,
+    ("failed", [FAILED], Ruling(corrects=OURS.event_id)),
+    ("unknown", [UNKNOWN], Ruling(corrects=OURS.event_id)),
+    ("failed before their failed", [FAILED, THEIR_FAILED], Ruling(corrects=OURS.event_id)),
+    ("failed before theirs", [FAILED, THEIR_DONE], Ruling(borrow=THEIR_DONE, corrects=OURS.event_id)),
+    ("unknown behind theirs", [THEIR_PART, UNKNOWN], Ruling(borrow=THEIR_PART, corrects=OURS.event_id)),
+]
+
+
+def cases(table: list[tuple[str, list[Event], Ruling]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("entries", "ruling"), [case[1:] for case in table], ids=[case[0] for case in table])
+
+
+@cases(WITHOUT_AN_ORDER_IN_HAND)
+def test_the_record_answers_by_the_three_rules(entries: list[Event], ruling: Ruling) -> None:
+    assert ruling == apply_rules(Record(tuple(entries), "etag"), OURS)
+
+
+@cases(WITH_AN_ORDER_IN_HAND)
+def test_an_order_in_hand_never_yields_to_a_failed_or_unknown_of_its_own(entries: list[Event], ruling: Ruling) -> None:
+    assert ruling == apply_rules(Record(tuple(entries), "etag"), OURS, bought_in_hand=True)
+
+
+def test_the_rules_look_at_ids_and_types_and_never_at_data() -> None:
+    lying = replace(THEIR_FAILED, data='{"outcome":"completed","requestId":"ours"}')
+    assert Ruling() == apply_rules(Record((lying,)), OURS)
+    modest = replace(THEIR_DONE, data='{"outcome":"failed"}')
+    assert Ruling(borrow=modest) == apply_rules(Record((modest,)), OURS)
+
+
+# --- appending ----------------------------------------------------------------------------------------------
+
+
+def test_a_cart_without_a_record_has_an_empty_one() -> None:
+    assert Record((), None) == Records(MemoryBlobs()).load(CUSTOMER, CART)
+
+
+def test_what_is_appended_is_recalled_in_order_under_a_new_etag() -> None:
+    blobs, records = kept(THEIR_FAILED, FAILED)
+    before = records.load(CUSTOMER, CART)
+    assert CORRECTED == records.append(OURS, before, CORRECTED)
+    recalled = records.load(CUSTOMER, CART)
+    assert (THEIR_FAILED, FAILED, CORRECTED) == recalled.entries
+    assert before.etag != recalled.etag == blobs.blobs[RECORD][1]
+
+
+def test_a_record_is_a_json_array_of_complete_events_word_for_word() -> None:
+    odd = accepted(body(requestId="odd", context="#").replace(b'"#"', b'{ "a" : 36.480 }'))
+    first = event(Outcome.FAILED, odd, result='{ "orderErrors" : [ {"x":1E+2} ] }')
+    blobs, _ = kept(first, DONE)
+    content = blobs.blobs[RECORD][0].decode()
+    assert [json.loads(first.text), json.loads(DONE.text)] == json.loads(content)
+    assert content.startswith(f"[{first.text},")
+    assert content.endswith(f"{DONE.text}]")
+
+
+def test_a_record_lies_at_its_carts_address_under_its_media_type() -> None:
+    blobs = WatchedBlobs()
+    records = Records(blobs)
+    records.append(OURS, Record(), FAILED)
+    etag = blobs.blobs[RECORD][1]
+    records.append(OURS, records.load(CUSTOMER, CART), CORRECTED)
+    assert "application/cloudevents-batch+json" == CONTENT_TYPE
+    assert [(RECORD, CONTENT_TYPE, None), (RECORD, CONTENT_TYPE, etag)] == blobs.written
+
+
+def test_carts_have_records_of_their_own() -> None:
+    blobs, records = kept(DONE)
+    assert Record() == records.load(CART, CUSTOMER)
+    assert [RECORD] == list(blobs.blobs)
+
+
+def test_a_rival_who_made_the_record_first_wins() -> None:
+    _, records = kept(THEIR_DONE)
+    with pytest.raises(Conflict):
+        records.append(OURS, Record(), FAILED)
+    assert (THEIR_DONE,) == records.load(CUSTOMER, CART).entries
+
+
+def test_a_rival_who_appended_first_wins() -> None:
+    _, records = kept(THEIR_FAILED)
+    stale = records.load(CUSTOMER, CART)
+    records.append(THEIRS, stale, THEIR_CORRECTED)
+    with pytest.raises(Conflict):
+        records.append(OURS, stale, FAILED)
+    assert (THEIR_FAILED, THEIR_CORRECTED) == records.load(CUSTOMER, CART).entries
+
+
+def test_the_deepest_result_and_context_can_be_recalled() -> None:
+    deepest = accepted(body(requestId="deep", context="#").replace(b'"#"', b"[" * 63 + b"]" * 63))
+    found = event(Outcome.COMPLETED, deepest, result='{"orders":' + "[" * 63 + "]" * 63 + "}")
+    _, records = kept(found)
+    assert (found,) == records.load(CUSTOMER, CART).entries
+
+
+# --- data too large for a message ---------------------------------------------------------------------------
+
+
+def data_name(found: Event, request_event_id: str) -> str:
+    digest = hashlib.sha256((found.data or "").encode()).hexdigest()
+    return f"{CUSTOMER}/{CART}/{request_event_id}.{digest[:16]}.data.json"
+
+
+def test_large_data_is_kept_in_a_blob_of_its_own_before_the_record() -> None:
+    blobs = WatchedBlobs()
+    large = event(Outcome.COMPLETED, OURS, result=LARGE)
+    told = Records(blobs).append(OURS, Record(), large)
+    name = data_name(large, OURS.event_id)
+    assert [(name, "application/json", None), (RECORD, CONTENT_TYPE, None)] == blobs.written
+    assert (large.data or "").encode() == blobs.blobs[name][0]
+    assert blobs.url(name) == told.dataref == json.loads(told.text)["dataref"]
+    assert f"[{told.text}]" == blobs.blobs[RECORD][0].decode()
+    assert "data" not in json.loads(told.text)
+    assert not told.too_large
+
+
+def test_a_record_names_no_data_that_was_not_kept() -> None:
+    blobs = WatchedBlobs(fails=".data.json")
+    with pytest.raises(StorageUnavailable):
+        Records(blobs).append(OURS, Record(), event(Outcome.COMPLETED, OURS, result=LARGE))
+    assert {} == blobs.blobs
+
+
+def test_large_data_is_never_overwritten_and_what_is_there_already_will_do() -> None:
+    blobs = WatchedBlobs(fails=f"{CART}.json")
+    large = event(Outcome.COMPLETED, OURS, result=LARGE)
+    with pytest.raises(StorageUnavailable):
+        Records(blobs).append(OURS, Record(), large)
+    name = data_name(large, OURS.event_id)
+    first = blobs.blobs[name]
+    blobs.fails = "nothing"
+    Records(blobs).append(OURS, Record(), large)
+    assert first == blobs.blobs[name]
+    assert [name, RECORD] == [written for written, _, _ in blobs.written]
+
+
+def test_other_data_of_the_same_event_lies_in_another_blob() -> None:
+    blobs = MemoryBlobs()
+    large = event(Outcome.COMPLETED, OURS, result=LARGE)
+    other = event(Outcome.COMPLETED, OURS, result=LARGE.replace("x", "y"))
+    Records(blobs).append(OURS, Record(), large)
+    with pytest.raises(Conflict):
+        Records(blobs).append(OURS, Record(), other)
+    assert {RECORD, data_name(large, OURS.event_id), data_name(other, OURS.event_id)} == set(blobs.blobs)
+
+
+@pytest.mark.parametrize("result", ['{"orders":[{"totalPrice":36.480}]}', LARGE], ids=["small", "large"])
+def test_the_data_of_an_entry_is_loaded_from_wherever_it_lies(result: str) -> None:
+    found = event(Outcome.COMPLETED, THEIRS, result=result)
+    _, records = kept(found)
+    (entry,) = records.load(CUSTOMER, CART).entries
+    assert found.data == records.data_of(OURS, entry)
+    assert result == copied(entry, records.data_of(OURS, entry), 0).result
+
+
+def test_an_entry_without_data_has_empty_data() -> None:
+    assert "{}" == Records(MemoryBlobs()).data_of(OURS, replace(DONE, data=None))
+
+
+@pytest.mark.parametrize(
+    "dataref",
+    [
+        "https://account/records/other-customer/other-cart/x.data.json",
+        "https://evil.example/x.data.json",
+        f"../../{RECORD}/../x.data.json",
+        "/x.data.json",
+        "x.data.json",
+    ],
+)
+def test_an_entry_can_name_no_data_outside_its_carts_folder(dataref: str) -> None:
+    blobs = MemoryBlobs()
+    blobs.overwrite("other-customer/other-cart/x.data.json", b'"theirs"')
+    blobs.overwrite("x.data.json", b'"the root\'s"')
+    blobs.overwrite(f"{CUSTOMER}/{CART}/x.data.json", b'"ours"')
+    assert '"ours"' == Records(blobs).data_of(OURS, replace(DONE, data=None, dataref=dataref))
+
+
+@pytest.mark.parametrize("dataref", ["", "x", "x/", "https://account/records/y.data.json", "..", "../.."])
+def test_data_that_is_gone_cannot_be_had(dataref: str) -> None:
+    with pytest.raises(StorageUnavailable):
+        Records(MemoryBlobs()).data_of(OURS, replace(DONE, data=None, dataref=dataref))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"result":}'])
+def test_damaged_data_cannot_be_had(content: bytes) -> None:
+    blobs = MemoryBlobs()
+    blobs.overwrite(f"{CUSTOMER}/{CART}/x.data.json", content)
+    with pytest.raises(StorageUnavailable):
+        Records(blobs).data_of(OURS, replace(DONE, data=None, dataref="https://account/x.data.json"))
+
+
+# --- damage -------------------------------------------------------------------------------------------------
+
+NO_RECORDS = [
+    b"",
+    b"\xff",
+    b"[",
+    b"[" + DONE.text.encode(),
+    b"{}",
+    b"null",
+    b'"x"',
+    b"5",
+    DONE.text.encode(),
+    b"[5]",
+    b"[null]",
+    b"[[]]",
+    b"[{}]",
+    b'[{"id":"x"}]',
+    b'[{"id":"x","type":5}]',
+    b'[{"id":5,"type":"partnercenter.cart.checkout.completed"}]',
+    b'[{"id":"x","type":"completed"}]',
+    b'[{"id":"x","type":"partnercenter.cart.checkout.of a newer version"}]',
+    b'[{"id":"x","type":"partnercenter.cart.checkout.completed","dataref":7}]',
+    b"[" + DONE.text.encode() + b",{}]",
+    b"[" * 100 + b"]" * 100,
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", NO_RECORDS, ids=lambda content: repr(content[:60]))
+def test_a_damaged_record_is_no_sign_that_nothing_was_bought(content: bytes) -> None:
+    blobs = MemoryBlobs()
+    blobs.overwrite(RECORD, content)
+    with pytest.raises(StorageUnavailable, match="damaged") as caught:
+        Records(blobs).load(CUSTOMER, CART)
+    assert DONE.id not in str(caught.value), "an exception text quotes nothing of a record"
+
+
+def test_a_record_may_begin_with_a_byte_order_mark_and_be_written_otherwise() -> None:
+    blobs, records = kept(FAILED, CORRECTED)
+    blobs.overwrite(RECORD, f"\ufeff [\n  {FAILED.text} ,\r\n  {CORRECTED.text}\n]\n".encode())
+    assert (FAILED, CORRECTED) == records.load(CUSTOMER, CART).entries
+
+
+# --- the waiting note ---------------------------------------------------------------------------------------
+
+
+def test_a_waiting_cart_is_noted_for_operators() -> None:
+    blobs = MemoryBlobs()
+    memory = RetryState(attempt=3, epoch=1, doubt=after(-60), since=after(-600.5), reason="service")
+    waiting = request("ours", retry={"epoch": 1})
+    Records(blobs).note_waiting(waiting, Deferral(57.25, memory, called=True), NOW)
+    assert {
+        "requestId": "ours",
+        "attempt": 3,
+        "since": "2026-11-22T09:49:59.500Z",
+        "nextAt": "2026-11-22T10:00:57.250Z",
+        "reason": "service",
+        "doubt": "2026-11-22T09:59:00.000Z",
+        "msRequestId": waiting.ms_request_id,
+        "msCorrelationId": waiting.correlation_id,
+    } == json.loads(blobs.blobs[WAITING][0])
+    assert [WAITING] == list(blobs.blobs)
+
+
+def test_a_note_names_the_call_that_was_made_where_the_next_one_gets_another_id() -> None:
+    blobs = MemoryBlobs()
+    Records(blobs).note_waiting(request("ours", retry={"epoch": 1}), Deferral(1, RetryState(epoch=1)), NOW, "as sent")
+    assert "as sent" == json.loads(blobs.blobs[WAITING][0])["msRequestId"]
+
+
+def test_a_note_of_a_cart_that_has_not_waited_long_has_no_times() -> None:
+    blobs = MemoryBlobs()
+    Records(blobs).note_waiting(OURS, Deferral(0, RetryState(reason="throttled"), called=True), NOW)
+    note = json.loads(blobs.blobs[WAITING][0])
+    assert (None, None) == (note.get("since"), note.get("doubt"))
+
+
+def test_a_note_is_renewed_and_taken_away_and_changes_no_decision() -> None:
+    blobs, records = kept(FAILED)
+    before = records.load(CUSTOMER, CART)
+    for attempt in (1, 2):
+        records.note_waiting(OURS, Deferral(1, RetryState(attempt=attempt)), NOW)
+        assert attempt == json.loads(blobs.blobs[WAITING][0])["attempt"]
+    assert before == records.load(CUSTOMER, CART)
+    records.note_waiting(OURS, None, NOW)
+    records.note_waiting(OURS, None, NOW)
+    assert [RECORD] == list(blobs.blobs)
+
+
+def test_a_request_from_a_cloud_event_is_found_by_its_derived_id() -> None:
+    found = accepted(cloud_event())
+    told = event(Outcome.FAILED, found)
+    assert Ruling(tell=told) == apply_rules(Record((told,)), accepted(cloud_event(), message_id="another", count=3))

@@ -1,0 +1,759 @@
+"""One line per message with nothing secret in it, at the level its end deserves; spans under the message's trace."""
+
+import base64
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
+
+from shared.adapters.identity import TokenUnavailable
+from shared.adapters.storage import StorageUnavailable
+from shared.bootstrap import bootstrap
+from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
+from shared.core.models import ServiceResponse
+from shared.semconv import Endpoints
+from shared.settings import Settings
+from shared.telemetry import LOGGER, Telemetry, current_traceparent
+from tests.support.memory import MemoryBlobs, MemoryQueue
+from tests.support.world import World
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+SETTINGS = Settings("carts", "outcomes", "records", storage_connection_string="unused")
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+PLANTED = "planted-words"
+"""What the producer or the service wrote: passed on in events and records, never in logs."""
+UPN = "kim@planted-upn.example"
+JWT = "eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl"
+REQUEST: dict[str, Any] = {
+    "customerId": "c0ffee00-1111-4222-8333-444444444444",
+    "cartId": "bebebebe-1111-4222-8333-444444444444",
+    "requestId": "order-1",
+    "customerUserUpn": UPN,
+    "context": {"note": PLANTED},
+    "traceparent": TRACEPARENT,
+}
+DELIVERY = Delivery("message-1", 1, NOW)
+PLACES = Endpoints("carts", "outcomes", "https://api.partnercenter.microsoft.com/v1")
+
+
+def fault(status: int, code: int) -> ServiceResponse:
+    return ServiceResponse(status, json.dumps({"code": code, "description": PLANTED, "source": PLANTED}).encode())
+
+
+def orders(status: str) -> ServiceResponse:
+    return ServiceResponse(201, json.dumps({"orders": [{"id": PLANTED, "status": status}]}).encode())
+
+
+class Service:
+    """Answers every call alike; an exception is raised instead."""
+
+    def __init__(self, answer: ServiceResponse | Exception) -> None:
+        self._answer = answer
+
+    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
+        del request
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
+        del request
+        return ServiceResponse(200, json.dumps({"status": PLANTED}).encode())
+
+    list_orders = get_cart
+
+
+class Away:
+    """A queue or container that is not there."""
+
+    def send(self, text: str, delay: float = 0.0) -> None:
+        raise StorageUnavailable("away", len(text), delay)
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        raise StorageUnavailable(f"away: {len(name)}")
+
+
+def handle(
+    answer: ServiceResponse | Exception,
+    body: bytes | None = None,
+    delivery: Delivery = DELIVERY,
+    **away: Any,
+) -> tuple[dict[str, MemoryQueue], MemoryBlobs]:
+    queues = {name: MemoryQueue(lambda: NOW) for name in ("carts", "carts-poison", "outcomes")}
+    blobs = MemoryBlobs()
+    checkout = bootstrap(
+        SETTINGS,
+        partner_center=Service(answer),
+        queue=lambda name: away.get(name.replace("-", "_")) or queues[name],
+        blobs=away.get("blobs") or blobs,
+        clock=lambda: NOW,
+    )
+    checkout.handle(json.dumps(REQUEST).encode() if body is None else body, delivery)
+    return queues, blobs
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], tuple[str, dict[str, Any]]]]:
+    """The one line that was logged: its level and its facts."""
+
+    def only() -> tuple[str, dict[str, Any]]:
+        (record,) = [record for record in caplog.records if record.name == "cart_checkout"]
+        text = record.getMessage()
+        assert len(text.splitlines()) == 1
+        assert text.isascii()
+        facts = json.loads(text)
+        assert isinstance(facts, dict)
+        return record.levelname, facts
+
+    with caplog.at_level(logging.DEBUG, LOGGER.name):
+        yield only
+
+
+Logged = Callable[[], tuple[str, dict[str, Any]]]
+
+# --- the line ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "facts"),
+    [
+        (orders("completed"), "INFO", {"result": "told", "outcome": "completed", "status": 201}),
+        (orders("pending_review"), "INFO", {"outcome": "action_required"}),
+        (orders("error"), "INFO", {"outcome": "partial"}),
+        (fault(400, 800002), "INFO", {"result": "told", "outcome": "failed", "class": "cart", "code": "800002"}),
+        (fault(404, 800008), "INFO", {"outcome": "failed", "class": "not_found"}),
+        (fault(400, 999999), "WARNING", {"outcome": "unknown", "class": "rejected", "code": "999999"}),
+        (fault(400, 800065), "WARNING", {"outcome": "unknown", "class": "already_ordered"}),
+        (fault(500, 800003), "INFO", {"result": "deferred", "reason": "service", "status": 500}),
+        (
+            ServiceResponse(None, failure="no answer: ReadTimeout"),
+            "INFO",
+            {"result": "deferred", "failure": "no answer: ReadTimeout"},
+        ),
+        (ServiceResponse(429, b"", retry_after="60"), "INFO", {"result": "deferred", "reason": "throttled"}),
+        (fault(409, 800064), "INFO", {"result": "deferred", "reason": "in_progress"}),
+        (fault(401, 800001), "ERROR", {"result": "deferred", "reason": "authentication"}),
+        (fault(403, 900308), "ERROR", {"result": "deferred", "reason": "configuration"}),
+        (TokenUnavailable("no token"), "ERROR", {"result": "deferred", "reason": "authentication"}),
+        (fault(403, 13605), "INFO", {"outcome": "failed", "class": "partner"}),
+    ],
+)
+def test_a_message_ends_in_one_line_at_the_level_that_its_end_deserves(
+    answer: ServiceResponse | Exception, level: str, facts: dict[str, Any], logged: Logged
+) -> None:
+    handle(answer)
+    said_level, said = logged()
+    assert (said_level, {name: said.get(name) for name in facts}) == (level, facts)
+
+
+def test_the_line_names_the_message_the_cart_and_what_support_asks_for(logged: Logged) -> None:
+    handle(orders("completed"))
+    _, facts = logged()
+    assert facts["function"] == "checkout_cart"
+    assert (facts["messageId"], facts["dequeueCount"]) == ("message-1", 1)
+    assert (facts["customerId"], facts["cartId"]) == (REQUEST["customerId"], REQUEST["cartId"])
+    assert (facts["requestId"], facts["attempt"]) == ("order-1", 0)
+    assert {"eventId", "correlationId", "msRequestId", "toldEventId"} <= set(facts)
+    assert set(facts["ms"]) == {"recall", "post", "keep", "publish"}
+    assert all(isinstance(taken, float) and taken >= 0 for taken in facts["ms"].values())
+
+
+def test_the_line_says_which_trace_it_belongs_to(logged: Logged) -> None:
+    handle(orders("completed"))
+    assert TRACE == logged()[1]["traceId"]
+
+
+def test_without_a_trace_the_line_names_none(logged: Logged) -> None:
+    handle(orders("completed"), json.dumps({**REQUEST, "traceparent": "nonsense"}).encode())
+    assert "traceId" not in logged()[1]
+
+
+@pytest.mark.parametrize(
+    ("since", "waited"), [(timedelta(0), 0.0), (timedelta(minutes=-61), 3660.0), (timedelta(seconds=5), 0.0)]
+)
+def test_the_line_says_how_long_the_cart_has_waited_since_it_entered_the_queue(
+    since: timedelta, waited: float, logged: Logged
+) -> None:
+    request = CheckoutRequest(REQUEST["customerId"], REQUEST["cartId"], "order-1", NOW + since)
+    with Telemetry(PLACES, lambda: NOW).message(DELIVERY, request):
+        pass
+    assert waited == logged()[1]["waited"]
+
+
+def test_of_a_message_that_is_no_request_the_line_says_how_long_this_message_has_waited(logged: Logged) -> None:
+    delivery = Delivery("message-1", 1, NOW - timedelta(hours=2))
+    with Telemetry(PLACES, lambda: NOW).message(delivery, InvalidMessage(b"", "$", "x")):
+        pass
+    assert 7200.0 == logged()[1]["waited"]
+
+
+def test_what_is_absent_is_left_out(logged: Logged) -> None:
+    handle(orders("completed"))
+    assert None not in logged()[1].values()
+
+
+@pytest.mark.parametrize(
+    ("delivery", "function"), [(DELIVERY, "checkout_cart"), (Delivery("m", 1, NOW, last=True), "report_poison")]
+)
+def test_an_invalid_message_is_a_line_too_without_its_words(delivery: Delivery, function: str, logged: Logged) -> None:
+    body = json.dumps(REQUEST | {PLANTED: UPN, "cartId": PLANTED}).encode()
+    handle(orders("completed"), body, delivery)
+    level, facts = logged()
+    assert (level, facts["function"], facts["outcome"], facts["class"]) == (
+        "INFO",
+        function,
+        "failed",
+        "invalid_message",
+    )
+    assert PLANTED not in str(facts)
+    assert UPN not in str(facts)
+
+
+def test_storage_that_is_away_is_a_warning(logged: Logged) -> None:
+    handle(orders("completed"), blobs=Away())
+    level, facts = logged()
+    assert (level, facts["result"], facts["reason"]) == ("WARNING", "deferred", "storage")
+
+
+def test_what_raises_is_an_error_that_names_its_type_alone(logged: Logged) -> None:
+    with pytest.raises(StorageUnavailable):
+        handle(fault(500, 800003), carts=Away())
+    level, facts = logged()
+    assert (level, facts["result"], facts["exception"]) == ("ERROR", "raised", "StorageUnavailable")
+
+
+def test_a_poisoned_message_is_a_warning(logged: Logged) -> None:
+    handle(orders("completed"), delivery=Delivery("message-1", 1, NOW, last=True))
+    level, facts = logged()
+    assert (level, facts["function"], facts["result"], facts["reason"]) == (
+        "WARNING",
+        "report_poison",
+        "deferred",
+        "poisoned",
+    )
+
+
+ANSWERS = [
+    *(orders(status) for status in ("completed", "pending_review", "error", PLANTED)),
+    *(
+        fault(status, code)
+        for status, code in [(400, 800002), (400, 1), (500, 800003), (403, 13605), (401, 1), (400, 800065)]
+    ),
+    ServiceResponse(200, PLANTED.encode()),
+    ServiceResponse(429, PLANTED.encode(), retry_after=PLANTED, request_id=PLANTED, correlation_id=PLANTED, cv=PLANTED),
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_no_line_of_anybodys_repeats_what_the_producer_or_the_service_wrote(
+    answer: ServiceResponse, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        queues, _ = handle(answer)
+    assert sum(len(queue.messages) for queue in queues.values()) == 1
+    assert caplog.records
+    assert PLANTED not in caplog.text
+    assert UPN not in caplog.text
+
+
+@pytest.mark.parametrize("request_id", ["\u2028", JWT, f"x{JWT}", "\\\u202e", "é" * 256])
+def test_a_strange_request_id_neither_breaks_the_line_nor_carries_a_token(request_id: str, logged: Logged) -> None:
+    handle(orders("completed"), json.dumps(REQUEST | {"requestId": request_id}).encode())
+    _, facts = logged()
+    assert JWT not in facts["requestId"]
+    assert facts["requestId"].isprintable()
+
+
+def test_a_code_that_is_no_code_does_not_enter_the_line(logged: Logged) -> None:
+    """Error codes are the one thing the line takes from the service."""
+    body = json.dumps({"code": f"{JWT} {PLANTED}\n", "description": "x"}).encode()
+    handle(ServiceResponse(500, body))
+    assert JWT not in json.dumps(logged()[1])
+
+
+# --- spans and the trace context -----------------------------------------------------------------------------
+
+SECRETS = (PLANTED, UPN, JWT)
+KIND, MESSAGING = SpanKind, {"messaging.system": "azure_queue_storage"}
+PROCESS = MESSAGING | {"messaging.operation.name": "process", "messaging.operation.type": "process"}
+SEND = MESSAGING | {"messaging.operation.name": "send", "messaging.operation.type": "send"}
+CREATE = MESSAGING | {"messaging.operation.name": "create", "messaging.operation.type": "create"}
+CHECKOUT = "POST /customers/{customerId}/carts/{cartId}/checkout"
+
+
+class Spans(InMemorySpanExporter):
+    """What was recorded, as OpenTelemetry's own SDK exports it."""
+
+    @property
+    def ended(self) -> list[ReadableSpan]:
+        """In the order in which they began."""
+        return sorted(self.get_finished_spans(), key=lambda span: span.start_time or 0)
+
+    def named(self, name: str) -> ReadableSpan:
+        (found,) = [span for span in self.ended if span.name == name]
+        return found
+
+    @property
+    def said(self) -> str:
+        """All that they tell."""
+        return "".join(span.to_json() for span in self.ended)
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
+    """OpenTelemetry's SDK in the place of the deployment's, and the settings that name the queues."""
+    exporter, provider = Spans(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setenv("CARTS_QUEUE", "carts")
+    monkeypatch.setenv("OUTCOMES_QUEUE", "outcomes")
+    return exporter
+
+
+def ids(span: ReadableSpan) -> tuple[str, str]:
+    """Of its trace, and its own."""
+    context = span.get_span_context()
+    assert context is not None
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def told(queues: dict[str, MemoryQueue]) -> dict[str, Any]:
+    (message,) = queues["outcomes"].messages
+    event = json.loads(base64.b64decode(message.text))
+    assert isinstance(event, dict)
+    return event
+
+
+def test_a_cart_is_one_trace_from_its_producer_over_the_service_to_its_outcome(spans: Spans) -> None:
+    event = told(handle(orders("completed"))[0])
+
+    assert [
+        ("process carts", KIND.CONSUMER),
+        ("recall", KIND.INTERNAL),
+        (CHECKOUT, KIND.CLIENT),
+        ("create outcomes", KIND.PRODUCER),
+        ("send outcomes", KIND.CLIENT),
+    ] == [(span.name, span.kind) for span in spans.ended]
+    message, *steps = spans.ended
+    assert message.parent is not None
+    assert TRACEPARENT == f"00-{message.parent.trace_id:032x}-{message.parent.span_id:016x}-01"
+    assert {TRACE} == {ids(span)[0] for span in spans.ended}
+    assert {ids(message)[1]} == {f"{span.parent.span_id:016x}" for span in steps if span.parent}
+    assert f"00-{TRACE}-{ids(spans.named('create outcomes'))[1]}-01" == event["traceparent"]
+
+
+def test_spans_say_what_the_conventions_ask_for(spans: Spans) -> None:
+    event = told(handle(orders("completed"))[0])
+    message = attributes(spans.named("process carts"))
+    age = message.pop("cart_checkout.age")
+
+    assert isinstance(age, float)
+    assert message == PROCESS | {
+        "messaging.destination.name": "carts",
+        "messaging.message.id": "message-1",
+        "messaging.message.conversation_id": event["correlationid"],
+        "cart_checkout.dequeue_count": 1,
+        "cart_checkout.customer_id": REQUEST["customerId"],
+        "cart_checkout.cart_id": REQUEST["cartId"],
+        "cart_checkout.request_id": "order-1",
+        "cart_checkout.event_id": event["id"],
+        "cart_checkout.result": "told",
+        "cart_checkout.outcome": "completed",
+    }
+    assert CREATE | {"messaging.destination.name": "outcomes"} == attributes(spans.named("create outcomes"))
+    assert SEND | {"messaging.destination.name": "outcomes"} == attributes(spans.named("send outcomes"))
+    assert attributes(spans.named(CHECKOUT)) == {
+        "http.request.method": "POST",
+        "url.full": f"https://api.partnercenter.microsoft.com/v1/customers/{REQUEST['customerId']}/carts/{REQUEST['cartId']}/checkout",
+        "url.template": "/customers/{customerId}/carts/{cartId}/checkout",
+        "server.address": "api.partnercenter.microsoft.com",
+        "server.port": 443,
+        "http.response.status_code": 201,
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (fault(400, 800002), {"http.response.status_code": 400, "error.type": "400"}),
+        (fault(500, 800003), {"http.response.status_code": 500, "error.type": "500"}),
+        (ServiceResponse(None, failure="no answer: ReadTimeout"), {"error.type": "ReadTimeout"}),
+        (ServiceResponse(None, failure="no call: out of time"), {"error.type": "_OTHER"}),
+        (TokenUnavailable("no token"), {"error.type": "TokenUnavailable"}),
+    ],
+    ids=str,
+)
+def test_a_call_that_went_wrong_says_how(
+    answer: ServiceResponse | Exception, said: dict[str, Any], spans: Spans
+) -> None:
+    handle(answer)
+    call = spans.named(CHECKOUT)
+    known = {
+        name: value for name, value in attributes(call).items() if name in ("http.response.status_code", "error.type")
+    }
+    assert (said, StatusCode.ERROR) == (known, call.status.status_code)
+    assert StatusCode.UNSET == spans.named("process carts").status.status_code  # it was answered, or waits
+
+
+def test_what_is_asked_of_the_service_beside_the_post_is_a_clients_span_too(spans: Spans) -> None:
+    handle(fault(400, 800065))
+    calls = [span for span in spans.ended if "http.request.method" in attributes(span)]
+    assert [
+        CHECKOUT,
+        "GET /customers/{customerId}/carts/{cartId}",
+        "GET /customers/{customerId}/orders",
+    ] == [span.name for span in calls]
+    assert {SpanKind.CLIENT} == {span.kind for span in calls}
+    assert all((one.end_time or 0) <= (next_.start_time or 0) for one, next_ in pairwise(calls))
+
+
+def test_a_copy_that_waits_is_sent_to_the_carts_queue(spans: Spans) -> None:
+    handle(fault(500, 800003))
+    assert SEND | {"messaging.destination.name": "carts"} == attributes(spans.named("send carts"))
+    assert "deferred" == attributes(spans.named("process carts"))["cart_checkout.result"]
+
+
+@pytest.mark.parametrize(
+    ("retry", "queue"), [({}, "carts"), ({"poisoned": True, "doubt": "2026-11-22T10:00:00Z"}, "carts-poison")]
+)
+def test_from_the_poison_queue_a_copy_goes_where_its_span_says(retry: dict[str, Any], queue: str, spans: Spans) -> None:
+    body = json.dumps(REQUEST | {"retry": retry}).encode()
+    away = Away() if retry else None
+    queues, _ = handle(orders("completed"), body, Delivery("m", 1, NOW, last=True), blobs=away)
+    assert 1 == len(queues[queue].messages)
+    assert "process carts-poison" == spans.ended[0].name
+    assert spans.named(f"send {queue}")
+
+
+def test_a_wait_does_not_leave_the_trace_and_neither_does_poison(spans: Spans) -> None:
+    world = World()
+    world.enqueue("dropped-after", traceparent=TRACEPARENT)
+    (message,) = world.carts.messages
+    world.poison.send(message.text)
+    world.run()
+    deliveries = [span.name for span in spans.ended if span.kind is KIND.CONSUMER]
+    assert {"process carts", "process carts-poison"} == {*deliveries}
+    assert len(deliveries) > 3
+    assert {TRACE} == {ids(span)[0] for span in spans.ended}
+    assert TRACE == world.outcome()["traceparent"].split("-")[1]
+
+
+def test_the_trace_of_the_cloud_event_around_a_request_is_the_requests(spans: Spans) -> None:
+    asked = {name: value for name, value in REQUEST.items() if name != "traceparent"}
+    event = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "t", "traceparent": TRACEPARENT, "data": asked}
+    handle(orders("completed"), json.dumps(event).encode())
+    assert {TRACE} == {ids(span)[0] for span in spans.ended}
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_spans_say_nothing_secret(answer: ServiceResponse, spans: Spans) -> None:
+    handle(answer)
+    assert not [secret for secret in SECRETS if secret in spans.said]
+
+
+def test_a_span_keeps_no_text_and_no_stack_of_what_was_raised(spans: Spans) -> None:
+    secret = RuntimeError(f"{PLANTED} {UPN} {JWT}")
+    with pytest.raises(RuntimeError):
+        handle(secret)
+    assert not [secret for secret in SECRETS if secret in spans.said]
+    assert [(), ()] == [spans.named(name).events for name in ("process carts", CHECKOUT)]
+    for name in ("process carts", CHECKOUT):
+        assert (StatusCode.ERROR, None) == (spans.named(name).status.status_code, spans.named(name).status.description)
+        assert "RuntimeError" == attributes(spans.named(name))["error.type"]
+
+
+def test_a_strange_request_id_carries_no_token_into_a_span(spans: Spans) -> None:
+    handle(orders("completed"), json.dumps(REQUEST | {"requestId": f"x{JWT}"}).encode())
+    assert JWT not in spans.said
+
+
+def test_a_message_without_a_trace_begins_one(spans: Spans) -> None:
+    event = told(handle(orders("completed"), json.dumps({**REQUEST, "traceparent": "nonsense"}).encode())[0])
+    assert spans.ended[0].parent is None
+    assert ids(spans.ended[0])[0] == event["traceparent"].split("-")[1] != TRACE
+
+
+def test_the_hosts_own_span_is_the_parent_where_the_message_names_none_and_else_a_link(spans: Spans) -> None:
+    host = SpanContext(7, 9, is_remote=True, trace_flags=TraceFlags(1))
+    with trace.use_span(NonRecordingSpan(host)):
+        handle(orders("completed"), json.dumps({**REQUEST, "traceparent": "nonsense"}).encode())
+        handle(orders("completed"))
+    alone, named = [span for span in spans.ended if span.name == "process carts"]
+    assert alone.parent is not None
+    assert ((7, 9), []) == ((alone.parent.trace_id, alone.parent.span_id), [*alone.links])
+    assert (TRACE, [host]) == (ids(named)[0], [link.context for link in named.links])
+
+
+def test_a_span_ends_when_its_step_raises(spans: Spans) -> None:
+    with pytest.raises(StorageUnavailable):
+        handle(fault(500, 800003), carts=Away())
+    assert "raised" == attributes(spans.named("process carts"))["cart_checkout.result"]
+    assert "StorageUnavailable" == attributes(spans.named("send carts"))["error.type"]
+
+
+class Begun(SpanProcessor):
+    """Counts the spans that begin, as an exporter sees only those that end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        del span, parent_context
+        self.count += 1
+
+
+def test_every_span_that_began_has_ended_whatever_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended, provider = Begun(), Spans(), TracerProvider()
+    provider.add_span_processor(begun)
+    provider.add_span_processor(SimpleSpanProcessor(ended))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    for answer in ANSWERS:
+        handle(answer)
+    handle(TokenUnavailable("no token"))
+    assert begun.count == len(ended.ended) > 2 * len(ANSWERS)
+
+
+def test_without_an_sdk_the_messages_own_trace_is_passed_on() -> None:
+    assert told(handle(orders("completed"))[0])["traceparent"] == TRACEPARENT
+
+
+def test_without_an_sdk_and_without_a_trace_none_is_made_up() -> None:
+    body = json.dumps({name: value for name, value in REQUEST.items() if name != "traceparent"}).encode()
+    assert "traceparent" not in told(handle(orders("completed"), body)[0])
+
+
+def test_the_current_traceparent_is_the_messages_while_it_is_handled_and_none_after() -> None:
+    request = CheckoutRequest(REQUEST["customerId"], REQUEST["cartId"], "order-1", NOW, traceparent=TRACEPARENT)
+    assert current_traceparent() is None
+    with Telemetry(PLACES, lambda: NOW).message(DELIVERY, request) as line:
+        assert current_traceparent() == TRACEPARENT
+        with line.step("keep"):
+            assert current_traceparent() == TRACEPARENT
+    assert current_traceparent() is None
+
+
+def test_one_messages_trace_does_not_leak_into_the_next() -> None:
+    handle(orders("completed"))
+    with Telemetry(PLACES, lambda: NOW).message(DELIVERY, InvalidMessage(b"", "$", "x")):
+        assert current_traceparent() is None
+
+
+# --- metrics -------------------------------------------------------------------------------------------------
+
+Points = dict[str, list[tuple[dict[str, Any], Any]]]
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Points]]:
+    """The data points by metric, as OpenTelemetry's own SDK reads them: attributes, and a count or a histogram."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
+    monkeypatch.setenv("CARTS_QUEUE", "carts")
+    monkeypatch.setenv("OUTCOMES_QUEUE", "outcomes")
+
+    def points() -> Points:
+        data = reader.get_metrics_data()
+        found: list[Metric] = (
+            [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics] if data else []
+        )
+        return {
+            metric.name: [(dict(point.attributes or {}), point) for point in metric.data.data_points]
+            for metric in found
+        }
+
+    yield points
+    provider.shutdown()
+
+
+def test_messages_are_counted_and_timed_by_the_names_of_the_conventions(measured: Callable[[], Points]) -> None:
+    handle(orders("completed"))
+    handle(fault(500, 800003))
+    handle(fault(400, 800002))
+    found = measured()
+    process, carts, outcomes = (
+        PROCESS,
+        {"messaging.destination.name": "carts"},
+        {"messaging.destination.name": "outcomes"},
+    )
+
+    assert [(process | carts, 3)] == [
+        (said, point.value) for said, point in found["messaging.client.consumed.messages"]
+    ]
+    assert [(process | carts, 3)] == [(said, point.count) for said, point in found["messaging.process.duration"]]
+    sent = [(SEND | outcomes, 2), (SEND | carts, 1)]
+    assert sent == [(said, point.value) for said, point in found["messaging.client.sent.messages"]]
+    assert sent == [(said, point.count) for said, point in found["messaging.client.operation.duration"]]
+    assert all(0 <= point.sum < 10 for _, point in found["messaging.process.duration"])
+
+
+def test_outcomes_deferrals_and_calls_have_metrics_of_their_own(measured: Callable[[], Points]) -> None:
+    for answer in (
+        orders("completed"),
+        fault(400, 800002),
+        fault(400, 800002),
+        ServiceResponse(429, b"", retry_after="60"),
+    ):
+        handle(answer)
+    found = measured()
+    told_of = [
+        ({"cart_checkout.outcome": "completed"}, 1),
+        ({"cart_checkout.outcome": "failed", "cart_checkout.class": "cart"}, 2),
+    ]
+    assert told_of == [(said, point.value) for said, point in found["cart_checkout.outcomes"]]
+    assert told_of == [(said, point.count) for said, point in found["cart_checkout.age"]]
+    assert [({"cart_checkout.reason": "throttled"}, 1)] == [(s, p.value) for s, p in found["cart_checkout.deferrals"]]
+    assert [(201, 1), (400, 2), (429, 1)] == [
+        (said["http.response.status_code"], point.count) for said, point in found["cart_checkout.service.duration"]
+    ]
+
+
+def test_a_message_that_raised_is_measured_with_the_type_of_the_error(measured: Callable[[], Points]) -> None:
+    with pytest.raises(StorageUnavailable):
+        handle(fault(500, 800003), carts=Away())
+    found = measured()
+    for metric in (
+        "messaging.process.duration",
+        "messaging.client.consumed.messages",
+        "messaging.client.sent.messages",
+    ):
+        assert ["StorageUnavailable"] == [said["error.type"] for said, _ in found[metric]]
+    assert "cart_checkout.outcomes" not in found
+    assert "cart_checkout.deferrals" not in found
+
+
+def test_no_attribute_of_a_metric_is_an_id(measured: Callable[[], Points]) -> None:
+    for answer in ANSWERS:
+        handle(answer)
+    said = str([attributes for points in measured().values() for attributes, _ in points])
+    for secret in (*SECRETS, REQUEST["customerId"], REQUEST["cartId"], "order-1", "message-1", TRACE):
+        assert secret not in said
+
+
+# --- telemetry that fails ------------------------------------------------------------------------------------
+
+
+def raising(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("telemetry is broken")
+
+
+class BrokenTracer(trace.NoOpTracer):
+    start_span = raising
+
+
+class BrokenSpan(NonRecordingSpan):
+    set_attributes = set_status = end = raising
+
+
+class BrokenSpans(trace.NoOpTracer):
+    def start_span(self, *_: Any, **__: Any) -> trace.Span:
+        return BrokenSpan(SpanContext(7, 9, is_remote=False))
+
+
+class BrokenInstrument:
+    add = record = raising
+
+
+class BrokenMeter(metrics.NoOpMeter):
+    def create_counter(self, *_: Any, **__: Any) -> Any:
+        return BrokenInstrument()
+
+    create_histogram = create_counter
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "broken"),
+    [
+        (trace, "get_tracer", raising),
+        (metrics, "get_meter", raising),
+        (trace, "get_tracer", lambda _: BrokenTracer()),
+        (trace, "get_tracer", lambda _: BrokenSpans()),
+        (metrics, "get_meter", BrokenMeter),
+        (propagate, "inject", raising),
+        (propagate, "extract", raising),
+        (LOGGER, "log", raising),
+    ],
+    ids=["no tracer", "no meter", "no spans", "broken spans", "broken metrics", "inject", "extract", "log"],
+)
+@pytest.mark.parametrize("answer", [orders("completed"), fault(500, 800003), fault(400, 800065)], ids=str)
+def test_telemetry_that_fails_breaks_no_checkout(
+    where: Any, name: str, broken: Any, answer: ServiceResponse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = handle(answer)
+    monkeypatch.setattr(where, name, broken)
+    queues, _ = handle(answer)
+    assert [len(queue.messages) for queue in expected[0].values()] == [len(queue.messages) for queue in queues.values()]
+
+
+def test_an_error_passes_telemetry_that_fails_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "get_tracer", lambda _: BrokenSpans())
+    monkeypatch.setattr(metrics, "get_meter", BrokenMeter)
+    monkeypatch.setattr(LOGGER, "log", raising)
+    with pytest.raises(StorageUnavailable):
+        handle(fault(500, 800003), carts=Away())
+
+
+# --- exporting by OTLP ---------------------------------------------------------------------------------------
+
+
+def test_without_its_requirements_an_endpoint_is_a_warning_and_the_app_starts(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:1/{PLANTED}")
+    handle(orders("completed"))
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT is set" in warning.getMessage()
+    assert "opentelemetry-distro and opentelemetry-exporter-otlp-proto-http" in warning.getMessage()
+    assert PLANTED not in warning.getMessage()
+
+
+def test_what_somebody_has_set_up_before_is_left_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation", None)
+    monkeypatch.setattr(trace, "get_tracer_provider", TracerProvider)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    handle(orders("completed"))
+    assert "WARNING" not in [record.levelname for record in caplog.records]
+
+
+def test_without_an_endpoint_no_sdk_is_looked_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation", None)
+    handle(orders("completed"))
+    assert "WARNING" not in [record.levelname for record in caplog.records]
+
+
+# --- the line itself -----------------------------------------------------------------------------------------
+
+
+def test_a_repeated_step_adds_up_and_a_later_fact_replaces_the_earlier(logged: Logged) -> None:
+    with Telemetry(PLACES, lambda: NOW).message(DELIVERY, InvalidMessage(b"", "$", "x")) as line:
+        for _ in range(2):
+            with line.step("recall"):
+                line.add(result="first")
+        line.add(result="second", absent=None)
+        line.escalate(logging.ERROR)
+        line.escalate(logging.WARNING)
+    level, facts = logged()
+    assert (level, facts["result"], list(facts["ms"])) == ("ERROR", "second", ["recall"])
+    assert "absent" not in facts

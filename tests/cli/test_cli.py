@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import VERBS, main
+
+SDKS = "('azure', 'requests', 'rich', 'urllib3')"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_does_not_wait_for_an_sdk_and_says_how_scripts_use_it(verb: str) -> None:
+    program = f"import sys; from cli.main import main; main(['{verb}', '--help'], standalone_mode=False);"
+    program += f"print([name for name in sys.modules if name.split('.')[0] in {SDKS}])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    for word in ("Examples:", "Exit codes: 0 ", "--json", "With --json, one ", "--settings FILE"):
+        assert word in done.stdout
+    assert done.stdout.endswith("[]\n")
+    assert all(len(line) <= 120 for line in done.stdout.splitlines())
+
+
+def test_the_verbs_are_listed_in_their_order() -> None:
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    places = [shown.index(f"\n  {verb}") for verb in VERBS]
+    assert sorted(places) == places
+
+
+def test_an_unknown_verb_is_wrong_usage() -> None:
+    result = CliRunner().invoke(main, ["buy"])
+    assert result.exit_code == 2
+    assert "No such command 'buy'" in result.stderr

@@ -1,0 +1,524 @@
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cli import batch
+from cli.redrive_plan import next_id
+from shared.bootstrap import bootstrap
+from shared.core.errors import ErrorClass
+from shared.core.messages import Delivery
+from shared.core.outcomes import Outcome
+from shared.settings import Settings
+from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, asked, lines, texts, understood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from click.testing import Result
+
+    from tests.cli.conftest import Function
+    from tests.conftest import Storage
+
+    Run = Callable[..., Result]
+
+SERVICE = ("--class", "service")
+NOW = ("--yes", "--rate", "60000")
+
+
+def sent(storage: Storage) -> list[Any]:
+    return [understood(text) for text in texts(storage.carts)]
+
+
+@pytest.mark.parametrize(
+    ("old", "known", "expected"),
+    [
+        ("order", ["order"], "order~1"),
+        ("order~1", ["order", "order~1"], "order~2"),
+        ("order", ["order", "order~1", "order~7"], "order~8"),
+        ("order~7", ["order~7"], "order~7~1"),
+        ("order~7~1", ["order~7", "order~7~1"], "order~7~2"),
+        ("a~b", ["a~b"], "a~b~1"),
+        ("order~0", ["order", "order~0"], "order~0~1"),
+        ("~1", ["~1"], "~1~1"),
+        ("ü~3", ["ü", "ü~3"], "ü~4"),
+    ],
+)
+def test_the_number_is_the_next_free_one_and_a_producers_own_tilde_survives(
+    old: str, known: list[str], expected: str
+) -> None:
+    assert expected == next_id(old, known)
+
+
+def test_a_failed_request_is_sent_anew_with_its_correlation_and_context(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    correlation = str(uuid.uuid4())
+    first = asked(correlationId=correlation, context={"price": 1})
+    first = understood(first.copy(first.retry).decode().replace('{"price": 1}', '{"price": 36.480}'))
+    function.keeps(first, Outcome.FAILED, ErrorClass.SERVICE)
+
+    result = run("redrive", *SERVICE, *NOW)
+
+    assert (result.exit_code, result.stderr) == (0, "1 of 1 sent.\n")
+    assert result.stdout.endswith(f"sent  cart {CART}  requestId order-4711~1\n")
+    (request,) = sent(storage)
+    assert ("order-4711~1", CUSTOMER, CART) == (request.request_id, request.customer_id, request.cart_id)
+    assert (correlation, '{"price": 36.480}') == (request.correlation_id, request.context)
+    assert request.retry.doubt is None
+    assert request.customer_user_upn is None
+
+
+def test_the_correlation_that_was_derived_stays_too(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    run("redrive", *SERVICE, *NOW)
+    assert [asked().correlation_id] == [request.correlation_id for request in sent(storage)]
+
+
+def test_it_never_expires_and_can_be_read_by_the_function(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    run("redrive", *SERVICE, *NOW)
+    (message,) = storage.carts.peek_messages()
+    assert message.expires_on is not None
+    assert message.expires_on.year == 9999
+
+
+def test_a_second_run_before_the_answer_sends_the_same_request(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    run("redrive", *SERVICE, *NOW)
+    run("redrive", *SERVICE, *NOW)
+    assert {"order-4711~1"} == {request.request_id for request in sent(storage)}
+    assert 1 == len({request.ms_request_id for request in sent(storage)})
+
+
+def test_after_the_answer_the_next_number_is_sent(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.keeps(asked("order-4711~1"), Outcome.FAILED, ErrorClass.SERVICE)
+    run("redrive", *SERVICE, *NOW)
+    assert ["order-4711~2"] == [request.request_id for request in sent(storage)]
+
+
+def test_of_two_failed_requests_for_a_cart_only_the_last_is_sent(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    function.keeps(asked("order-1"), Outcome.FAILED, ErrorClass.SERVICE)
+    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)
+    run("redrive", *SERVICE, *NOW)
+    assert ["order-2~1"] == [request.request_id for request in sent(storage)]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL])
+def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, function: Function, outcome: Outcome) -> None:
+    function.keeps(asked("order-1"), outcome, ErrorClass.SERVICE)
+    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)  # even if somebody failed afterwards
+
+    by_class = run("redrive", *SERVICE, *NOW)
+    by_name = run("redrive", CUSTOMER, CART, "--checked-in-partner-center", *NOW)
+
+    for result in (by_class, by_name):
+        assert f"the cart is bought ({outcome}), and is never posted again" in result.stderr
+        assert result.exit_code == 0
+    assert [] == sent(storage)
+
+
+def test_what_may_be_bought_is_sent_only_by_who_has_looked(run: Run, storage: Storage, function: Function) -> None:
+    event = function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    chosen = ("redrive", "--class", "unanswered", *NOW)
+
+    refused = run(*chosen)
+    assert "may have been bought" in refused.stderr
+    assert "--checked-in-partner-center" in refused.stderr
+    assert [] == sent(storage)
+
+    assert run(*chosen, "--checked-in-partner-center").exit_code == 0
+    (request,) = sent(storage)
+    decided_at = datetime.fromisoformat(json.loads(event.text)["time"])
+    assert decided_at == request.retry.doubt, "a refusal of the new request must not be told as failed unasked"
+
+
+def test_what_may_be_bought_stays_so_whatever_failed_for_another_request_later(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    event = function.keeps(asked("order-1"), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=2)
+    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.AUTHENTICATION)  # it was never posted
+    chosen = ("redrive", "--class", "authentication", *NOW)
+
+    assert "may have been bought" in run(*chosen).stderr
+    assert [] == sent(storage)
+    assert "--checked-in-partner-center" in run("status", CUSTOMER, CART).stdout
+
+    assert run(*chosen, "--checked-in-partner-center").exit_code == 0
+    (request,) = sent(storage)
+    assert "order-2~1" == request.request_id
+    assert datetime.fromisoformat(json.loads(event.text)["time"]) == request.retry.doubt
+
+
+def test_what_was_called_ordered_stays_so_whatever_failed_for_another_request_later(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    function.keeps(asked("order-1"), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
+    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.THROTTLED)
+    result = run("redrive", "--class", "throttled", "--checked-in-partner-center", *NOW)
+    assert "Partner Center calls it ordered" in result.stderr
+    assert [] == sent(storage)
+    assert "redrive" not in run("status", CUSTOMER, CART).stdout
+
+
+def test_what_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
+    result = run("redrive", "--class", "already_ordered", "--checked-in-partner-center", *NOW)
+    assert "Partner Center calls it ordered" in result.stderr
+    assert [] == sent(storage)
+
+
+@pytest.mark.parametrize("seconds", [60.0, -30 * 3600.0])
+def test_a_cart_that_waits_is_left_alone(run: Run, storage: Storage, function: Function, seconds: float) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.notes(asked("order-4711~1"), seconds=seconds)  # standing in line for a day renews no note
+    result = run("redrive", *SERVICE, *NOW)
+    assert "its request order-4711~1 waits (throttled) until" in result.stderr
+    assert [] == sent(storage)
+
+
+@pytest.mark.parametrize(("request_id", "seconds"), [("order-4711", 60.0), ("order-4711~1", -7 * 86400.0)])
+def test_a_note_that_was_left_behind_holds_nobody(
+    run: Run, storage: Storage, function: Function, request_id: str, seconds: float
+) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.notes(asked(request_id), seconds=seconds)
+    run("redrive", *SERVICE, *NOW)
+    assert 1 == len(sent(storage))
+
+
+def test_only_the_class_and_the_age_asked_for_are_sent(run: Run, storage: Storage, function: Function) -> None:
+    for number, (error_class, hours) in enumerate(
+        [(ErrorClass.SERVICE, 1), (ErrorClass.SERVICE, 5), (ErrorClass.PARTNER, 1), (ErrorClass.SERVICE, 24 * 8)]
+    ):
+        cart = f"0000000{number}-1111-4222-8333-444444444444"
+        function.keeps(asked(f"order-{number}", cart), Outcome.FAILED, error_class, hours_ago=hours)
+
+    def listed(*arguments: str) -> set[str]:
+        return {line["redrives"] for line in lines(run("redrive", "--json", "--dry-run", *arguments))}
+
+    assert {"order-0", "order-1"} == listed(*SERVICE)
+    assert {"order-0"} == listed(*SERVICE, "--since", "3h")
+    assert {"order-1"} == listed(*SERVICE, "--until", "3h")
+    assert {"order-0", "order-1", "order-2"} == listed(*SERVICE, "--class", "partner")
+    assert {"order-0", "order-1", "order-3"} == listed(*SERVICE, "--since", "30d")
+    assert {"order-0", "order-1", "order-3"} == listed(*SERVICE, "--since", "999999d")
+    assert {"order-0", "order-1", "order-3"} == listed(*SERVICE, "--since", "0001-01-01")
+    assert set() == listed(*SERVICE, "--customer", str(uuid.uuid4()))
+    assert {"order-3"} == listed("00000003-1111-4222-8333-444444444444")
+    assert set() == listed("00000003-1111-4222-8333-444444444444", "--class", "partner")
+    assert [] == sent(storage)
+
+
+def test_a_dry_run_sends_nothing_and_json_says_what_it_would(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+
+    result = run("redrive", *SERVICE, "--dry-run", "--json")
+
+    (line,) = lines(result)
+    assert line.pop("decidedAt")
+    assert line == {
+        "customerId": CUSTOMER,
+        "cartId": CART,
+        "status": "listed",
+        "requestId": "order-4711~1",
+        "eventId": asked("order-4711~1").event_id,
+        "redrives": "order-4711",
+        "outcome": "failed",
+        "class": "service",
+        "code": "800089",
+    }
+    assert result.exit_code == 0
+    assert [] == sent(storage)
+
+
+def test_a_script_must_say_yes(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    result = run("redrive", *SERVICE)
+    assert result.exit_code == 2
+    assert "say --yes" in result.stderr
+    assert "order-4711~1" in result.stdout, "it lists all the same"
+    assert [] == sent(storage)
+
+
+@pytest.mark.parametrize(("answer", "code", "count"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0)])
+def test_a_person_is_asked(
+    run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, count: int
+) -> None:
+    monkeypatch.setattr(batch, "_somebody_is_here", lambda: True)
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    result = run("redrive", *SERVICE, given=answer)
+    assert "Send 1 request(s) anew, 60 a minute? [y/N]" in result.stderr
+    assert (code, count) == (result.exit_code, len(sent(storage)))
+
+
+def test_a_cart_that_is_decided_while_this_runs_is_not_sent(
+    run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.keeps(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+
+    def meanwhile(items: list[Any], *_: object) -> Iterator[Any]:
+        function.keeps(asked("order-4711~1"))
+        function.keeps(asked("other~1", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+        yield from items
+
+    monkeypatch.setattr(batch, "paced", meanwhile)
+    result = run("redrive", *SERVICE, "--yes")
+    assert "the cart is bought (completed)" in result.stdout
+    assert "its record has changed since it was listed" in result.stdout
+    assert [] == sent(storage)
+
+
+def test_what_a_cloud_event_asked_for_names_it_as_its_cause_again(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    data = {"customerId": CUSTOMER, "cartId": CART}
+    cloud_event = {"specversion": "1.0", "id": "größe-7", "source": "/shop", "type": "t", "data": data}
+    first = understood(json.dumps(cloud_event))
+    function.keeps(first, Outcome.FAILED, ErrorClass.SERVICE)
+    run("redrive", *SERVICE, *NOW)
+    (request,) = sent(storage)
+    assert ("größe-7", f"{first.request_id}~1") == (request.causation_id, request.request_id)
+
+
+def test_a_user_is_named_anew_for_one_customer_only(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(customerUserUpn="kim@contoso.com"), Outcome.FAILED, ErrorClass.SERVICE)
+    assert run("redrive", *SERVICE, "--upn", "kim@contoso.com", *NOW).exit_code == 2
+    assert run("redrive", CART, "--upn", "kim@contoso.com", *NOW).exit_code == 0
+    assert ["kim@contoso.com"] == [request.customer_user_upn for request in sent(storage)]
+
+
+def test_a_user_that_no_header_can_carry_is_told(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    result = run("redrive", CART, "--upn", "künstler@contoso.com", *NOW)
+    assert "could not read it: $.customerUserUpn: expected 1 to 256 printable ASCII characters" in result.stderr
+    assert [] == sent(storage)
+
+
+def test_a_cart_without_an_outcome_is_told(run: Run) -> None:
+    assert "there is no outcome yet to try again" in run("redrive", CUSTOMER, CART, *NOW).stderr
+
+
+def test_an_id_without_room_for_a_number_is_told(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked("x" * 255), Outcome.FAILED, ErrorClass.SERVICE)
+    assert "no room for ~n" in run("redrive", *SERVICE, *NOW).stderr
+    assert [] == sent(storage)
+
+
+def test_the_largest_message_can_be_sent_anew(run: Run, storage: Storage, function: Function) -> None:
+    context = "x" * (44 * 1024 - 250)
+    function.keeps(asked(context=context), Outcome.FAILED, ErrorClass.SERVICE)  # its event lies in a blob
+    run("redrive", *SERVICE, *NOW)
+    assert [f'"{context}"'] == [request.context for request in sent(storage)]
+
+
+def test_a_damaged_record_is_told_and_holds_nobody_else(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"{}")
+    result = run("redrive", *SERVICE, *NOW)
+    assert "is damaged" in result.stderr
+    assert ["other~1"] == [request.request_id for request in sent(storage)]
+
+
+def test_nothing_to_do_is_no_failure(run: Run) -> None:
+    result = run("redrive", *SERVICE, *NOW)
+    assert (0, "") == (result.exit_code, result.stdout)
+    assert "Nothing to redrive" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--class", "nonsense"),
+        ("nonsense",),
+        (CUSTOMER, CART, CART),
+        (CART, "--customer", CUSTOMER),
+        (*SERVICE, "--since", "yesterday"),
+        (*SERVICE, "--customer", "nobody"),
+        (*SERVICE, "--rate", "0"),
+        (*SERVICE, "--rate", "nan"),
+        ("--poison", "--stuck-for", "inf"),
+        ("--poison", *SERVICE),
+    ],
+)
+def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+    assert 2 == run("redrive", *arguments).exit_code
+
+
+def test_a_container_that_is_not_there_is_a_failure_of_the_storage(run: Run, storage: Storage) -> None:
+    storage.records.delete_container()
+    result = run("redrive", *SERVICE, *NOW)
+    storage.records.create_container()
+    assert result.exit_code == 3
+    assert "cart-checkout doctor" in result.stderr
+
+
+def test_they_are_sent_apart() -> None:
+    waits: list[float] = []
+    assert [1, 2, 3] == [*batch.paced([1, 2, 3], 30, "Sending", waits.append)]
+    assert [2.0, 2.0] == waits
+
+
+# --- poison -----------------------------------------------------------------------------------------------------
+
+
+def five_times(storage: Storage) -> None:
+    for _ in range(5):
+        message = storage.poison.receive_message()
+        assert message is not None
+        storage.poison.update_message(message, visibility_timeout=0)
+
+
+def test_what_the_host_has_given_up_is_renewed_in_the_poison_queue(run: Run, storage: Storage) -> None:
+    storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "order-1"}))
+    five_times(storage)
+    before = datetime.now(UTC)
+
+    result = run("redrive", "--poison", "--yes")
+
+    assert (result.exit_code, result.stderr) == (0, "1 of 1 renewed.\n")
+    (message,) = storage.poison.peek_messages(32)
+    assert 0 == message.dequeue_count
+    (request,) = [understood(text) for text in texts(storage.poison)]
+    assert "order-1" == request.request_id
+    assert before <= (request.retry.doubt or before - timedelta(1)), "an earlier delivery may have died inside its POST"
+    assert [] == sent(storage), "only the poison handler goes by the rules for what was poisoned"
+
+
+def test_a_message_without_an_id_is_renewed_under_its_own(run: Run, storage: Storage) -> None:
+    told = storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART}))
+    run("redrive", "--poison", "--yes", "--stuck-for", "0")
+    assert [told.id] == [understood(text).request_id for text in texts(storage.poison)]
+
+
+def test_what_has_been_poisoned_before_stays_so(run: Run, storage: Storage) -> None:
+    retry = {"poisoned": True, "attempt": 3, "epoch": 1}
+    storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "r", "retry": retry}))
+    run("redrive", "--poison", "--yes", "--stuck-for", "0")
+    (request,) = [understood(text) for text in texts(storage.poison)]
+    assert (True, 3, 1) == (request.retry.poisoned, request.retry.attempt, request.retry.epoch)
+
+
+def test_what_is_no_request_is_renewed_as_it_is(run: Run, storage: Storage) -> None:
+    storage.poison.send_message("hello")
+    result = run("redrive", "--poison", "--yes", "--stuck-for", "0", "--json")
+    assert ["hello"] == [message.content for message in storage.poison.peek_messages(32)]
+    assert ["renewed"] == [line["status"] for line in lines(result)]
+
+
+def test_what_came_a_moment_ago_is_not_stuck(run: Run, storage: Storage) -> None:
+    storage.poison.send_message("hello")
+    result = run("redrive", "--poison", "--yes")
+    assert (0, "Nothing is stuck: 1 message(s) seen in " + f"{storage.poison.queue_name}.\n") == (
+        result.exit_code,
+        result.stderr,
+    )
+
+
+def test_what_is_not_stuck_stays_where_it_is(run: Run, storage: Storage) -> None:
+    storage.poison.send_message("stuck")
+    five_times(storage)
+    storage.poison.send_message("fresh 1")
+    storage.poison.send_message("fresh 2")
+
+    result = run("redrive", "--poison", "--yes", "--json")
+
+    assert ["renewed"] == [line["status"] for line in lines(result)]
+    assert [("fresh 1", 0), ("fresh 2", 0), ("stuck", 0)] == sorted(
+        (message.content, message.dequeue_count) for message in storage.poison.peek_messages(32)
+    )
+
+
+def test_what_somebody_else_takes_meanwhile_is_left_to_him(
+    run: Run, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.poison.send_message("stuck")
+
+    def meanwhile(items: Any, *_: object) -> Iterator[Any]:
+        taken = storage.poison.receive_message()
+        assert taken is not None
+        storage.poison.delete_message(taken)
+        storage.poison.send_message("fresh")
+        yield from items
+
+    monkeypatch.setattr(batch, "paced", meanwhile)
+    result = run("redrive", "--poison", "--stuck-for", "0", "--yes")
+    assert "0 of 1 renewed; the others were not there any more" in result.stderr
+    assert ["fresh"] == [message.content for message in storage.poison.peek_messages(32)]
+
+
+@pytest.mark.parametrize("also_seen", [False, True])
+def test_what_the_host_holds_cannot_be_seen_and_that_is_told(run: Run, storage: Storage, also_seen: bool) -> None:
+    # what it has given up it takes again every ten minutes: to who looks, such a queue seems to be empty
+    storage.poison.send_message("given up")
+    assert storage.poison.receive_message(visibility_timeout=600) is not None
+    if also_seen:
+        storage.poison.send_message("hello")
+
+    result = run("redrive", "--poison", "--yes", "--stuck-for", "0")
+
+    assert 1 == result.exit_code
+    assert "1 message(s) cannot be seen" in result.stderr
+    assert ("1 of 1 renewed" in result.stderr) is also_seen
+    assert "Nothing is stuck" not in result.stderr
+
+
+def test_a_message_that_is_met_on_the_way_loses_one_delivery_and_no_more(
+    run: Run, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stuck 1", "stuck 2"):
+        storage.poison.send_message(name)
+
+    def meanwhile(items: Any, *_: object) -> Iterator[Any]:
+        taken = [storage.poison.receive_message() for _ in range(2)]
+        storage.poison.send_message("fresh")
+        for message in taken:  # so that they come behind the fresh one
+            assert message is not None
+            storage.poison.update_message(message, visibility_timeout=0)
+        yield from items
+
+    monkeypatch.setattr(batch, "paced", meanwhile)
+    result = run("redrive", "--poison", "--stuck-for", "0", "--yes")
+
+    assert "2 of 2 renewed" in result.stderr
+    left = {message.content: message.dequeue_count for message in storage.poison.peek_messages(32)}
+    assert {"stuck 1", "stuck 2", "fresh"} == set(left)
+    assert 1 >= (left["fresh"] or 0)
+
+
+def test_a_dry_run_of_poison_touches_nothing(run: Run, storage: Storage) -> None:
+    storage.poison.send_message("hello")
+    (line,) = lines(run("redrive", "--poison", "--stuck-for", "0", "--dry-run", "--json"))
+    assert ("listed", 0) == (line["status"], line["dequeueCount"])
+    (message,) = storage.poison.peek_messages(32)
+    assert 0 == message.dequeue_count
+
+
+# --- with the program that is deployed ----------------------------------------------------------------------------
+
+
+def test_the_function_tells_the_new_request_by_itself(run: Run, storage: Storage, simulator: Any) -> None:
+    environ = storage.environ | simulator.environment()
+    checkout = bootstrap(Settings.from_env(environ))
+    cart = f"18057fe5-{CART[9:]}"  # 403/13605: an agreement is missing, at every POST
+    delivery = Delivery("message", 1, datetime.now(UTC))
+    checkout.handle(json.dumps({"customerId": CUSTOMER, "cartId": cart, "requestId": "order-1"}).encode(), delivery)
+
+    run("redrive", "--class", "partner", *NOW)
+    (message,) = storage.carts.peek_messages()
+    checkout.handle(str(message.content).encode(), Delivery("another", 1, datetime.now(UTC)))
+
+    events = [json.loads(text) for text in texts(storage.outcomes)]
+    assert ["order-1", "order-1~1"] == [event["data"]["requestId"] for event in events]
+    assert 1 == len({event["correlationid"] for event in events})
+    (page,) = simulator.books.snapshot()["carts"]
+    assert 2 == len(set(page["msRequestIds"]))

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.adapters.storage import AzureQueue
+from shared.core.errors import ErrorClass
+from shared.core.outcomes import Outcome
+from shared.publisher import Publisher
+from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, asked, lines, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+    from tests.cli.conftest import Function
+    from tests.conftest import Storage
+
+    Run = Callable[..., Result]
+
+NOW = ("--yes", "--rate", "60000")
+
+
+def test_an_outcome_is_told_again_byte_for_byte_as_the_function_told_it(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    event = function.keeps(asked())
+    queues = [AzureQueue(queue) for queue in (storage.outcomes, storage.carts, storage.poison)]
+    Publisher(*queues).publish(event)
+
+    result = run("republish", CUSTOMER, CART, *NOW)
+
+    assert (result.exit_code, result.stderr) == (0, "1 told again.\n")
+    assert result.stdout.endswith(f"sent  event {event.id}  cart {CART}\n")
+    told, again = storage.outcomes.peek_messages(32)
+    assert told.content == again.content
+    assert base64.b64decode(again.content).decode() == event.text
+    assert again.expires_on is not None
+    assert again.expires_on.year == 9999
+
+
+def test_a_large_outcome_is_told_with_its_reference(run: Run, storage: Storage, function: Function) -> None:
+    event = function.keeps(asked(), result='{"orders":[{"id":"1","x":"' + "x" * 50_000 + '"}]}')
+    assert event.dataref
+    run("republish", CART, *NOW)
+    assert [event.text] == texts(storage.outcomes)
+
+
+def test_the_ways_to_choose(run: Run, function: Function) -> None:
+    old = function.keeps(asked("old"), Outcome.FAILED, ErrorClass.CART, hours_ago=5)
+    new = function.keeps(asked("new"))
+    other = function.keeps(asked("other", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+
+    def listed(*arguments: str) -> list[str]:
+        return [line["eventId"] for line in lines(run("republish", "--json", "--dry-run", *arguments))]
+
+    assert [old.id, new.id] == listed(CART)
+    assert [old.id, new.id, other.id] == listed("--customer", CUSTOMER)
+    assert [new.id, other.id] == listed("--since", "1h")
+    assert [old.id] == listed("--since", "10h", "--until", "1h")
+    assert [other.id] == listed("--event", other.id)
+    assert [old.id, other.id] == listed("--request", "old", "--request", "other")
+    assert [new.id] == listed("--since", "10h", "--outcome", "completed")
+    assert [old.id] == listed("--customer", CUSTOMER, "--class", "cart")
+
+
+def test_a_dry_run_tells_nothing(run: Run, storage: Storage, function: Function) -> None:
+    event = function.keeps(asked())
+    (line,) = lines(run("republish", CART, "--dry-run", "--json"))
+    assert line == {
+        "eventId": event.id,
+        "customerId": CUSTOMER,
+        "cartId": CART,
+        "requestId": "order-4711",
+        "outcome": "completed",
+        "decidedAt": json.loads(event.text)["time"],
+        "status": "listed",
+    }
+    assert run("republish", CART).exit_code == 2
+    assert [] == texts(storage.outcomes)
+
+
+def test_what_is_not_kept_is_an_exit_code(run: Run, storage: Storage, function: Function) -> None:
+    function.keeps(asked())
+    result = run("republish", "--event", str(uuid.uuid4()), *NOW)
+    assert (1, "", "No such outcome is kept.\n") == (result.exit_code, result.stdout, result.stderr)
+    assert [] == texts(storage.outcomes)
+
+
+def test_a_damaged_record_is_told_and_holds_nobody_else(run: Run, storage: Storage, function: Function) -> None:
+    event = function.keeps(asked())
+    storage.records.upload_blob(f"{CUSTOMER}/{OTHER_CART}.json", b"[1]")
+    result = run("republish", "--customer", CUSTOMER, *NOW)
+    assert "is damaged" in result.stderr
+    assert [event.text] == texts(storage.outcomes)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--outcome", "completed"), ("nonsense",), ("--since", "soon")])
+def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+    assert 2 == run("republish", *arguments).exit_code

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cli import table
+from cli.commands import status
+from cli.times import ago
+from shared.core.errors import ErrorClass
+from shared.core.outcomes import Outcome
+from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+    from tests.cli.conftest import Function
+    from tests.conftest import Storage
+
+    Run = Callable[..., Result]
+
+
+def test_the_queues_are_counted_and_their_oldest_message_is_dated(run: Run, storage: Storage) -> None:
+    for number in range(3):
+        storage.carts.send_message(str(number))
+    storage.carts.send_message("waits", visibility_timeout=600)
+
+    found = json.loads(run("status", "--json").stdout)["queues"]
+
+    assert {"carts", "poison", "outcomes"} == set(found)
+    assert (storage.carts.queue_name, 4, 3) == (found["carts"]["name"], found["carts"]["count"], found["carts"]["seen"])
+    assert datetime.now(UTC) - datetime.fromisoformat(found["carts"]["oldestAt"]) < timedelta(minutes=1)
+    assert (0, 0, None) == (found["poison"]["count"], found["poison"]["seen"], found["poison"]["oldestAt"])
+
+
+def test_a_poison_queue_that_is_not_empty_is_pointed_out(run: Run, storage: Storage) -> None:
+    assert "poison queue holds messages" not in run("status").stdout
+    storage.poison.send_message("hello")
+    assert "The poison queue holds messages" in run("status").stdout
+    assert storage.poison.receive_message() is not None
+    assert "The poison queue holds messages" in run("status").stdout, "what the host has given up is seldom visible"
+
+
+def test_what_waits_is_told_with_its_reason(run: Run, function: Function) -> None:
+    function.notes(asked("order-1"), "throttled", seconds=600)
+    function.notes(asked("order-2", OTHER_CART), "settling", seconds=60)
+
+    shown = run("status")
+    found = json.loads(run("status", "--json").stdout)["waiting"]
+
+    assert "Waiting: 2 cart(s) with a note (" in shown.stdout
+    assert {"throttled": 1, "settling": 1} == found["byReason"]
+    assert ["order-2", "order-1"] == [each["requestId"] for each in found["carts"]], "the next one first"
+    for word in ("settling", OTHER_CART, "order-2", "in 10 min"):
+        assert word in shown.stdout
+
+
+def test_a_note_whose_request_is_answered_is_not_counted(run: Run, function: Function) -> None:
+    function.notes(asked())
+    function.keeps(asked())
+    assert 0 == json.loads(run("status", "--json").stdout)["waiting"]["count"]
+
+
+def test_recent_outcomes_are_counted_by_kind(run: Run, function: Function) -> None:
+    function.keeps(asked("order-1", CART), Outcome.FAILED, ErrorClass.PARTNER, hours_ago=3)
+    function.keeps(asked("order-2", CART))
+    function.keeps(asked("order-3", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+
+    shown = run("status")
+    hour = json.loads(run("status", "--json").stdout)["recent"]
+    day = json.loads(run("status", "--json", "--since", "24h").stdout)["recent"]
+
+    assert {"completed": 1, "action_required": 0, "partial": 0, "failed": 0, "unknown": 1} == hour["byOutcome"]
+    assert (2, {"unanswered": 1}) == (hour["count"], hour["byClass"])
+    assert {"partner": 1, "unanswered": 1} == day["byClass"]
+    assert ["order-3", "order-1"] == [each["requestId"] for each in day["last"]]
+    assert "2 outcome(s) (1 completed, 1 unknown)" in shown.stdout
+    assert "order-3" in shown.stdout
+    assert "order-2" not in shown.stdout, "of what went well the number is enough"
+
+
+def test_a_list_that_is_cut_says_so(run: Run, function: Function) -> None:
+    function.keeps(asked())
+    function.keeps(asked("other", OTHER_CART))
+    assert json.loads(run("status", "--json", "--most", "1").stdout)["truncated"] is True
+    assert "raise --most" in run("status", "--most", "1").stderr
+    assert json.loads(run("status", "--json").stdout)["truncated"] is False
+
+
+def test_more_than_a_screen_waits(run: Run, function: Function) -> None:
+    for number in range(status.SHOWN + 2):
+        function.notes(asked(f"order-{number}", str(uuid.uuid4())))
+    result = run("status")
+    assert "... and 2 more" in result.stdout
+    assert status.SHOWN + 2 == len(json.loads(run("status", "--json").stdout)["waiting"]["carts"])
+
+
+def test_a_damaged_record_is_named(run: Run, storage: Storage) -> None:
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"not JSON")
+    assert f"{CUSTOMER}/{CART}.json" in run("status").stderr
+    assert [f"{CUSTOMER}/{CART}.json"] == json.loads(run("status", "--json").stdout)["damaged"]
+
+
+# --- one cart -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ids", [(CART,), (CUSTOMER, CART), (CUSTOMER.upper(), f"{{{CART}}}")])
+def test_a_cart_is_told_with_all_that_was_decided(run: Run, function: Function, ids: tuple[str, ...]) -> None:
+    function.keeps(asked("order-1"), Outcome.FAILED, ErrorClass.CART)
+    function.keeps(asked("order-2"))
+
+    result = run("status", *ids)
+
+    assert result.exit_code == 0
+    for word in ("order-1", "failed", "cart 800089", "The service said no.", "order-2", "1 order(s): 4711"):
+        assert word in result.stdout
+    for word in ("partnerTenantId", "msRequestId      ms-request", "msCorrelationId  ms-corr", "msCv             cv.0"):
+        assert (word in result.stdout) is (word != "partnerTenantId"), "it is in no setting of this test"
+    assert "Nothing: it is bought." in result.stdout
+
+
+def test_a_cart_in_json_keeps_its_events_as_they_were_kept(run: Run, function: Function) -> None:
+    event = function.keeps(asked())
+    result = run("status", CART, "--json")
+    assert f'"entries":[{event.text.replace(chr(10), " ")}]' in result.stdout
+    found = json.loads(result.stdout)
+    assert (CUSTOMER, CART, None, []) == (found["customerId"], found["cartId"], found["waiting"], found["inQueue"])
+    assert found["support"] == {
+        "customerId": CUSTOMER,
+        "cartId": CART,
+        "call": f"POST /v1/customers/{CUSTOMER}/carts/{CART}/checkout",
+        "msRequestId": "ms-request",
+        "msCorrelationId": "ms-corr",
+        "msCv": "cv.0",
+        "at": json.loads(event.text)["time"],
+        "httpStatus": 201,
+        "orders": ["4711"],
+    }
+
+
+def test_a_cart_that_waits_says_for_what_and_which_call_it_was(run: Run, function: Function) -> None:
+    function.notes(asked(), "service")
+    result = run("status", CART)
+    for word in ("No outcome was decided yet.", "Waits: service", "2 attempt(s)", "in doubt", "ms-of-the-last-call"):
+        assert word in result.stdout
+    assert "service" == json.loads(run("status", CART, "--json").stdout)["waiting"]["reason"]
+
+
+def test_where_nobody_answered_the_key_that_was_sent_is_told(run: Run, function: Function) -> None:
+    function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED, response=None)
+    support = json.loads(run("status", CART, "--json").stdout)["support"]
+    assert (asked().ms_request_id, asked().correlation_id) == (support["msRequestId"], support["msCorrelationId"])
+
+
+def test_an_entry_that_only_repeats_another_is_not_the_call(run: Run, function: Function) -> None:
+    first = function.keeps(asked("order-1"))
+    function.keeps(asked("order-2"), answered_by=first.id, response=None)
+    result = run("status", CART)
+    assert f"answeredBy {first.id}" in result.stdout
+    assert "msRequestId      ms-request" in result.stdout
+
+
+def test_a_failed_cart_says_how_it_is_sent_anew(run: Run, function: Function) -> None:
+    function.keeps(asked(), Outcome.FAILED, ErrorClass.PARTNER)
+    assert "cart-checkout redrive" in run("status", CART).stdout
+
+
+def test_its_messages_are_found_in_the_queues(run: Run, storage: Storage) -> None:
+    body = json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "order-1"})
+    storage.carts.send_message(body)
+    storage.poison.send_message(body)
+    (first, second) = json.loads(run("status", CUSTOMER, CART, "--json").stdout)["inQueue"]
+    assert [("carts", "order-1"), ("poison", "order-1")] == [(m["queue"], m["requestId"]) for m in (first, second)]
+    assert "In the queues" in run("status", CUSTOMER, CART).stdout
+
+
+def test_the_tenant_is_told_to_support_where_it_is_known(run: Run, function: Function, settings: Any) -> None:
+    values = json.loads(settings.read_text())
+    tenant = str(uuid.uuid4())
+    values["Values"]["PARTNER_CENTER_TENANT_ID"] = tenant
+    settings.write_text(json.dumps(values))
+    function.keeps(asked())
+    assert tenant == json.loads(run("status", CART, "--json").stdout)["support"]["partnerTenantId"]
+
+
+@pytest.mark.parametrize("ids", [(CART,), (CUSTOMER, CART)])
+def test_a_cart_of_which_nothing_is_known_is_an_exit_code(run: Run, ids: tuple[str, ...]) -> None:
+    result = run("status", *ids)
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert CART in result.stderr
+
+
+def test_a_search_that_was_cut_says_so(run: Run, function: Function) -> None:
+    function.keeps(asked("other", OTHER_CART))
+    function.keeps(asked("another", "00000003-1111-4222-8333-444444444444"))
+    assert "Only the first 1 blobs were searched" in run("status", CART, "--most", "1").stderr
+
+
+@pytest.mark.parametrize("arguments", [("x",), (CUSTOMER, CART, CART), (CART, "--since", "1h"), ("--since", "1y")])
+def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+    assert 2 == run("status", *arguments).exit_code
+
+
+def test_a_damaged_record_of_a_cart_is_told(run: Run, storage: Storage) -> None:
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"[1]")
+    assert "is damaged" in run("status", CUSTOMER, CART).stdout
+
+
+def test_foreign_text_cannot_draw_on_the_terminal(run: Run, function: Function) -> None:
+    found = {"description": "\x1b[2J\u202e evil", "class": "cart", "code": "\x07"}
+    function.keeps(asked("order\u202e1"), Outcome.FAILED, error=json.dumps(found))
+    for arguments in ((), (CART,)):
+        shown = run("status", *arguments).stdout
+        assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_a_connection_that_fails_quotes_no_signature(run: Run, settings: Any) -> None:
+    values = json.loads(settings.read_text())
+    values["Values"]["CheckoutStorage"] = (
+        "BlobEndpoint=http://127.0.0.1:9/a;QueueEndpoint=http://127.0.0.1:9/a;SharedAccessSignature=sv=2024&sig=hush"
+    )
+    settings.write_text(json.dumps(values))
+    result = run("send", CUSTOMER, CART)
+    assert result.exit_code == 3
+    assert "hush" not in result.output
+    assert "cart-checkout doctor" in result.stderr
+
+
+# --- tables and times -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7200, "2 h"), (180_000, "2 d"), (-40, "in 40 s")],
+)
+def test_a_span_is_told_in_one_unit(seconds: float, expected: str) -> None:
+    now = datetime.now(UTC)
+    assert expected == ago(now - timedelta(seconds=seconds), now)
+
+
+def test_on_a_terminal_a_table_is_drawn_and_no_cell_is_markup(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    table.show(("NAME", "WHAT"), [("[red]x[/red]", "completed"), ("\x1b[2J", None)])
+    shown = capsys.readouterr().out
+    assert "[red]x[/red]" in shown
+    assert "\ufffd[2J" in shown

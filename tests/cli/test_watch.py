@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cli.commands.watch import PEEKED, read
+from local.stack import ROOT
+from shared.core.messages import CheckoutRequest, Delivery, decode
+from shared.core.outcomes import Decision, Event, Outcome, decided
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from click.testing import Result
+
+    from tests.conftest import Storage
+
+    Run = Callable[..., Result]
+
+CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
+CART = "00000001-1111-4222-8333-444444444444"
+RESULT = '{"orders": [{"id": "4711",\n "totalPrice": 36.480}]}'
+
+
+def test_outcomes_are_shown_and_stay_for_their_consumers(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED, result=None, error=CART_ERROR))
+
+    result = run("watch", "--timeout", "0")
+
+    assert result.exit_code == 0
+    heading, first, second = result.stdout.splitlines()
+    assert heading.split()[:4] == ["TIME", "(UTC)", "OUTCOME", "CART"]
+    for word in ("11-22 10:00:00", "completed", CART, "order-1", "1 order(s): 4711"):
+        assert word in first
+    for word in ("failed", "order-2", "cart 800089", "Out of stock."):
+        assert word in second
+    assert len(storage.outcomes.peek_messages(32)) == 2
+
+
+def test_an_outcome_is_shown_once_however_often_it_is_seen(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"))
+    assert len(run("watch", "--json", "--timeout", "1.5").stdout.splitlines()) == 1
+
+
+def test_taken_outcomes_are_gone(run: Run, storage: Storage) -> None:
+    tell(storage, *(outcome(f"order-{number}") for number in range(40)))
+
+    result = run("watch", "--take", "--json", "--count", "40")
+
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 40
+    assert storage.outcomes.get_queue_properties().approximate_message_count == 0
+
+
+def test_no_more_is_taken_once_the_time_is_over_whatever_comes_in(run: Run, storage: Storage) -> None:
+    tell(storage, *(outcome(f"order-{number}") for number in range(3)))
+    assert len(run("watch", "--take", "--json", "--timeout", "0").stdout.splitlines()) == 1
+    assert len(storage.outcomes.peek_messages(32)) == 2
+
+
+def test_what_was_not_asked_for_is_not_taken(run: Run, storage: Storage) -> None:
+    tell(storage, *(outcome(f"order-{number}") for number in range(3)))
+    assert len(run("watch", "--take", "--json", "--count", "2").stdout.splitlines()) == 2
+    assert len(storage.outcomes.peek_messages(32)) == 1
+
+
+def test_json_is_the_event_on_one_line_with_its_numbers_as_told(run: Run, storage: Storage) -> None:
+    event = outcome("order-1")
+    tell(storage, event)
+
+    result = run("watch", "--json", "--timeout", "0")
+
+    assert result.stdout == event.text.replace("\n", " ") + "\n"
+    assert '"totalPrice": 36.480' in result.stdout
+
+
+def test_a_longer_queue_than_can_be_seen_is_told(run: Run, storage: Storage) -> None:
+    tell(storage, *(outcome(f"order-{number}") for number in range(PEEKED + 1)))
+
+    result = run("watch", "--json", "--timeout", "0")
+
+    assert len(result.stdout.splitlines()) == PEEKED
+    assert result.stderr == f"The queue holds {PEEKED + 1}; only the first {PEEKED} can be seen. --take sees all.\n"
+
+
+def test_data_that_lie_in_a_blob_are_followed(run: Run, storage: Storage) -> None:
+    event = outcome("order-1")
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}/data.json", event.data or "")
+    tell(storage, event.claim_check(f"{storage.records.url}/{CUSTOMER}/{CART}/data.json"))
+
+    assert "1 order(s): 4711" in run("watch", "--timeout", "0").stdout
+    (line,) = run("watch", "--json", "--timeout", "0").stdout.splitlines()
+    assert "data" not in json.loads(line)
+
+
+def test_a_blob_that_is_gone_or_not_ours_is_not_needed_to_show_the_outcome(run: Run, storage: Storage) -> None:
+    event = outcome("order-1")
+    tell(storage, event.claim_check(f"{storage.records.url}/gone"), event.claim_check("https://evil.example/x"))
+
+    result = run("watch", "--timeout", "0")
+
+    assert (result.exit_code, result.stdout.count("completed")) == (0, 2)
+
+
+def test_an_outcome_answered_by_another_request_says_so(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-2", answered_by="the-first-event"))
+    assert "answeredBy the-first-event" in run("watch", "--timeout", "0").stdout
+
+
+def test_what_is_no_outcome_is_shown_and_disturbs_nobody(run: Run, storage: Storage) -> None:
+    for text in ("not base64", base64.b64encode(b"[]").decode(), base64.b64encode(b'{"type": 1}').decode()):
+        storage.outcomes.send_message(text)
+    tell(storage, outcome("order-1"))
+
+    result = run("watch", "--timeout", "0")
+    lines = run("watch", "--json", "--timeout", "0").stdout.splitlines()
+
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 5)
+    assert "not base64" in result.stdout
+    assert json.loads(lines[0]) == {"unreadable": "not base64"}
+
+
+def test_foreign_text_cannot_draw_on_the_terminal(storage: Storage) -> None:
+    event = {"type": "partnercenter.cart.checkout.failed", "data": {"requestId": "\x1b[2J\x07", "error": {"code": 1}}}
+    seen = read(base64.b64encode(json.dumps(event).encode()).decode(), storage.records)
+    assert all(cell.isprintable() for cell in seen.cells)
+
+
+def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"))
+    assert run("watch", "--count", "2", "--timeout", "0").exit_code == 1
+    assert run("watch", "--count", "1", "--timeout", "0").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ((), ["order-1", "order-2", "order-3"]),
+        (("--outcome", "failed"), ["order-2"]),
+        (("--outcome", "failed", "--outcome", "unknown"), ["order-2", "order-3"]),
+        (("--class", "cart"), ["order-2"]),
+        (("--customer", CUSTOMER.upper()), ["order-1", "order-2", "order-3"]),
+        (("--customer", CART), []),
+        (("--cart", f"{{{CART}}}", "--request", "order-1"), ["order-1"]),
+        (("--request", "order-1", "--outcome", "failed"), []),
+    ],
+)
+def test_filters_show_some(run: Run, storage: Storage, filters: tuple[str, ...], expected: list[str]) -> None:
+    failed = outcome("order-2", Outcome.FAILED, error=CART_ERROR)
+    tell(storage, outcome("order-1"), failed, outcome("order-3", Outcome.UNKNOWN))
+    shown = run("watch", "--json", "--timeout", "0", *filters).stdout.splitlines()
+    assert expected == [json.loads(line)["data"]["requestId"] for line in shown]
+
+
+def test_only_what_is_shown_is_counted(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED))
+    result = run("watch", "--json", "--count", "1", "--outcome", "failed")
+    assert ["order-2"] == [json.loads(line)["data"]["requestId"] for line in result.stdout.splitlines()]
+
+
+def test_what_is_taken_is_not_filtered_since_it_would_be_lost(run: Run, storage: Storage) -> None:
+    tell(storage, outcome("order-1"))
+    result = run("watch", "--take", "--outcome", "failed", "--timeout", "0")
+    assert result.exit_code == 2
+    assert "goes without filters" in result.stderr
+    assert 1 == len(storage.outcomes.peek_messages())
+
+
+def test_a_filter_that_is_no_guid_is_wrong_usage(run: Run) -> None:
+    assert run("watch", "--cart", "4711").exit_code == 2
+
+
+def test_ctrl_c_ends_it_cleanly(storage: Storage, settings: Path) -> None:
+    tell(storage, outcome("order-1"))
+    command = [sys.executable, "-m", "cli.main", "watch", "--json", "--settings", str(settings)]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(  # noqa: S603
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["data"]["requestId"] == "order-1"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_queue_that_is_not_there_is_a_failure_of_the_storage(run: Run, storage: Storage) -> None:
+    storage.outcomes.delete_queue()
+    assert run("watch", "--timeout", "0").exit_code == 3
+
+
+CART_ERROR = '{"class":"cart","code":"800089","description":"Out of stock."}'
+
+
+def outcome(request_id: str, kind: Outcome = Outcome.COMPLETED, **more: Any) -> Event:
+    at = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    body = json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": request_id})
+    request = decode(body.encode(), Delivery("", 1, at))
+    assert isinstance(request, CheckoutRequest)
+    return decided(request, Decision(kind, 1, **{"result": RESULT} | more), at)
+
+
+def tell(storage: Storage, *events: Event) -> None:
+    for event in events:
+        storage.outcomes.send_message(base64.b64encode(event.text.encode()).decode())

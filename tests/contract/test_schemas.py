@@ -1,0 +1,302 @@
+"""The published schemas against real messages: of every scenario, of every outcome, and against broken ones."""
+
+import base64
+import copy
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, FormatChecker
+
+from local.simulator.scenarios import SCENARIOS, Scenario
+from scripts import schemas
+from shared.core.messages import CheckoutRequest, decode
+from tests.docs.test_docs import EXAMPLES, README, blocks
+from tests.support.builders import CART, CUSTOMER, cloud_event, delivery, members, text_of
+from tests.support.world import World
+
+FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
+OTHER = "0dd0dd00-1111-4222-8333-444444444444"
+
+
+@cache
+def validator(name: str) -> Any:
+    """Of a published file, with the formats checked."""
+    schema = json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
+    Draft7Validator.check_schema(schema)
+    return Draft7Validator(schema, format_checker=FormatChecker())
+
+
+def faults(name: str, value: Any) -> list[str]:
+    """What a schema finds wrong, and where."""
+    return [f"{error.json_path}: {error.message}"[:300] for error in validator(name).iter_errors(value)]
+
+
+def data_faults(data: Any) -> list[str]:
+    """What the schema of an outcome's data finds wrong: of data in a blob of its own."""
+    outcome = validator("checkout-outcome").schema
+    schema = outcome["properties"]["data"] | {"definitions": outcome["definitions"]}
+    return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(data)]
+
+
+def event(name: str) -> dict[str, Any]:
+    """A real outcome, one of the README's."""
+    return dict(json.loads(_told(name)))
+
+
+@cache
+def _told(name: str) -> str:
+    return EXAMPLES[name][0]()
+
+
+# --- they are the code's ----------------------------------------------------------------------------------------
+
+
+def test_the_published_schemas_are_those_of_the_code() -> None:
+    assert [] == schemas.stale(), "run python -m scripts.schemas"
+
+
+def test_a_stale_or_foreign_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "FOLDER", tmp_path / "schemas")
+    assert 0 == schemas.main([])
+    assert 0 == schemas.main(["--check"])
+    file = tmp_path / "schemas" / "checkout-request.schema.json"
+    file.write_text(file.read_text() + " ")
+    (tmp_path / "schemas" / "old.json").write_text("{}")
+    assert ["checkout-request.schema.json", "old.json"] == schemas.stale()
+    assert 1 == schemas.main(["--check"])
+
+
+def test_a_new_member_of_a_request_must_be_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(schemas.MEMBERS, "context")
+    with pytest.raises(AssertionError, match="members of a request have changed"):
+        schemas.schemas()
+
+
+# --- real messages ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_whatever_the_service_does_every_message_is_as_published(scenario: Scenario) -> None:
+    world = World()
+    waited: list[str] = []
+    send = world.carts.send
+
+    def tapped(text: str, delay: float = 0.0) -> None:
+        waited.append(text)
+        send(text, delay)
+
+    world.carts.send = tapped  # type: ignore[method-assign]
+    if scenario.number % 2:  # every other one as a CloudEvent
+        cart = f"{scenario.number:08x}-1111-4222-8333-444444444444"
+        send(cloud_event({"customerId": CUSTOMER, "cartId": cart, "context": {"é": [1.50, None]}}).decode())
+    else:
+        world.enqueue(scenario.name)
+        waited.clear()
+    world.run()
+    events = world.told()
+
+    assert events
+    for told in events:
+        assert [] == faults("checkout-outcome", told)
+        assert [] == data_faults(world.data(told))
+        assert [] == faults("cart-checkout-result", world.data(told).get("result", {}))
+    assert scenario.expected == world.data(events[-1])["outcome"]
+    for text in waited:
+        assert [] == faults("deferred-copy", json.loads(base64.b64decode(text)))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_real_outcome_of_every_kind_is_as_published(name: str) -> None:
+    assert [] == faults("checkout-outcome", event(name))
+
+
+def test_the_request_in_the_readme_is_as_published() -> None:
+    asked, *_ = (json.loads(block) for block in blocks(README, "json"))
+    assert [] == faults("checkout-request", asked)
+    assert [] == faults("checkout-request-event", json.loads(cloud_event(asked)))
+
+
+# --- broken ones ------------------------------------------------------------------------------------------------
+
+
+def without(*path: str) -> Callable[[Any], None]:
+    def change(value: Any) -> None:
+        for step in path[:-1]:
+            value = value[step]
+        del value[path[-1]]
+
+    return change
+
+
+def put(new: object, *path: str) -> Callable[[Any], None]:
+    def change(value: Any) -> None:
+        for step in path[:-1]:
+            value = value[step]
+        value[path[-1]] = new
+
+    return change
+
+
+BROKEN: list[tuple[str, Callable[[Any], None]]] = [
+    *(("completed", without(name)) for name in ("specversion", "id", "source", "type", "time", "subject", "data")),
+    *(("completed", without(name)) for name in ("datacontenttype", "dataschema", "partitionkey", "correlationid")),
+    *(("completed", without("data", name)) for name in ("outcome", "customerId", "cartId", "requestId", "result")),
+    *(("completed", without("data", name)) for name in ("attempts", "startedAt", "finishedAt")),
+    ("completed", put("0.3", "specversion")),
+    ("completed", put("urn:somebody:else", "source")),
+    ("completed", put("partnercenter.cart.checkout.perhaps", "type")),
+    ("completed", put("partnercenter.cart.checkout.failed", "type")),
+    ("completed", put("perhaps", "data", "outcome")),
+    ("completed", put("partial", "data", "outcome")),
+    ("completed", put("yesterday", "time")),
+    ("completed", put("2026-11-22T10:00:02.300", "time")),
+    ("completed", put("22.11.2026", "data", "startedAt")),
+    ("completed", put("C0FFEE00-1111-4222-8333-444444444444", "data", "customerId")),
+    ("completed", put("order-4711", "data", "cartId")),
+    ("completed", put("", "data", "requestId")),
+    ("completed", put("x" * 257, "data", "requestId")),
+    ("completed", put("1", "data", "attempts")),
+    ("completed", put(-1, "data", "attempts")),
+    ("completed", put([], "data", "result")),
+    ("completed", put(None, "data", "result")),
+    ("completed", put(None, "data", "error")),
+    ("completed", put({"class": "cart", "retryable": False, "advice": "?"}, "data", "error")),
+    ("completed", put(99, "data", "response", "status")),
+    ("completed", put("abc", "traceparent")),
+    ("completed", put("https://contoso.blob.core.windows.net/checkout-records/x", "dataref")),
+    ("action_required", without("data", "error")),
+    ("action_required", without("data", "result")),
+    ("partial", without("data", "error")),
+    ("partial", without("data", "result")),
+    ("failed", without("data", "error")),
+    ("failed", put("rude", "data", "error", "class")),
+    ("failed", put(800013, "data", "error", "code")),
+    ("failed", put("no", "data", "error", "retryable")),
+    ("failed", put(["quantity", 3], "data", "error", "data")),
+    ("failed", put("ed8ff621-8ba8-5cbd-a755-741a39d35c34", "data", "answeredBy")),
+    ("unknown", put({}, "data", "result")),
+    ("unknown", without("data", "error", "advice")),
+    ("invalid", put("2026-11-22T10:00:00Z", "time")),
+    ("invalid", without("data", "sha256")),
+    ("invalid", without("data", "error", "path")),
+    ("invalid", put("cart", "data", "error", "class")),
+    ("invalid", put("not base64!", "data", "body")),
+    ("invalid", put("order-4711", "data", "requestId")),
+    ("answeredBy", put("order-4711", "data", "answeredBy")),
+    ("corrects", put("order-4711", "data", "corrects")),
+    ("dataref", put("not a uri", "dataref")),
+    ("dataref", without("dataref")),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), BROKEN, ids=range(len(BROKEN)))
+def test_an_outcome_that_is_broken_is_noticed(name: str, change: Callable[[Any], None]) -> None:
+    broken = copy.deepcopy(event(name))
+    change(broken)
+    assert broken != event(name)
+    assert faults("checkout-outcome", broken)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_members_that_nobody_knows_yet_may_come_with_an_outcome(name: str) -> None:
+    later = event(name) | {"newattribute": "1"}
+    if "data" in later:
+        later["data"] = later["data"] | {"new": {"a": 1}}
+    assert [] == faults("checkout-outcome", later)
+
+
+# --- requests: what the schema says is what the program does ----------------------------------------------------
+
+GUIDS = st.sampled_from(
+    [
+        CUSTOMER,
+        CART.upper(),
+        f"{{{CART}}}",
+        "",
+        "x",
+        CART[:-1],
+        f"{CART}\n",
+        f"{{{CART}",
+        "\uff11" + CART[1:],
+        f"urn:uuid:{CART}",
+    ]
+)
+CHARACTERS = st.text(st.characters(codec="utf-8"), max_size=5)
+TEXTS = CHARACTERS | st.sampled_from(
+    ["order-1", "a\n", "\x7f", "\x9f", "x" * 256, "x" * 257, " a", "a ", "kim@a.b\n", "é"]
+)
+JUNK: st.SearchStrategy[Any] = st.none() | st.integers() | st.booleans() | st.lists(st.none(), max_size=1) | st.just({})
+REQUESTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "customerId": GUIDS | JUNK,
+        "cartId": GUIDS | JUNK,
+        "requestId": TEXTS | JUNK,
+        "correlationId": GUIDS | JUNK,
+        "customerUserUpn": TEXTS | JUNK,
+        "traceparent": TEXTS | JUNK,
+        "context": JUNK | TEXTS,
+        "requestID": TEXTS,
+    },
+)
+
+
+def accepts(body: bytes) -> bool:
+    return isinstance(decode(body, delivery()), CheckoutRequest)
+
+
+@given(st.fixed_dictionaries({"customerId": st.just(CUSTOMER), "cartId": GUIDS}) | REQUESTS)
+def test_a_request_is_as_published_exactly_if_the_program_takes_it(asked: dict[str, Any]) -> None:
+    assert accepts(text_of(asked).encode()) == (not faults("checkout-request", asked))
+
+
+@given(REQUESTS.map(lambda more: members() | more))
+def test_each_member_may_be_what_the_program_takes(asked: dict[str, Any]) -> None:
+    assert accepts(text_of(asked).encode()) == (not faults("checkout-request", asked))
+
+
+@given(
+    st.fixed_dictionaries(
+        {"data": REQUESTS.map(lambda more: members() | more) | JUNK},
+        optional={
+            name: st.sampled_from(["1.0", "0.3", "", "x"]) | JUNK for name in ("id", "source", "type", "specversion")
+        },
+    )
+)
+def test_an_event_is_as_published_exactly_if_the_program_takes_it(more: dict[str, Any]) -> None:
+    asked = {"specversion": "1.0", "id": "e-1", "source": "/shop", "type": "cart.ready", **more}
+    assert accepts(text_of(asked).encode()) == (not faults("checkout-request-event", asked))
+
+
+RETRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "attempt": st.sampled_from([0, 7, 1_000_000, 1_000_001, -1, "1", 1.5, None]),
+        "epoch": st.sampled_from([0, 1_000_001]),
+        "doubt": st.sampled_from(
+            ["2026-11-22T10:00:00Z", "2026-11-22T10:00:00.123+01:00", "2026-11-22T10:00:00", "now", 5, None]
+        ),
+        "startedAt": st.sampled_from(["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-02-30T00:00:00Z"]),
+        "reason": st.sampled_from(["storage", None, 5]),
+        "poisoned": st.sampled_from([True, False, None, "yes"]),
+        "later": st.just(1),
+    },
+)
+
+
+@given(RETRIES)
+def test_a_copy_is_as_published_exactly_if_the_program_takes_it(retry: dict[str, Any]) -> None:
+    asked = members(retry=retry)
+    assert accepts(text_of(asked).encode()) == (not faults("deferred-copy", asked))
+    assert accepts(cloud_event(asked)) == (not faults("deferred-copy", json.loads(cloud_event(asked))))
+
+
+@pytest.mark.parametrize("asked", [members(requestID="typo"), members(retry={}), members(customerId=None), []], ids=str)
+def test_a_request_that_is_broken_is_noticed(asked: Any) -> None:
+    assert faults("checkout-request", asked)

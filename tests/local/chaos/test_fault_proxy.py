@@ -1,0 +1,343 @@
+"""The proxy on real sockets, in front of a server that remembers what it was asked."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.azurite import HOST
+from local.chaos.fault_proxy import Exchange, Fault, Kind, Moment, Proxies, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 10.0
+
+
+class Server(ThreadingHTTPServer):
+    """Answers what its paths ask for, and remembers each request."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), Handler)
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.hosts: list[str | None] = []
+        self.connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.answer(body)
+
+    def do_GET(self) -> None:
+        self.answer(b"")
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
+    def answer(self, body: bytes) -> None:
+        self.server.asked.append((self.command, self.path, body))
+        self.server.hosts.append(self.headers.get("Host"))
+        match self.path:
+            case "/empty":
+                self.send_response(204)
+                self.end_headers()
+            case "/chunked":
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+            case "/until-it-ends":
+                self.close_connection = True
+                self.send_response(200)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(b"to the end")
+            case "/cut":
+                self.close_connection = True
+                self.send_response(200)
+                self.send_header("Content-Length", "100")
+                self.end_headers()
+                self.wfile.write(b"half")
+            case _:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body) + 2))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(b"<" + body + b">")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def proxies() -> Iterator[Proxies]:
+    with Proxies() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(proxies: Proxies, server: Server) -> Proxy:
+    return proxies.add(server.server_port)
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    yield connection
+    connection.close()
+
+
+def ask(client: http.client.HTTPConnection, method: str = "POST", path: str = "/", body: Any = b"hi") -> bytes:
+    client.request(method, path, body)
+    return client.getresponse().read()
+
+
+def test_requests_and_answers_pass_unharmed_over_one_connection(
+    client: http.client.HTTPConnection, server: Server
+) -> None:
+    assert b"<hi>" == ask(client)
+    assert b"<>" == ask(client, "GET", "/a?b=c", None)
+    assert b"<" + b"x" * 300_000 + b">" == ask(client, body=b"x" * 300_000)
+
+    assert [("POST", "/", b"hi"), ("GET", "/a?b=c", b"")] == server.asked[:2]
+    assert 1 == server.connections
+
+
+def test_bodies_in_chunks_pass_both_ways(client: http.client.HTTPConnection, server: Server) -> None:
+    client.request("POST", "/chunked", iter([b"one", b"two"]), encode_chunked=True)
+
+    assert b"abcde" == client.getresponse().read()
+    assert ("POST", "/chunked", b"onetwo") == server.asked[0]
+    assert b"<hi>" == ask(client)
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("GET", "/empty")])
+def test_an_answer_without_a_body_does_not_keep_the_next_one_waiting(
+    client: http.client.HTTPConnection, method: str, path: str
+) -> None:
+    assert b"" == ask(client, method, path, None)
+    assert b"<hi>" == ask(client)
+
+
+def test_an_answer_that_ends_with_its_connection_passes(client: http.client.HTTPConnection) -> None:
+    assert b"to the end" == ask(client, "GET", "/until-it-ends", None)
+    assert b"<hi>" == ask(client)
+
+
+def test_an_answer_that_is_cut_behind_is_cut_in_front(client: http.client.HTTPConnection) -> None:
+    client.request("GET", "/cut")
+    answer = client.getresponse()
+
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        answer.read()
+
+
+def test_a_request_that_is_dropped_before_never_arrives(
+    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+) -> None:
+    proxy.set(Fault(Kind.DROP_BEFORE))
+
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        ask(client)
+
+    assert [] == server.asked
+    assert 1 == proxy.counts[Kind.DROP_BEFORE]
+
+
+def test_a_lost_reply_is_lost_after_the_request_took_effect(
+    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+) -> None:
+    proxy.set(Fault(Kind.DROP_AFTER))
+
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        ask(client)
+
+    assert [("POST", "/", b"hi")] == server.asked
+    assert 1 == proxy.counts[Kind.DROP_AFTER]
+
+
+def test_nothing_listens_while_it_refuses_and_open_connections_are_cut(
+    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+) -> None:
+    assert b"<hi>" == ask(client)
+    proxy.set(Fault(Kind.REFUSE))
+
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+        ask(client)
+    client.close()
+    with pytest.raises(ConnectionRefusedError):
+        ask(client)
+    proxy.set()
+
+    client.close()
+    assert b"<hi>" == ask(client)
+    assert 2 == len(server.asked)
+
+
+def test_nobody_else_gets_the_port_while_it_refuses(proxy: Proxy) -> None:
+    proxy.set(Fault(Kind.REFUSE))
+
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((HOST, proxy.port))
+
+
+def test_a_delay_comes_before_the_request_is_passed_on(client: http.client.HTTPConnection, proxy: Proxy) -> None:
+    proxy.set(Fault(Kind.DELAY, seconds=0.2))
+    began = time.monotonic()
+
+    assert b"<hi>" == ask(client)
+
+    assert time.monotonic() - began >= 0.2
+
+
+def test_the_dice_decide_which_requests_are_hit(proxies: Proxies, server: Server) -> None:
+    def hits() -> list[bool]:
+        proxy = proxies.add(server.server_port, dice=random.Random(7))
+        proxy.set(Fault(Kind.DROP_BEFORE, share=0.5))
+        found = []
+        for _ in range(20):
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            try:
+                ask(client)
+                found.append(False)
+            except (http.client.RemoteDisconnected, ConnectionResetError):
+                found.append(True)
+            finally:
+                client.close()
+        return found
+
+    first = hits()
+
+    assert first == hits()
+    assert {True, False} == set(first)
+
+
+def test_a_fault_spares_what_it_must_not_harm(proxies: Proxies, server: Server) -> None:
+    proxy = proxies.add(server.server_port, harms=lambda exchange: exchange.target == "/v1")
+    proxy.set(Fault(Kind.DROP_BEFORE))
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+
+    assert b"<hi>" == ask(client, path="/token")
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        ask(client, path="/v1")
+
+    client.close()
+
+
+@pytest.mark.parametrize(("moment", "arrived"), [(Moment.ASKED, 0), (Moment.ANSWERED, 1)])
+def test_a_watcher_can_cut_the_connection_at_its_moment(
+    proxies: Proxies, server: Server, moment: Moment, arrived: int
+) -> None:
+    proxy = proxies.add(server.server_port, watch=lambda _, at: at is moment)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        ask(client)
+
+    client.close()
+    assert arrived == len(server.asked)
+
+
+def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: Server) -> None:
+    seen: list[tuple[Moment, Exchange]] = []
+    done = threading.Event()
+
+    def watch(exchange: Exchange, moment: Moment) -> bool:
+        seen.append((moment, exchange))
+        if moment is Moment.DONE:
+            done.set()
+        return False
+
+    proxy = proxies.add(server.server_port, watch=watch)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+
+    ask(client, path="/path")
+
+    client.close()
+    assert done.wait(PATIENCE)  # the answer is with the client before the proxy is done
+    assert [Moment.ASKED, Moment.ANSWERED, Moment.DONE] == [moment for moment, _ in seen]
+    assert Exchange("POST", "/path", b"hi", 200, b"<hi>") == seen[-1][1]
+
+
+def test_the_service_behind_finds_its_own_address_in_the_request(
+    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+) -> None:
+    ask(client, "GET", f"/token?resource=http%3A%2F%2F127.0.0.1%3A{proxy.port}", None)
+
+    assert f"/token?resource=http%3A%2F%2F127.0.0.1%3A{server.server_port}" == server.asked[0][1]
+    assert [f"{HOST}:{server.server_port}"] == server.hosts
+
+
+def test_what_is_no_http_is_hung_up_on(proxy: Proxy, server: Server) -> None:
+    with socket.create_connection((HOST, proxy.port), timeout=PATIENCE) as line:
+        line.sendall(b"nonsense\r\n\r\n")
+
+        assert b"" == line.recv(1)
+
+    assert [] == server.asked
+
+
+def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) -> None:
+    with socket.socket() as nobody:
+        nobody.bind((HOST, 0))
+        proxy = proxies.add(nobody.getsockname()[1])
+        client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            ask(client)
+
+        client.close()
+
+
+def test_the_end_cuts_what_is_under_way_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server((HOST, 0)) as mute:
+        with Proxies() as proxies:
+            proxy = proxies.add(mute.getsockname()[1])
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            client.request("POST", "/", b"hi")
+            behind, _ = mute.accept()
+            assert behind.recv(1)
+            began = time.monotonic()
+
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            client.getresponse()
+        client.close()
+        behind.close()
+
+    assert time.monotonic() - began < 2.0
+    assert [] == caplog.records

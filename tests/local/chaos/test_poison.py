@@ -1,0 +1,119 @@
+"""Poison on real parts: a worker that is killed five times in a row, its neighbours, and what people put there."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.chaos.plan import Death, Demand, Plan, Point, Scale, Sending
+from local.chaos.run import Chaos
+from local.invariants import outcome_of
+from local.simulator.scenarios import BY_NAME, cart_id
+from shared.core.messages import LONGEST, CheckoutRequest, Delivery, InvalidMessage, decode
+from tests.support.builders import body, request
+
+if TYPE_CHECKING:
+    from local.azurite import Azurite
+    from local.chaos.report import Aftermath
+
+pytestmark = pytest.mark.chaos
+
+LEASE, PATIENCE = 2, 180.0
+_arrived = partial(Delivery, "", 1, datetime(2026, 1, 1, tzinfo=UTC))
+
+BAD = [
+    "please buy everything",
+    "{}",
+    "[]",
+    '{"customerId": "x", "cartId": "y"}',
+    body(requestID="order-4711").decode(),
+    body(cartId="../../customers").decode(),
+    body(context="#").decode().replace('"#"', "[" * 65 + "]" * 65),
+    '{"cartId": "1", "cartId": "2"}',
+    '{"dequeueCount": "1", "id": "spoofed"}',
+    body(retry={"attempt": -1}).decode(),
+    "x" * (LONGEST + 1),
+    base64.b64encode(b"\xff\xfe nonsense").decode(),
+    base64.b64encode(b'{"customerId":').decode(),
+    base64.b64encode(base64.b64encode(body())).decode(),
+]
+
+
+def demand(name: str, scenario: str = "created", **fields: object) -> Demand:
+    return Demand(request(name, cartId=cart_id(scenario, name), **fields), BY_NAME[scenario], 1)
+
+
+def strays() -> list[InvalidMessage]:
+    found = [decode(text.encode(), _arrived()) for text in BAD]
+    assert {InvalidMessage} == {type(each) for each in found}
+    return [each for each in found if isinstance(each, InvalidMessage)]
+
+
+def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, Sending]:
+    text = of.body if isinstance(of, InvalidMessage) else body(cartId=of.cart_id, requestId=of.request_id)
+    return 0.0, Sending(text.decode(), of.event_id, poison)
+
+
+@pytest.fixture(scope="module")
+def aftermath(azurite: Azurite) -> Aftermath:
+    """One worker, a message that kills it five times, one that always does, innocent ones, and a poison queue filled
+    by hand.
+    """
+    del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
+    killers = [demand("killed before its POST, five times"), demand("killed after its POST, always")]
+    points = [Death(Point.BEFORE_POST, 5), Death(Point.AFTER_POST, 1_000)]
+    innocent = [demand(f"innocent {number}", "slow" if number % 2 else "created") for number in range(10)]
+    by_hand = [demand("put there by hand")]
+    plan = Plan(
+        "poison",
+        Scale(LEASE, 0.0, 0.0, 0.0, storms=False, settings={"SETTLE_SECONDS": "1", "RETRY_CAP_SECONDS": "2"}),
+        (*killers, *innocent, *by_hand),
+        tuple(strays()),
+        {each.request.cart_id: death for each, death in zip(killers, points, strict=True)},
+        (
+            *(sending(each.request, poison=False) for each in (*killers, *innocent)),
+            *(sending(each.request, poison=True) for each in by_hand),
+            *(sending(each, poison=True) for each in strays()),
+        ),
+    )
+    with Chaos(plan, 1, print) as chaos:
+        return chaos.run(PATIENCE)
+
+
+def told(aftermath: Aftermath, name: str) -> dict[str, object]:
+    (of,) = (each.request for each in aftermath.plan.demands if each.request.request_id.startswith(name))
+    return next(event for event in aftermath.told if event["id"] == of.event_id)
+
+
+def test_no_invariant_is_broken_and_no_queue_keeps_anything(aftermath: Aftermath) -> None:
+    assert [] == aftermath.violations()
+    kills = aftermath.injected["killed by a message"]
+    assert {"before the POST", "after the POST, its answer unread"} == {*kills}
+    assert 10 <= sum(kills.values()), "two rounds of five; a message also dies with its neighbour"
+
+
+def test_what_was_killed_five_times_in_a_row_is_bought_once_it_comes_back(aftermath: Aftermath) -> None:
+    assert "completed" == outcome_of(told(aftermath, "killed before"))
+
+
+def test_what_kills_again_when_it_comes_back_is_asked_about(aftermath: Aftermath) -> None:
+    event = told(aftermath, "killed after")
+
+    assert "unknown" == outcome_of(event)
+    assert "already_ordered" == aftermath.data_of(event)["error"]["class"]
+
+
+def test_the_innocent_neighbours_are_checked_out_all_the_same(aftermath: Aftermath) -> None:
+    outcomes = [outcome_of(told(aftermath, f"innocent {number}")) for number in range(10)]
+
+    assert ["completed"] * 10 == outcomes
+
+
+def test_what_people_put_into_the_poison_queue_is_answered_too(aftermath: Aftermath) -> None:
+    assert "completed" == outcome_of(told(aftermath, "put there by hand"))
+    ids = {event["id"] for event in aftermath.told}
+    assert {stray.event_id for stray in strays()} <= ids

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+import pytest
+from azure.storage.queue import QueueClient
+
+from local.azurite import Azurite
+from local.host.host_json import QueueOptions
+from local.host.local_host import IndexingError, LocalHost, load, main, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Storage
+
+ROOT = Path(__file__).parent.parent.parent
+QUICK = QueueOptions(
+    batch_size=4, new_batch_threshold=28, max_dequeue_count=2, visibility_timeout=1, max_polling_interval=0.2
+)
+PATIENCE = 30.0
+
+
+def test_a_message_that_succeeds_is_deleted(storage: Storage) -> None:
+    seen = Calls()
+    storage.carts.send_message("hello")
+
+    with LocalHost(app(seen), QUICK, storage.environ):
+        seen.wait_for(1)
+        until(lambda: count(storage.carts) == 0)
+
+    assert count(storage.poison) == 0
+
+
+def test_the_function_gets_the_raw_text_as_bytes_with_the_messages_properties(storage: Storage) -> None:
+    seen = Calls()
+    body = '{"id": "spoofed", "dequeueCount": "x", "naïve": "☂"}'
+    sent = storage.carts.send_message(body)
+
+    with LocalHost(app(seen), QUICK, storage.environ):
+        (message,) = seen.wait_for(1)
+
+    assert message.get_body() == body.encode()
+    assert message.id == sent.id
+    assert message.dequeue_count == 1
+    assert message.insertion_time == sent.inserted_on
+    assert message.expiration_time == sent.expires_on
+    assert message.pop_receipt
+
+
+def test_a_message_that_fails_comes_back_after_the_visibility_timeout_and_ends_in_poison(
+    storage: Storage,
+) -> None:
+    seen = Calls(ValueError("no"))
+    storage.carts.send_message("☂ bare")
+    storage.poison.delete_queue()  # the host makes it
+
+    with LocalHost(app(seen), QUICK, storage.environ):
+        first, second = seen.wait_for(2)
+        until(lambda: count(storage.carts) == 0)
+
+    assert [first.dequeue_count, second.dequeue_count] == [1, 2]
+    assert seen.times[1] - seen.times[0] >= 0.9  # the service counts in whole seconds
+    poisoned = storage.poison.receive_message()
+    assert poisoned is not None
+    assert poisoned.content == "☂ bare"
+    assert poisoned.dequeue_count == 1
+    assert poisoned.inserted_on is not None
+    assert poisoned.expires_on is not None
+    assert poisoned.expires_on - poisoned.inserted_on == timedelta(days=7)
+
+
+def test_sys_exit_in_a_function_is_a_failure_of_the_function(storage: Storage) -> None:
+    seen = Calls(SystemExit(3))
+    storage.carts.send_message("x")
+
+    with LocalHost(app(seen), QUICK, storage.environ):
+        until(lambda: count(storage.poison) == 1)
+
+
+def test_a_message_that_died_too_often_goes_to_poison_without_a_call(storage: Storage) -> None:
+    seen = Calls()
+    storage.carts.send_message("killer")
+    for _ in range(QUICK.max_dequeue_count):
+        received = storage.carts.receive_message()
+        assert received is not None
+        storage.carts.update_message(received, visibility_timeout=0)
+
+    with LocalHost(app(seen), QUICK, storage.environ):
+        until(lambda: count(storage.poison) == 1 and count(storage.carts) == 0)
+
+    assert seen.messages == []
+
+
+def test_a_poison_queue_has_no_poison_queue(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    seen = Calls(ValueError("no"))
+    storage.poison.send_message("x")
+    environ = {**storage.environ, "CARTS_QUEUE": storage.poison.queue_name, "LOCAL_HOST_LEASE_SECONDS": "1"}
+
+    with LocalHost(app(seen), QUICK, environ):
+        until(lambda: "is skipped" in caplog.text)
+
+    assert [message.dequeue_count for message in seen.messages] == [1, 2]
+    assert seen.times[1] - seen.times[0] >= 0.9  # it kept its lease
+    assert count(storage.poison) == 1
+
+
+def test_the_next_batch_is_fetched_when_the_number_running_is_at_the_threshold(storage: Storage) -> None:
+    options = QueueOptions(batch_size=2, new_batch_threshold=2, max_polling_interval=0.1)
+    gate = threading.Semaphore(0)
+    seen = Calls(before=lambda: gate.acquire(timeout=PATIENCE))
+    for number in range(8):
+        storage.carts.send_message(str(number))
+
+    with LocalHost(app(seen), options, storage.environ | {"PYTHON_THREADPOOL_THREAD_COUNT": "8"}):
+        seen.wait_for(4)
+        assert len(storage.carts.peek_messages(32)) == 4
+        gate.release()  # three run: over the threshold
+        until(lambda: count(storage.carts) == 7)
+        assert len(storage.carts.peek_messages(32)) == 4
+        gate.release()  # two run
+        seen.wait_for(6)
+        assert len(storage.carts.peek_messages(32)) == 2
+        gate.release(6)
+        until(lambda: count(storage.carts) == 0)
+
+
+def test_all_functions_share_one_pool_of_threads(storage: Storage) -> None:
+    running = Calls(before=lambda: gate.wait(PATIENCE))
+    gate = threading.Event()
+    both = app(running)
+    trigger(both, "%OUTCOMES_QUEUE%", running)
+    storage.carts.send_message("x")
+    storage.outcomes.send_message("y")
+
+    with LocalHost(both, QUICK, storage.environ | {"PYTHON_THREADPOOL_THREAD_COUNT": "1"}):
+        running.wait_for(1)
+        until(lambda: not storage.carts.peek_messages() and not storage.outcomes.peek_messages())
+        assert len(running.messages) == 1  # the other is fetched, and waits for the thread
+        gate.set()
+        running.wait_for(2)
+
+
+def test_a_lease_is_renewed_while_the_function_runs(storage: Storage) -> None:
+    gate = threading.Event()
+    seen = Calls(before=lambda: gate.wait(PATIENCE))
+    storage.carts.send_message("slow")
+
+    with LocalHost(app(seen), QUICK, storage.environ | {"LOCAL_HOST_LEASE_SECONDS": "2"}):
+        seen.wait_for(1)
+        while time.monotonic() < seen.times[0] + 4.5:
+            assert storage.carts.receive_message() is None
+        gate.set()
+        until(lambda: count(storage.carts) == 0)  # deleted, with the last receipt
+
+    assert len(seen.messages) == 1
+
+
+def test_a_message_that_another_took_is_left_to_it(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    gate = threading.Event()
+    seen = Calls(before=lambda: gate.wait(PATIENCE))
+    storage.carts.send_message("x")
+
+    with LocalHost(app(seen), QUICK, storage.environ):
+        (message,) = seen.wait_for(1)
+        storage.carts.update_message(str(message.id), message.pop_receipt, visibility_timeout=60)
+        gate.set()
+        until(lambda: "taken by another" in caplog.text)
+
+    assert count(storage.carts) == 1
+
+
+def test_the_listener_outlives_an_outage_of_the_storage(
+    azurite: Azurite, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    del azurite
+    seen = Calls()
+    with Azurite(tmp_path, separate=True) as own:
+        environ = {"CheckoutStorage": own.connection_string, "CARTS_QUEUE": "carts"}
+        with (
+            QueueClient.from_connection_string(own.connection_string, "carts") as carts,
+            LocalHost(app(seen), QUICK, environ),
+        ):
+            until(lambda: "cannot read carts" in caplog.text)  # there is no such queue yet
+            carts.create_queue()
+            carts.send_message("before")
+            seen.wait_for(1)
+            caplog.clear()
+            own.stop("queue")
+            until(lambda: "cannot read carts" in caplog.text)
+            own.start("queue")
+            carts.send_message("after")
+            seen.wait_for(2)
+
+
+def test_sigterm_lets_running_functions_finish(storage: Storage, tmp_path: Path) -> None:
+    write_app(
+        tmp_path,
+        """
+        import pathlib
+        import time
+        here = pathlib.Path(__file__).parent
+        (here / "started").touch()
+        while not (here / "go").exists():
+            time.sleep(0.01)
+        """,
+    )
+    storage.carts.send_message("x")
+    settings = tmp_path / "settings.json"
+    values = {"CARTS_QUEUE": storage.carts.queue_name, "CheckoutStorage": storage.connection_string}
+    settings.write_text(json.dumps({"Values": values}))
+    command = [sys.executable, "-m", "local.host", "--app-dir", str(tmp_path), "--settings", str(settings)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            assert process.stderr is not None
+            until((tmp_path / "started").exists)
+            process.send_signal(signal.SIGTERM)
+            said = []
+            while "stopping" not in (line := process.stderr.readline()):
+                assert line, "it ended early"
+                said.append(line)
+            (tmp_path / "go").touch()
+            said += process.stderr.readlines()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+    assert "stands in for `func start`" in said[0]
+    assert "succeeded" in "".join(said)
+    assert count(storage.carts) == 0
+
+
+def test_a_host_that_stops_fetches_no_more(storage: Storage) -> None:
+    gate = threading.Event()
+    seen = Calls(before=lambda: gate.wait(PATIENCE))
+    storage.carts.send_message("in time")
+    host = LocalHost(app(seen), QUICK, storage.environ)
+    host.start()
+    seen.wait_for(1)
+
+    with ThreadPoolExecutor(1) as pool:
+        left = pool.submit(host.stop)
+        until(lambda: not host._listeners[0]._fetcher.is_alive())
+        storage.carts.send_message("too late")
+        gate.set()
+        assert left.result(PATIENCE) == 0
+
+    (message,) = storage.carts.peek_messages(32)
+    assert message.content == "too late"
+
+
+def test_a_drain_has_a_limit(storage: Storage) -> None:
+    gate = threading.Event()
+    seen = Calls(before=lambda: gate.wait(PATIENCE))
+    storage.carts.send_message("slow")
+    host = LocalHost(app(seen), QUICK, storage.environ)
+    host.start()
+    seen.wait_for(1)
+
+    assert host.stop(timeout=0.1) == 1
+    gate.set()
+    until(lambda: count(storage.carts) == 0)
+
+
+def test_an_app_that_cannot_be_imported_is_told_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "function_app.py").write_text("raise ValueError('PARTNER_CENTER_URL is wrong; and more')\n")
+    forget_app(monkeypatch)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    assert main(["--app-dir", str(tmp_path)]) == 1
+
+    said = capsys.readouterr().err
+    assert "no function is indexed, so messages wait: ValueError: PARTNER_CENTER_URL is wrong; and more" in said
+    assert f"{tmp_path}/function_app.py:1" in said
+
+
+def test_a_module_without_an_app_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "function_app.py").write_text("")
+    forget_app(monkeypatch)
+    with pytest.raises(IndexingError, match="0 function apps"):
+        load(tmp_path)
+
+
+def test_names_are_resolved_inside_the_string() -> None:
+    assert resolve("%CARTS_QUEUE%-poison", {"CARTS_QUEUE": "carts"}) == "carts-poison"
+    with pytest.raises(IndexingError, match="CARTS_QUEUE is missing"):
+        resolve("%CARTS_QUEUE%", {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"CheckoutStorage": "UseDevelopmentStorage=true"}, "http://127.0.0.1:10001/devstoreaccount1/carts"),
+        (
+            {"CheckoutStorage__queueServiceUri": "https://shop.queue.core.windows.net"},
+            "https://shop.queue.core.windows.net/carts",
+        ),
+        (
+            {
+                "CheckoutStorage__queueServiceUri": "https://shop.queue.core.windows.net",
+                "CheckoutStorage__credential": "managedidentity",
+            },
+            "https://shop.queue.core.windows.net/carts",
+        ),
+    ],
+)
+def test_a_connection_is_found_as_the_real_host_finds_it(environ: dict[str, str], url: str) -> None:
+    host = LocalHost(app(Calls()), QUICK, environ | {"CARTS_QUEUE": "Carts"})
+    (listener,) = host._listeners
+    assert listener._queue.url == url
+
+
+def test_a_missing_connection_is_named() -> None:
+    with pytest.raises(IndexingError, match="CheckoutStorage__queueServiceUri"):
+        LocalHost(app(Calls()), QUICK, {"CARTS_QUEUE": "carts"})
+
+
+def test_what_the_real_host_would_refuse_is_refused() -> None:
+    timer = func.FunctionApp()
+    timer.timer_trigger(arg_name="timer", schedule="0 * * * * *")(lambda timer: None)  # noqa: ARG005
+    with pytest.raises(IndexingError, match="only queue triggers"):
+        LocalHost(timer, QUICK, {})
+
+    extra = func.FunctionApp()
+
+    @extra.queue_trigger(arg_name="message", queue_name="carts", connection="CheckoutStorage")
+    def two_parameters(message: func.QueueMessage, more: str) -> None: ...
+
+    with pytest.raises(IndexingError, match="one parameter, message"):
+        LocalHost(extra, QUICK, {})
+
+
+def test_the_root_logger_is_left_alone() -> None:
+    root = logging.getLogger()
+    before = [*root.handlers], [*root.filters], root.level
+    LocalHost(app(Calls()), QUICK, {"CARTS_QUEUE": "carts", "CheckoutStorage": "UseDevelopmentStorage=true"})
+    assert ([*root.handlers], [*root.filters], root.level) == before
+
+
+def test_host_json_is_read() -> None:
+    options = QueueOptions.from_file(ROOT / "host.json")
+    assert options == QueueOptions(
+        batch_size=4,
+        new_batch_threshold=28,
+        max_dequeue_count=5,
+        visibility_timeout=30,
+        max_polling_interval=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("{}", "messageEncoding is base64"),
+        ('{"extensions": {"queues": {"messageEncoding": "none", "visibilityTimeout": "30"}}}', "hh:mm:ss"),
+    ],
+)
+def test_a_host_json_that_it_cannot_follow_is_refused(tmp_path: Path, text: str, mistake: str) -> None:
+    (tmp_path / "host.json").write_text(text)
+    with pytest.raises(ValueError, match=mistake):
+        QueueOptions.from_file(tmp_path / "host.json")
+
+
+class Calls:
+    """A function's body that notes each call, then does as told."""
+
+    def __init__(self, error: BaseException | None = None, before: Callable[[], object] | None = None) -> None:
+        self.messages: list[func.QueueMessage] = []
+        self.times: list[float] = []
+        self._error, self._before = error, before
+        self._called = threading.Condition()
+
+    def __call__(self, message: func.QueueMessage) -> None:
+        with self._called:
+            self.times.append(time.monotonic())
+            self.messages.append(message)
+            self._called.notify_all()
+        if self._before:
+            self._before()
+        if self._error:
+            raise self._error
+
+    def wait_for(self, number: int) -> list[func.QueueMessage]:
+        with self._called:
+            assert self._called.wait_for(lambda: len(self.messages) >= number, PATIENCE)
+            return self.messages[:number]
+
+
+def app(calls: Calls) -> func.FunctionApp:
+    made = func.FunctionApp()
+    trigger(made, "%CARTS_QUEUE%", calls)
+    return made
+
+
+def trigger(made: func.FunctionApp, queue: str, calls: Calls) -> None:
+    def work(message: func.QueueMessage) -> None:
+        calls(message)
+
+    work.__name__ = f"work{len(made._function_builders)}"
+    made.queue_trigger(
+        arg_name="message", queue_name=queue, connection="CheckoutStorage", data_type=func.DataType.BINARY
+    )(work)
+
+
+def write_app(folder: Path, body: str) -> None:
+    (folder / "host.json").write_text((ROOT / "host.json").read_text())
+    (folder / "function_app.py").write_text(
+        "import azure.functions as func\n"
+        "app = func.FunctionApp()\n"
+        "@app.queue_trigger(arg_name='message', queue_name='%CARTS_QUEUE%', connection='CheckoutStorage')\n"
+        "def work(message: func.QueueMessage) -> None:" + body
+    )
+
+
+def forget_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``function_app`` be imported anew, and restore what was there."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "function_app", raising=False)
+
+
+def count(queue: QueueClient) -> int | None:
+    return queue.get_queue_properties().approximate_message_count
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again and again; the storage cannot tell us by itself."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline

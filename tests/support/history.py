@@ -1,0 +1,216 @@
+"""The invariants, stated once, checked from the outside: outcomes queue, records, and the service's books.
+
+`Journal` writes down every I/O step of every visit (one delivery of one message), and makes a step fail as
+planned. `violations` reads what is left when all is quiet. The numbers are those of docs/architecture.md. What
+can be seen without a journal is stated in `local/invariants.py`, which the chaos run uses too.
+"""
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from local import invariants as checker
+from local.invariants import BOUGHT, outcome_of
+from shared.adapters.identity import TokenUnavailable
+from shared.adapters.storage import StorageUnavailable
+from shared.core.messages import CheckoutRequest, derive
+from shared.core.models import ServiceResponse
+from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
+
+_NO_STEP = frozenset({"url"})  # what a port offers without any I/O
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class How(StrEnum):
+    """The ways in which one I/O step can go wrong."""
+
+    RAISES_BEFORE = "raises before"
+    RAISES_AFTER = "raises after it took effect"
+    KILLED_BEFORE = "killed before"
+    KILLED_AFTER = "killed after it took effect"
+    BUG = "raises what nobody foresaw"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One I/O step: what was done, in which visit, and what the record said when that visit recalled it."""
+
+    number: int
+    visit: int
+    name: str
+    subject: Any = None
+    answer: Any = None
+
+
+@dataclass
+class Journal:
+    """Every step in order. `plan`: which step, by number, goes wrong, and how."""
+
+    plan: dict[int, How] = field(default_factory=dict)
+    rivals: dict[str, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
+    steps: list[Step] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _visits: Iterator[int] = field(default_factory=itertools.count)
+    _at: list[int] = field(default_factory=lambda: [-1])
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """One delivery; a rival's visit lies inside another's."""
+        self._at.append(next(self._visits))
+        try:
+            yield
+        finally:
+            self._at.pop()
+
+    def run_before(self, name: str, rival: Callable[[], object]) -> None:
+        """Let a rival act just before the next step of this name."""
+        self.rivals[f"before {name}"].append(rival)
+
+    def run_after(self, name: str, rival: Callable[[], object]) -> None:
+        """Let a rival act just after the next step of this name."""
+        self.rivals[f"after {name}"].append(rival)
+
+    def take(self, name: str, call: Callable[[], Any], failing: Callable[[], Any], subject: Any = None) -> Any:
+        """Take a step: as it is, or as planned. `failing` raises or returns what a failure looks like."""
+        self._let_rivals(f"before {name}")
+        number, visit = next(self._numbers), self._at[-1]
+        how = self.plan.get(number)
+        if how in (How.RAISES_BEFORE, How.KILLED_BEFORE, How.BUG):
+            self.steps.append(Step(number, visit, name, subject))
+            return self._fail(how, name, failing)
+        answer = call()
+        self.steps.append(Step(number, visit, name, subject, answer))
+        self._let_rivals(f"after {name}")
+        return answer if how is None else self._fail(how, name, failing)
+
+    def _fail(self, how: How, name: str, failing: Callable[[], Any]) -> Any:
+        if how in (How.KILLED_BEFORE, How.KILLED_AFTER):
+            raise Killed(name)
+        if how is How.BUG:
+            raise RuntimeError(name)
+        return failing()
+
+    def _let_rivals(self, point: str) -> None:
+        if self.rivals.get(point):
+            self.rivals[point].pop(0)()
+
+
+class TappedStorage:
+    """A storage port whose every call is a step of the journal, whatever its methods are called."""
+
+    def __init__(self, name: str, port: Any, journal: Journal) -> None:
+        self._name, self._port, self._journal = name, port, journal
+
+    def __getattr__(self, method: str) -> Any:
+        original = getattr(self._port, method)
+        if method in _NO_STEP:
+            return original
+        step = f"{self._name}.{method}"
+
+        def failing() -> Any:
+            raise StorageUnavailable(f"{step} failed")
+
+        return lambda *args, **kwargs: self._journal.take(step, lambda: original(*args, **kwargs), failing, args)
+
+
+class TappedService:
+    """The service whose every call is a step of the journal, and before a POST the token."""
+
+    def __init__(self, service: MemoryPartnerCenter, journal: Journal) -> None:
+        self._service, self._journal = service, journal
+
+    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
+        def no_token() -> Any:
+            raise TokenUnavailable("no token")
+
+        self._journal.take("identity.token", lambda: None, no_token, request)
+        return self._call("checkout", request)
+
+    def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
+        return self._call("get_cart", request)
+
+    def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
+        return self._call("list_orders", request)
+
+    def _call(self, method: str, request: CheckoutRequest) -> ServiceResponse:
+        answer: ServiceResponse = self._journal.take(
+            f"service.{method}",
+            lambda: getattr(self._service, method)(request),
+            lambda: ServiceResponse(None, failure="no answer: ConnectionError"),
+            request,
+        )
+        return answer
+
+
+def violations(
+    *,
+    accepted: list[CheckoutRequest],
+    told: list[dict[str, Any]],
+    blobs: MemoryBlobs,
+    journal: Journal,
+    purchases: Callable[[CheckoutRequest], int],
+    alone: bool = True,
+) -> list[str]:
+    """What does not hold, one sentence each. `alone`: one live message for a cart at a time.
+
+    (Two live messages for one cart, one killed inside its POST and the other refused meanwhile, is the residual
+    that is documented and accepted; then `failed` may be told of a bought cart.)
+    """
+    records = {
+        name.removesuffix(".json"): json.loads(content)
+        for name, (content, _) in blobs.blobs.items()
+        if name.count("/") == 1 and not name.endswith(".waiting.json")
+    }
+    found = list(checker.told_as_kept(told, records))
+    for request in accepted:
+        mine = [event for event in told if event["id"] in (request.event_id, request.correction_id)]
+        found += checker.one_answer(request, mine)
+        found += checker.bought_once(request, purchases(request))
+        found += checker.true(request, mine, purchases(request), alone=alone)
+        found += _same_ms_request_id(request, journal)
+    found += _never_posted_again(journal)
+    return found
+
+
+def _same_ms_request_id(request: CheckoutRequest, journal: Journal) -> Iterator[str]:
+    """5: the same MS-RequestId until the service failed it with a fault code."""
+    epochs = 0
+    for step in journal.steps:
+        if step.name != "service.checkout" or step.subject.event_id != request.event_id:
+            continue
+        allowed = {
+            derive("ms-request", request.customer_id, request.cart_id, request.request_id, epoch)
+            for epoch in range(epochs + 1)
+        }
+        if step.subject.ms_request_id not in allowed:
+            yield f"5: {request.request_id} was posted under {step.subject.ms_request_id}"
+        epochs += _failed_with_a_code(step.answer)
+
+
+def _failed_with_a_code(answer: ServiceResponse | None) -> bool:
+    if answer is None or answer.status is None or answer.status < 500:
+        return False
+    try:
+        return bool(json.loads(answer.body).get("code"))
+    except ValueError:
+        return False
+
+
+def _never_posted_again(journal: Journal) -> Iterator[str]:
+    """4: no visit that could read of a purchase in the record posts the cart."""
+    recalled: dict[int, list[dict[str, Any]]] = {}
+    for step in journal.steps:
+        if step.name == "records.read" and isinstance(step.answer, tuple) and step.subject[0].count("/") == 1:
+            recalled[step.visit] = json.loads(step.answer[0])
+        if step.name == "service.checkout":
+            bought = [e for e in recalled.get(step.visit, []) if outcome_of(e) in BOUGHT]
+            if bought:
+                yield f"4: visit {step.visit} posted a cart that its record calls bought"

@@ -20,8 +20,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.wire import Reply, Request
-from local.simulator.identity import Identity
-from local.simulator.service import Books
+from local.simulator.identity import IdentityEndpoint
+from local.simulator.service import SimulatedService
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -53,7 +53,7 @@ class Service:
     """Answers every checkout with the same plain purchase, and counts."""
 
     def __init__(self) -> None:
-        self.identity = Identity(TENANT, HEADER)
+        self.identity = IdentityEndpoint(TENANT, HEADER)
         self.latency = Latency()
         self.answered = 0
         self.waited = 0.0
@@ -110,4 +110,4 @@ class Service:
 def _purchase() -> bytes:
     """The simulator's answer to a plain purchase."""
     cart = "00000001-0000-4000-8000-000000000001"
-    return Books().checkout(CUSTOMER, cart, "00000000-0000-4000-8000-000000000000", time.time()).body
+    return SimulatedService().checkout(CUSTOMER, cart, "00000000-0000-4000-8000-000000000000", time.time()).body

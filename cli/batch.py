@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.times import Finite, moment
+from cli.times import Finite, parse_when
 from shared.core.errors import ErrorClass
 from shared.core.messages import guid_or_none
 
 if TYPE_CHECKING:
-    from cli.cart_history import File
-    from cli.records_reader import Shelf
+    from cli.cart_history import CartHistory
+    from cli.records_reader import RecordsReader
 
 T = TypeVar("T")
 MOST = 50_000
@@ -42,7 +42,7 @@ classes_option = click.option(
     metavar="CLASS",
     help=f"Only this error class: {', '.join(ErrorClass)}. May be repeated.",
 )
-until_option = click.option("--until", callback=moment, metavar="TIME", help="Only what was decided before this.")
+until_option = click.option("--until", callback=parse_when, metavar="TIME", help="Only what was decided before this.")
 most_option = click.option(
     "--most",
     type=click.IntRange(min=1),
@@ -65,8 +65,8 @@ rate_option = click.option(
 
 
 def files_of(
-    shelf: "Shelf", ids: Sequence[str], *, customer: str | None, since: datetime | None, most: int
-) -> "list[File]":
+    shelf: "RecordsReader", ids: Sequence[str], *, customer: str | None, since: datetime | None, most: int
+) -> "list[CartHistory]":
     """What lies in the container of the carts named, or else of all that were written to in this time.
 
     Raises:
@@ -85,7 +85,7 @@ def files_of(
     return shelf.open_all(item.cart for item in recent if not item.waits)
 
 
-def may_go_on(what: str, *, yes: bool, dry_run: bool) -> None:
+def confirm(what: str, *, yes: bool, dry_run: bool) -> None:
     """Return if it may be done; else end the verb: with 0 after a dry run, 1 where a person says no.
 
     Raises:
@@ -107,7 +107,7 @@ def _somebody_is_here() -> bool:
     return sys.stdin.isatty()
 
 
-def paced(
+def rate_limited(
     items: Sequence[T],
     per_minute: float,
     what: str,

@@ -9,10 +9,10 @@ import click
 from msgspec.structs import replace
 
 from cli import table
-from cli.cart_history import Cart, File, Kept
+from cli.cart_history import Cart, CartHistory, Entry
 from cli.connection import Connection
-from cli.records_reader import Shelf, named
-from cli.times import ago, clock
+from cli.records_reader import RecordsReader, named
+from cli.times import format_age, format_utc
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, decode
 from shared.core.outcomes import timestamp
@@ -20,7 +20,7 @@ from shared.core.outcomes import timestamp
 PEEKED = 32
 
 
-def show_cart(connection: Connection, shelf: Shelf, ids: Sequence[str], most: int, *, as_json: bool) -> bool:
+def show_cart(connection: Connection, shelf: RecordsReader, ids: Sequence[str], most: int, *, as_json: bool) -> bool:
     """Print what is known of the cart; False where nothing is."""
     carts = named(shelf, ids, most)
     if not carts:
@@ -67,7 +67,7 @@ def _queued(connection: Connection, cart: Cart) -> list[dict[str, Any]]:
     return found
 
 
-def support(file: File, tenant_id: str | None = None) -> dict[str, Any]:
+def support(file: CartHistory, tenant_id: str | None = None) -> dict[str, Any]:
     """What Microsoft support asks for, of the last call that is known; without what is not known."""
     cart, entry, note = file.cart, _asked(file), file.waiting
     found: dict[str, Any] = {
@@ -96,12 +96,12 @@ def support(file: File, tenant_id: str | None = None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _asked(file: File) -> Kept | None:
+def _asked(file: CartHistory) -> Entry | None:
     """The last entry that the service was asked for: not one that only repeats another request's."""
     return next((entry for entry in reversed(file.kept) if "answeredBy" not in entry.data), file.last)
 
 
-def _json(file: File, queued: list[dict[str, Any]], connection: Connection) -> str:
+def _json(file: CartHistory, queued: list[dict[str, Any]], connection: Connection) -> str:
     """By hand, so that the events stay the text that was kept: a 36.480 stays 36.480."""
     told = {
         "customerId": json.dumps(file.cart.customer_id),
@@ -115,7 +115,7 @@ def _json(file: File, queued: list[dict[str, Any]], connection: Connection) -> s
     return "{" + ",".join(f'"{name}":{raw}' for name, raw in told.items()) + "}"
 
 
-def _show(file: File, queued: list[dict[str, Any]], connection: Connection) -> None:
+def _show(file: CartHistory, queued: list[dict[str, Any]], connection: Connection) -> None:
     now = datetime.now(UTC)
     click.secho(f"Cart {file.cart.cart_id} of customer {file.cart.customer_id}", bold=True)
     if file.trouble:
@@ -125,10 +125,10 @@ def _show(file: File, queued: list[dict[str, Any]], connection: Connection) -> N
     _entries(file)
     if note := file.waiting:
         _section(f"Waits: {note.reason}")
-        waited = f" for {ago(note.since, now)}" if note.since else ""
+        waited = f" for {format_age(note.since, now)}" if note.since else ""
         click.echo(
             f"  request {printable(note.request_id, 256)}, {note.said.get('attempt')} attempt(s){waited}, next at "
-            f"{clock(note.next_at)} UTC ({ago(note.next_at, now)})"
+            f"{format_utc(note.next_at)} UTC ({format_age(note.next_at, now)})"
         )
         if note.said.get("doubt"):
             click.echo(f"  in doubt: a POST of {note.said['doubt']} may still be at work")
@@ -148,18 +148,18 @@ def _show(file: File, queued: list[dict[str, Any]], connection: Connection) -> N
         click.echo(f"  {name:<16} {printable(text, 300)}")
 
 
-def _entries(file: File) -> None:
+def _entries(file: CartHistory) -> None:
     if not file.kept:
         click.echo("No outcome was decided yet.")
         return
     rows = [
-        (clock(e.decided_at), e.event.outcome, e.kind, e.data.get("attempts"), e.request_id, e.event.id, e.says)
+        (format_utc(e.decided_at), e.event.outcome, e.kind, e.data.get("attempts"), e.request_id, e.event.id, e.says)
         for e in file.kept
     ]
     table.show(("DECIDED (UTC)", "OUTCOME", "CLASS CODE", "ATTEMPTS", "REQUEST", "EVENT", "SAYS"), rows)
 
 
-def _advice(file: File) -> str:
+def _advice(file: CartHistory) -> str:
     if bought := file.record.bought():
         advice = next((e.error.get("advice") for e in file.kept if e.event.id == bought.id), None)
         return printable(str(advice or "Nothing: it is bought."), 400)

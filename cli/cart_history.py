@@ -14,7 +14,7 @@ from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Event, Outcome
 
 if TYPE_CHECKING:
-    from shared.records import Record
+    from shared.core.rules import Record
 
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
 
@@ -41,7 +41,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Entry:
     """One entry of a record, with its data, from wherever they lie."""
 
     cart: Cart
@@ -139,27 +139,27 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class CartHistory:
     """All that lies in the container of one cart. `trouble`: why its record could not be read."""
 
     cart: Cart
     record: "Record"
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[Entry, ...] = ()
     note: Note | None = None
     trouble: str = ""
 
     @property
-    def last(self) -> Kept | None:
+    def last(self) -> Entry | None:
         """The entry that was decided last."""
         return self.kept[-1] if self.kept else None
 
     @property
-    def unsure(self) -> Kept | None:
+    def unsure(self) -> Entry | None:
         """The latest entry that tells `unknown`: what is decided later for another request takes no doubt away."""
         return next((entry for entry in reversed(self.kept) if entry.event.outcome is Outcome.UNKNOWN), None)
 
     @property
-    def ordered(self) -> Kept | None:
+    def ordered(self) -> Entry | None:
         """The latest entry that tells that the service calls the cart ordered: it will never be anything else."""
         found = (entry for entry in reversed(self.kept) if entry.error_class == ErrorClass.ALREADY_ORDERED)
         return next(found, None)
@@ -172,14 +172,14 @@ class File:
         return self.note
 
 
-def chosen(
-    files: Iterable[File],
+def select(
+    files: Iterable[CartHistory],
     *,
     outcomes: Sequence[str] = (),
     classes: Sequence[str] = (),
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Iterator[tuple[File, Kept]]:
+) -> Iterator[tuple[CartHistory, Entry]]:
     """Each entry of these that has one of the outcomes, one of the classes, and was decided in the time."""
     for file in files:
         for entry in file.kept:
@@ -205,6 +205,6 @@ def _dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def raw_context(entry: Kept) -> str | None:
+def raw_context(entry: Entry) -> str | None:
     """The producer's `context`, as it was written."""
     return jsontext.members(entry.data_text).get("context")

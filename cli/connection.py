@@ -16,6 +16,7 @@ import click
 
 from shared.core.jsontext import printable
 from shared.core.messages import guid_or_none
+from shared.ports import StorageError
 from shared.settings import STORAGE, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ def said(error: Exception) -> str:
 def storage_failures() -> Iterator[None]:
     """Let every failure of the storage account end the verb with the text and the exit code of `StorageFailed`."""
     from azure.core.exceptions import AzureError  # noqa: PLC0415  a help text must not wait for an SDK
-
-    from shared.adapters.storage import StorageError  # noqa: PLC0415  as above
 
     try:
         yield

@@ -20,8 +20,8 @@ from azure.core.exceptions import HttpResponseError
 
 from cli import batch, table
 from cli.connection import Connection
-from cli.redrive_plan import Publisher
-from cli.times import ago
+from cli.redrive_plan import CopySender
+from cli.times import format_age
 from shared.core.messages import CheckoutRequest, Delivery, decode
 from shared.core.outcomes import timestamp
 
@@ -63,8 +63,8 @@ def renew_stuck(
                 err=True,
             )
         if stuck:
-            batch.may_go_on(f"Renew {len(stuck)} message(s) in {queue.queue_name}", yes=yes, dry_run=dry_run)
-            with Publisher(connection) as publisher:
+            batch.confirm(f"Renew {len(stuck)} message(s) in {queue.queue_name}", yes=yes, dry_run=dry_run)
+            with CopySender(connection) as publisher:
                 renewed = _renew(queue, publisher, {message.id: message for message in stuck}, rate, as_json=as_json)
             others = "" if renewed == len(stuck) else "; the others were not there any more: taken, or answered"
             click.echo(f"{renewed} of {len(stuck)} renewed{others}.", err=True)
@@ -75,7 +75,7 @@ def renew_stuck(
 
 
 def _renew(
-    queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueMessage]", rate: float, *, as_json: bool
+    queue: "QueueClient", publisher: CopySender, wanted: "dict[str, QueueMessage]", rate: float, *, as_json: bool
 ) -> int:
     """Receive those that were listed, one at a time; send a fresh copy of each, and only then delete it.
 
@@ -87,7 +87,7 @@ def _renew(
     renewed = 0
     others: list[QueueMessage] = []
     try:
-        for _ in batch.paced(range(len(wanted)), rate, "Renewing"):
+        for _ in batch.rate_limited(range(len(wanted)), rate, "Renewing"):
             while (message := queue.receive_message(visibility_timeout=LEASE_SECONDS)) is not None:
                 if message.id in wanted:
                     _copy(publisher, message)
@@ -107,7 +107,7 @@ def _renew(
     return renewed
 
 
-def _copy(publisher: Publisher, message: "QueueMessage") -> None:
+def _copy(publisher: CopySender, message: "QueueMessage") -> None:
     read = _read(message)
     if isinstance(read, CheckoutRequest):
         # an earlier delivery died, maybe inside its POST
@@ -128,7 +128,12 @@ def _deliveries(message: "QueueMessage") -> int:
 
 def _row(message: "QueueMessage", now: datetime) -> tuple[object, ...]:
     told = _told(message, "")
-    return ago(message.inserted_on, now), _deliveries(message), told.get("cartId"), told.get("requestId", "no request")
+    return (
+        format_age(message.inserted_on, now),
+        _deliveries(message),
+        told.get("cartId"),
+        told.get("requestId", "no request"),
+    )
 
 
 def _told(message: "QueueMessage", status: str) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from typing import TypeVar
 import click
 from azure.storage.blob import ContainerClient
 
-from cli.cart_history import Cart, File, Kept, Listed, Note, object_of
-from shared.adapters.storage import AzureBlobs, StorageUnavailable
+from cli.cart_history import Cart, CartHistory, Entry, Listed, Note, object_of
+from shared.adapters.storage import AzureBlobs
 from shared.core.messages import guid_or_none
-from shared.records import Record, Records
+from shared.core.rules import Record
+from shared.ports import StorageUnavailable
+from shared.records import Records
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,7 +25,7 @@ _NAME = re.compile(r"([0-9a-f-]{36})/([0-9a-f-]{36})(\.waiting)?\.json", re.ASCI
 _THREADS = 8
 
 
-class Shelf:
+class RecordsReader:
     """The records container."""
 
     def __init__(self, container: ContainerClient) -> None:
@@ -49,18 +51,18 @@ class Shelf:
         """The cart's record; raises StorageUnavailable where it cannot be read or is damaged."""
         return self._records.load(cart.customer_id, cart.cart_id)
 
-    def open(self, cart: Cart) -> File:
+    def open(self, cart: Cart) -> CartHistory:
         """All that lies here of a cart. What cannot be read is said in `trouble`: one cart must not end a list."""
         note = None
         try:
             note = self.note(cart)
             record = self.load(cart)
-            kept = tuple(Kept(cart, e, self._records.data_of(cart.request(), e)) for e in record.entries)
+            kept = tuple(Entry(cart, e, self._records.data_of(cart.request(), e)) for e in record.entries)
         except StorageUnavailable as trouble:
-            return File(cart, Record(), note=note, trouble=str(trouble))
-        return File(cart, record, kept, note)
+            return CartHistory(cart, Record(), note=note, trouble=str(trouble))
+        return CartHistory(cart, record, kept, note)
 
-    def open_all(self, carts: Iterable[Cart]) -> list[File]:
+    def open_all(self, carts: Iterable[Cart]) -> list[CartHistory]:
         """The same for many, several at a time."""
         return at_once(self.open, sorted(set(carts)))
 
@@ -77,7 +79,7 @@ def at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return [*pool.map(act, items)]
 
 
-def named(shelf: Shelf, ids: Sequence[str], most: int) -> list[Cart]:
+def named(shelf: RecordsReader, ids: Sequence[str], most: int) -> list[Cart]:
     """The carts that `CUSTOMER_ID CART_ID`, or `CART_ID` alone, names. Alone it is searched for: that may be slow.
 
     Raises:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from cli.cart_history import Cart, File, Kept, Note, raw_context
+from cli.cart_history import Cart, CartHistory, Entry, Note, raw_context
 from cli.connection import Connection
-from cli.times import clock
+from cli.times import format_utc
 from shared.adapters.storage import AzureQueue
 from shared.core.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.outcomes import SOURCE, TYPE
 from shared.core.retry import LAST_DAY, RetryState
-from shared.publisher import Publisher as _Publisher
-from shared.records import apply_rules
+from shared.core.rules import apply_rules
+from shared.publisher import Publisher
 
 _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)
 LOOK_FIRST = (
@@ -25,16 +25,16 @@ LOOK_FIRST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RedrivePlan:
     """A cart's last request, to be sent anew as `request`; or, with a `reason`, not."""
 
     cart: Cart
-    last: Kept | None
+    last: Entry | None
     reason: str = ""
     request: CheckoutRequest | None = None
 
     @classmethod
-    def of(cls, file: File, *, unsure: bool, upn: str | None, now: datetime) -> "Again":
+    def of(cls, file: CartHistory, *, unsure: bool, upn: str | None, now: datetime) -> "RedrivePlan":
         """What the record allows.
 
         One request for a cart, whatever many have failed: two alive at the same time could each buy it.
@@ -55,7 +55,7 @@ class Again:
             return plan.withdrawn(f"the function could not read it: {read.path}: expected {read.expected}")
         return replace(plan, request=request)
 
-    def withdrawn(self, reason: str) -> "Again":
+    def withdrawn(self, reason: str) -> "RedrivePlan":
         """The same, but not to be sent."""
         return replace(self, reason=reason, request=None)
 
@@ -87,7 +87,7 @@ class Again:
         return found
 
 
-def _forbidden(file: File, now: datetime, *, unsure: bool) -> str:
+def _forbidden(file: CartHistory, now: datetime, *, unsure: bool) -> str:
     """Why this cart must not be sent again; empty where it may. Each of its requests has a say, not the last alone.
 
     order-1   POST ─ (no answer) ─ `unknown`: it may be bought
@@ -100,7 +100,7 @@ def _forbidden(file: File, now: datetime, *, unsure: bool) -> str:
     if file.unsure and not unsure:
         return LOOK_FIRST
     if (note := file.waiting) and _is_alive(note, now):
-        return f"its request {note.request_id} waits ({note.reason}) until {clock(note.next_at)} UTC"
+        return f"its request {note.request_id} waits ({note.reason}) until {format_utc(note.next_at)} UTC"
     return ""
 
 
@@ -121,7 +121,7 @@ def message_of(request: CheckoutRequest) -> bytes:
     return request.copy(request.retry)
 
 
-def _doubt(file: File, now: datetime) -> datetime | None:
+def _doubt(file: CartHistory, now: datetime) -> datetime | None:
     """What a request after `unknown` must remember: the earlier POST may still order.
 
     So a refusal of the new one is no proof, and the cart is asked about before `failed` is told.
@@ -129,7 +129,9 @@ def _doubt(file: File, now: datetime) -> datetime | None:
     return (file.unsure.decided_at or now) if file.unsure else None
 
 
-def _request(last: Kept, request_id: str, upn: str | None, now: datetime, *, doubt: datetime | None) -> CheckoutRequest:
+def _request(
+    last: Entry, request_id: str, upn: str | None, now: datetime, *, doubt: datetime | None
+) -> CheckoutRequest:
     """The request as it was, as far as its outcome tells; the UPN is in no outcome."""
     correlation, cause = last.attributes.get("correlationid"), last.attributes.get("causationid")
     context = raw_context(last)
@@ -164,7 +166,7 @@ def _is_alive(note: Note, now: datetime) -> bool:
     return note.next_at is None or note.next_at > now - LAST_DAY
 
 
-class Publisher:
+class CopySender:
     """The three queues, written to by the program's own publisher. A context manager."""
 
     def __init__(self, connection: Connection) -> None:
@@ -173,13 +175,13 @@ class Publisher:
 
     def __enter__(self) -> Self:
         queues = (self._connection.outcomes(), self._connection.carts(), self._connection.poison())
-        self.program = _Publisher(*(AzureQueue(self._stack.enter_context(queue)) for queue in queues))
+        self.program = Publisher(*(AzureQueue(self._stack.enter_context(queue)) for queue in queues))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def send(self, plan: Again) -> None:
+    def send(self, plan: RedrivePlan) -> None:
         """Send a request anew; raises StorageUnavailable."""
         if plan.request is None:
             raise AssertionError(plan.reason)

@@ -25,7 +25,7 @@ class Finite(click.FloatRange):
         return number
 
 
-def moment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
     """The value of an option: `90m` (so long ago), or a time such as 2026-11-22T10:00Z; without a zone it is UTC.
 
     Raises:
@@ -53,7 +53,7 @@ def parse(text: object) -> datetime | None:
         return None
 
 
-def ago(instant: datetime | None, now: datetime) -> str:
+def format_age(instant: datetime | None, now: datetime) -> str:
     """How long ago, or how far ahead, in one unit: `12 min`, `in 40 s`; empty where it is not known."""
     if instant is None:
         return ""
@@ -70,6 +70,6 @@ def ago(instant: datetime | None, now: datetime) -> str:
     return text if passed >= timedelta() else f"in {text}"
 
 
-def clock(instant: datetime | None) -> str:
+def format_utc(instant: datetime | None) -> str:
     """Date and time in UTC, to the second; empty where it is not known."""
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if instant else ""

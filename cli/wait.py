@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from cli.cart_history import Cart, Kept
+from cli.cart_history import Cart, Entry
 from cli.connection import Connection
-from cli.records_reader import Shelf
+from cli.records_reader import RecordsReader
 from cli.table import COLOURS
-from cli.times import clock
-from shared.adapters.storage import StorageUnavailable
+from cli.times import format_utc
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Outcome
+from shared.ports import StorageUnavailable
 
 EXIT_CODES = {
     Outcome.COMPLETED: 0,
@@ -49,7 +49,7 @@ def wait_for(
     pause, worst, trouble = FIRST_PAUSE, 0, ""
     open_ones = {request.event_id: request for request in requests}
     with connection.records() as container:
-        shelf = Shelf(container)
+        shelf = RecordsReader(container)
         while True:
             for event_id, request in list(open_ones.items()):
                 cart = Cart(request.customer_id, request.cart_id)
@@ -75,7 +75,7 @@ def wait_for(
     return worst
 
 
-def _answer(shelf: Shelf, cart: Cart, request: CheckoutRequest) -> Kept | None:
+def _answer(shelf: RecordsReader, cart: Cart, request: CheckoutRequest) -> Entry | None:
     if shelf.load(cart).own(request) is None:
         return None
     file = shelf.open(cart)
@@ -85,7 +85,7 @@ def _answer(shelf: Shelf, cart: Cart, request: CheckoutRequest) -> Kept | None:
     return next((entry for entry in file.kept if entry.event is event), None)
 
 
-def _show(entry: Kept, *, as_json: bool) -> None:
+def _show(entry: Entry, *, as_json: bool) -> None:
     if as_json:
         print(entry.line, flush=True)
         return
@@ -99,7 +99,7 @@ def _show(entry: Kept, *, as_json: bool) -> None:
         click.echo(f"  -> {printable(str(advice), 400)}")
 
 
-def _show_open(shelf: Shelf, request: CheckoutRequest, *, as_json: bool) -> None:
+def _show_open(shelf: RecordsReader, request: CheckoutRequest, *, as_json: bool) -> None:
     """What is known of a request that was not answered in time."""
     try:
         note = shelf.note(Cart(request.customer_id, request.cart_id))
@@ -113,6 +113,6 @@ def _show_open(shelf: Shelf, request: CheckoutRequest, *, as_json: bool) -> None
             json.dumps(ids | {"eventId": request.event_id, "outcome": None, "waiting": note and note.said}), flush=True
         )
         return
-    why = f"it waits ({note.reason}) until {clock(note.next_at)} UTC" if note else "no note says why"
+    why = f"it waits ({note.reason}) until {format_utc(note.next_at)} UTC" if note else "no note says why"
     what = f"cart {request.cart_id}  requestId {printable(request.request_id, 256)}"
     click.echo(f"no outcome yet  {what}: {printable(why, 200)}", err=True)

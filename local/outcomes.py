@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
 
-class Outcomes(threading.Thread):
+class OutcomeCollector(threading.Thread):
     """Takes what is told from the outcomes queue, until asked to stop and the queue is empty."""
 
     def __init__(self, queue: QueueClient) -> None:

@@ -30,11 +30,11 @@ AGAIN_SECONDS = 1.0
 _REMEMBERED = 200  # lines of output, for the error that quotes them
 
 
-class ChildFailed(Exception):
+class ProcessFailed(Exception):
     """The process ended, or was not ready in time. The text ends with the last that it printed."""
 
 
-class Child:
+class ManagedProcess:
     """One running process.
 
     Args:
@@ -99,7 +99,7 @@ class Child:
                 return
         if time.monotonic() < deadline:
             self.check()
-        raise ChildFailed(f"{self._name} was not ready in {timeout:.0f} s:\n{self.output}")
+        raise ProcessFailed(f"{self._name} was not ready in {timeout:.0f} s:\n{self.output}")
 
     def check(self) -> None:
         """See that it runs.
@@ -109,7 +109,7 @@ class Child:
         """
         if self._ended():
             self._reader.join()  # its last words
-            raise ChildFailed(f"{self._name} ended with code {self._popen.returncode}:\n{self.output}")
+            raise ProcessFailed(f"{self._name} ended with code {self._popen.returncode}:\n{self.output}")
 
     def end(self, patience: float) -> None:
         """Ask it to end, and see that it does: killed after ``patience`` seconds, or when we are interrupted."""

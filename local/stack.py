@@ -27,7 +27,7 @@ from local import guide
 from local.azurite import HOST, Azurite, AzuriteUnavailable
 from local.host.local_host import DRAIN_SECONDS
 from local.ports import DEFAULT, FREE, Ports, PortTaken
-from local.process import Child, ChildFailed
+from local.process import ManagedProcess, ProcessFailed
 from local.simulator.server import Simulator
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Stack:
         self._scale, self._latency = scale, latency
         self._ports, self._azurite, self._location = ports, azurite, location
         self._with_host, self._on_line = host, on_line
-        self._host: Child | None = None
+        self._host: ManagedProcess | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class Stack:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
         here = f"{HOST},localhost"
         environ |= {name: ",".join(filter(None, (environ.get(name), here))) for name in ("NO_PROXY", "no_proxy")}
-        self._host = Child(
+        self._host = ManagedProcess(
             ["local.host", "--app-dir", str(ROOT)],
             environ=environ | self.environment,
             folder=ROOT,
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
             _wait(stack)
     except KeyboardInterrupt:
         print("Stopped.")
-    except (PortTaken, AzuriteUnavailable, ChildFailed) as error:
+    except (PortTaken, AzuriteUnavailable, ProcessFailed) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

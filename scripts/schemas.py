@@ -5,8 +5,9 @@
     python -m scripts.schemas --check   change nothing; fail where a file is stale
 
 A request is `shared.core.messages._Fields` with the limits that `decode` sets; `retry` is
-`shared.core.retry.RetryState`. An outcome is written as text by `shared.core.outcomes`, so its shape stands here, in the
-words of docs/contract.md; the tests hold it against the real events of every scenario. Draft 7, because that is what AsyncAPI's parser reads by itself.
+`shared.core.retry.RetryState`. An outcome is written as text by `shared.core.outcomes`, so its shape stands here, in
+the words of docs/contract.md; the tests hold it against the real events of every scenario. Draft 7, because that is
+what AsyncAPI's parser reads by itself.
 """
 
 import json
@@ -70,14 +71,15 @@ def request(*, deferred: bool) -> Json:
     if {*MEMBERS} != {*fields["properties"]}:
         raise AssertionError("the members of a request have changed: say here what they may be")
     properties = {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"}
-    for rule in definitions["Retry"]["properties"].values():
+    for rule in definitions["RetryState"]["properties"].values():
         rule.pop("default", None)
     return {
         "type": "object",
         "properties": properties,
         "required": [*fields["required"], *(["retry"] if deferred else [])],
         "additionalProperties": fields["additionalProperties"],
-        "definitions": {"Guid": GUID} | ({"Retry": definitions["Retry"]} if deferred else {}),
+        "definitions": {"Guid": GUID}
+        | ({"Retry": {**definitions["RetryState"], "title": "Retry"}} if deferred else {}),
     }
 
 

@@ -12,8 +12,6 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from shared.adapters.identity import TokenUnavailable
-from shared.adapters.partner_center import PartnerCenterApi
 from shared.core import retry as again
 from shared.core.errors import UNRESOLVED, Error, ErrorClass, error
 from shared.core.messages import CheckoutRequest, Delivery
@@ -21,6 +19,7 @@ from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, response
 from shared.core.retry import Deferral, RetryPolicy, ThrottleGate, Uniform
 from shared.core.verdict import CartStatusReading, Kind, Verdict, candidates, judge, read_cart_status
+from shared.ports import PartnerCenterApi, TokenUnavailable
 from shared.telemetry import LogLine
 
 OPERATORS_TURN = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION})

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.adapters.identity import TokenProvider, credential_factory
-from shared.adapters.partner_center import PartnerCenter, PartnerCenterApi
-from shared.adapters.storage import Blobs, Queue, Storage
+from shared.adapters.partner_center import PartnerCenter
+from shared.adapters.storage import Storage
 from shared.attempt import CheckoutAttempt
 from shared.checkout import Checkout
 from shared.core.retry import RetryPolicy, ThrottleGate, Uniform
+from shared.ports import Blobs, PartnerCenterApi, Queue
 from shared.publisher import Publisher
 from shared.records import Records
 from shared.semconv import Endpoints

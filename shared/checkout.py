@@ -18,15 +18,16 @@ from datetime import datetime
 
 import msgspec
 
-from shared.adapters.storage import Conflict, StorageUnavailable
 from shared.attempt import OPERATORS_TURN, CheckoutAttempt, DeliveryContext
 from shared.core import retry as again
 from shared.core.errors import ErrorClass, error
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.outcomes import BOUGHT, Decision, Event, Outcome, copied, decided, invalid
 from shared.core.retry import Deferral, RetryPolicy, Uniform
+from shared.core.rules import Record, apply_rules
+from shared.ports import Conflict, StorageUnavailable
 from shared.publisher import Publisher
-from shared.records import Record, Records, apply_rules
+from shared.records import Records
 from shared.telemetry import LogLine, Telemetry, current_traceparent
 
 MAX_WRITE_CONFLICTS = 5

@@ -6,10 +6,10 @@ its consumer however long that takes. Only a message that is no request goes bac
 
 import base64
 
-from shared.adapters.storage import Queue
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.outcomes import Event
 from shared.core.retry import RetryState
+from shared.ports import Queue
 
 
 class Publisher:

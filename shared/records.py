@@ -1,13 +1,7 @@
-"""One append-only record per cart: what was decided, kept before it is told.
+"""One append-only record per cart: every outcome is recorded before it is published.
 
-The record is a blob holding a JSON array of complete events, in the order in which they were decided. Three
-rules, asked by every path alike (first delivery, redelivery, deferred copy, loser of a race, poison queue):
-
-    1  the last entry of this request answers it                       ──► tell it again, unchanged
-    2  else the first entry that bought the cart, even in part          ──► a new entry with its outcome
-    3  else the service must be asked                                   ──► POST, then append
-
-They look at event ids and at the outcome in `type`, never at `data`.
+The record is a blob holding a JSON array of complete events, in the order in which they were decided. What it says
+about a request is decided by `shared.core.rules`.
 """
 
 from contextlib import suppress
@@ -15,56 +9,15 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.adapters.storage import Blobs, Conflict, StorageUnavailable
 from shared.core import jsontext
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Event, timestamp
 from shared.core.retry import Deferral
+from shared.core.rules import Record
+from shared.ports import Blobs, Conflict, StorageUnavailable
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
 _DEEPEST = jsontext.MAX_DEPTH + 3  # the array, the event and its data lie around the deepest result or context
-
-
-class Record(msgspec.Struct, frozen=True):
-    """The entries of one cart as they were read, and the ETag they were read under (None: no record yet)."""
-
-    entries: tuple[Event, ...] = ()
-    etag: str | None = None
-
-    def own(self, request: CheckoutRequest) -> Event | None:
-        """Rule 1: the last entry of this request."""
-        ids = (request.event_id, request.correction_id)
-        return next((entry for entry in reversed(self.entries) if entry.id in ids), None)
-
-    def bought(self) -> Event | None:
-        """Rule 2: the first entry that bought the cart."""
-        return next((entry for entry in self.entries if entry.bought), None)
-
-
-class Ruling(msgspec.Struct, frozen=True):
-    """What the rules say: exactly one of the two is set, or neither, and then the service decides.
-
-    `tell`: this entry, unchanged. `borrow`: a new entry with this one's outcome. `corrects`: the id of the
-    request's own entry that the new one replaces.
-    """
-
-    tell: Event | None = None
-    borrow: Event | None = None
-    corrects: str | None = None
-
-
-def apply_rules(record: Record, request: CheckoutRequest, *, bought_in_hand: bool = False) -> Ruling:
-    """Apply the three rules; `bought_in_hand`: the service has just said that the cart is bought.
-
-    An order in hand never yields to a `failed` or `unknown` that a rival kept for the same request:
-
-        this delivery     recall ─ POST ─────────────── 201 ─ keep: lost the race ─ correction, told
-        its duplicate       recall ─ POST ─ 400 ─ keep `failed` ─ told
-    """
-    own, bought = record.own(request), record.bought()
-    if own is not None and (own.bought or not bought_in_hand):
-        return Ruling(tell=own)
-    return Ruling(borrow=bought, corrects=own.id if own else None)
 
 
 class Records:

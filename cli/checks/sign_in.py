@@ -13,19 +13,13 @@ from urllib.request import getproxies
 import requests
 
 from cli.checks.configuration import LOOPBACK, Finding
-from cli.times import ago, clock
-from shared.adapters.identity import (
-    REFRESH_BEFORE,
-    TokenProvider,
-    TokenUnavailable,
-    WrongTenant,
-    claims,
-    credential_factory,
-)
+from cli.times import format_age, format_utc
+from shared.adapters.identity import REFRESH_BEFORE, TokenProvider, claims, credential_factory
 from shared.adapters.partner_center import CONNECT_TIMEOUT, GET_TIMEOUT, PartnerCenter
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.ports import TokenUnavailable, WrongTenant
 from shared.settings import Settings
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -111,7 +105,7 @@ def _expiry(ends: object) -> Finding:
         return Finding("identity.expiry", "warning", "the token does not say when it ends")
     now = datetime.now(UTC)
     at = datetime.fromtimestamp(min(ends, 4e9), UTC)
-    found = f"ends {clock(at)} UTC ({ago(at, now)})"
+    found = f"ends {format_utc(at)} UTC ({format_age(at, now)})"
     if ends - time.time() <= REFRESH_BEFORE:
         return Finding(
             "identity.expiry", "warning", found, "Is this machine's clock right? The app asks anew each time."

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import batch, table
-from cli.cart_history import chosen
+from cli.cart_history import select
 from cli.connection import Connection, settings_option, storage_failures
-from cli.times import Finite, clock, moment
+from cli.times import Finite, format_utc, parse_when
 from shared.core.jsontext import printable
 
 if TYPE_CHECKING:
-    from cli.cart_history import File
-    from cli.records_reader import Shelf
-    from cli.redrive_plan import Again, Publisher
+    from cli.cart_history import CartHistory
+    from cli.records_reader import RecordsReader
+    from cli.redrive_plan import CopySender, RedrivePlan
 
 _CART_LIFE = timedelta(days=7)
 UNSURE = "--checked-in-partner-center"
@@ -27,7 +27,7 @@ UNSURE = "--checked-in-partner-center"
 @batch.classes_option
 @batch.customer_option
 @click.option(
-    "--since", callback=moment, metavar="TIME", help="Only what was decided since: 12h, or a time. Default: 7d."
+    "--since", callback=parse_when, metavar="TIME", help="Only what was decided since: 12h, or a time. Default: 7d."
 )
 @batch.until_option
 @click.option(
@@ -100,8 +100,8 @@ def command(  # noqa: PLR0913  what an operator may say
     Exit codes: 0 sent, or nothing to send, or a dry run; 1 you said no, or of --poison some cannot be seen;
     2 wrong usage or settings; 3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import Shelf  # noqa: PLC0415  as above
-    from cli.redrive_plan import Again, Publisher  # noqa: PLC0415  a help text must not wait for an SDK
+    from cli.records_reader import RecordsReader  # noqa: PLC0415  as above
+    from cli.redrive_plan import CopySender, RedrivePlan  # noqa: PLC0415  a help text must not wait for an SDK
 
     if poison:
         if ids or classes or customer or since or until or unsure or upn:
@@ -117,10 +117,10 @@ def command(  # noqa: PLR0913  what an operator may say
         raise click.UsageError("--upn is one customer's user: name a cart, or --customer.")
     since = since or (None if ids else datetime.now(UTC) - _CART_LIFE)
     with storage_failures(), connection.records() as container:
-        shelf = Shelf(container)
+        shelf = RecordsReader(container)
         files = batch.files_of(shelf, ids, customer=customer, since=since, most=most)
         planned = [
-            Again.of(file, unsure=unsure, upn=upn, now=datetime.now(UTC))
+            RedrivePlan.of(file, unsure=unsure, upn=upn, now=datetime.now(UTC))
             for file in files
             if (ids and not file.kept) or _is_asked_for(file, classes, since, until)
         ]
@@ -131,18 +131,18 @@ def command(  # noqa: PLR0913  what an operator may say
             if not skipped:
                 click.echo("Nothing to redrive: no cart's last outcome is of that kind and age.", err=True)
             return
-        batch.may_go_on(f"Send {len(ready)} request(s) anew, {rate:g} a minute", yes=yes, dry_run=dry_run)
-        with Publisher(connection) as publisher:
+        batch.confirm(f"Send {len(ready)} request(s) anew, {rate:g} a minute", yes=yes, dry_run=dry_run)
+        with CopySender(connection) as publisher:
             sent = _send(shelf, publisher, ready, rate, unsure=unsure, upn=upn, as_json=as_json)
         click.echo(f"{sent} of {len(ready)} sent.", err=True)
 
 
-def _is_asked_for(file: "File", classes: Sequence[str], since: datetime | None, until: datetime | None) -> bool:
-    found = chosen([file], classes=classes, since=since, until=until)
+def _is_asked_for(file: "CartHistory", classes: Sequence[str], since: datetime | None, until: datetime | None) -> bool:
+    found = select([file], classes=classes, since=since, until=until)
     return bool(file.trouble) or any(entry is file.last for _, entry in found)
 
 
-def _list(ready: "list[Again]", skipped: "list[Again]", *, as_json: bool, dry_run: bool) -> None:
+def _list(ready: "list[RedrivePlan]", skipped: "list[RedrivePlan]", *, as_json: bool, dry_run: bool) -> None:
     for plan in skipped:
         if as_json:
             print(json.dumps(plan.told("skipped")))
@@ -153,7 +153,7 @@ def _list(ready: "list[Again]", skipped: "list[Again]", *, as_json: bool, dry_ru
             print(json.dumps(plan.told("listed")))
         return
     rows = [
-        (clock(p.decided_at), p.last.event.outcome, p.last.kind, p.cart.customer_id, p.cart.cart_id, p.new_id)
+        (format_utc(p.decided_at), p.last.event.outcome, p.last.kind, p.cart.customer_id, p.cart.cart_id, p.new_id)
         for p in ready
         if p.last
     ]
@@ -162,9 +162,9 @@ def _list(ready: "list[Again]", skipped: "list[Again]", *, as_json: bool, dry_ru
 
 
 def _send(
-    shelf: "Shelf",
-    publisher: "Publisher",
-    ready: "list[Again]",
+    shelf: "RecordsReader",
+    publisher: "CopySender",
+    ready: "list[RedrivePlan]",
     rate: float,
     *,
     unsure: bool,
@@ -172,11 +172,11 @@ def _send(
     as_json: bool,
 ) -> int:
     """Send them one after another, each by its record as it is now: while this runs, carts may be decided."""
-    from cli.redrive_plan import Again  # noqa: PLC0415  as above
+    from cli.redrive_plan import RedrivePlan  # noqa: PLC0415  as above
 
     sent = 0
-    for listed in batch.paced(ready, rate, "Sending"):
-        plan = Again.of(shelf.open(listed.cart), unsure=unsure, upn=upn, now=datetime.now(UTC))
+    for listed in batch.rate_limited(ready, rate, "Sending"):
+        plan = RedrivePlan.of(shelf.open(listed.cart), unsure=unsure, upn=upn, now=datetime.now(UTC))
         if not plan.reason and plan.new_id != listed.new_id:
             plan = plan.withdrawn("its record has changed since it was listed: look again")
         if plan.reason:
@@ -188,6 +188,6 @@ def _send(
     return sent
 
 
-def _line(status: str, plan: "Again") -> str:
+def _line(status: str, plan: "RedrivePlan") -> str:
     what = plan.reason or f"requestId {plan.new_id}"
     return f"{status}  cart {plan.cart.cart_id}  {printable(what, 400)}"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import batch, table
-from cli.cart_history import chosen
+from cli.cart_history import select
 from cli.connection import Connection, settings_option, storage_failures
-from cli.times import clock, moment
+from cli.times import format_utc, parse_when
 from shared.core.jsontext import printable
 from shared.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from cli.cart_history import Kept
+    from cli.cart_history import Entry
 
 NONE_FOUND = 1
 
@@ -32,7 +32,7 @@ NONE_FOUND = 1
 )
 @batch.classes_option
 @batch.customer_option
-@click.option("--since", callback=moment, metavar="TIME", help="Only what was decided since: 12h, or a time.")
+@click.option("--since", callback=parse_when, metavar="TIME", help="Only what was decided since: 12h, or a time.")
 @batch.until_option
 @batch.dry_run_option
 @batch.yes_option
@@ -78,19 +78,19 @@ def command(  # noqa: PLR0913  what an operator may say
     Exit codes: 0 told, or a dry run; 1 you said no, or no such outcome is kept; 2 wrong usage or settings;
     3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import Shelf  # noqa: PLC0415  as above
-    from cli.redrive_plan import Publisher  # noqa: PLC0415  a help text must not wait for an SDK
+    from cli.records_reader import RecordsReader  # noqa: PLC0415  as above
+    from cli.redrive_plan import CopySender  # noqa: PLC0415  a help text must not wait for an SDK
 
     if not (ids or events or requests or since or customer):
         raise click.UsageError("Say which: a cart's ids, --event, --request, --customer or --since.")
     with storage_failures(), connection.records() as container:
-        files = batch.files_of(Shelf(container), ids, customer=customer, since=since, most=most)
+        files = batch.files_of(RecordsReader(container), ids, customer=customer, since=since, most=most)
         for file in files:
             if file.trouble:
                 click.echo(f"skipped  cart {file.cart.cart_id}: {file.trouble}", err=True)
         found = [
             entry
-            for _, entry in chosen(files, outcomes=outcomes, classes=classes, since=since, until=until)
+            for _, entry in select(files, outcomes=outcomes, classes=classes, since=since, until=until)
             if (not events or entry.event.id in events) and (not requests or entry.request_id in requests)
         ]
         found.sort(key=lambda entry: str(entry.attributes.get("time")))
@@ -99,23 +99,30 @@ def command(  # noqa: PLR0913  what an operator may say
                 print(_told(entry, "listed"))
         else:
             rows = [
-                (clock(e.decided_at), e.event.outcome, e.cart.customer_id, e.cart.cart_id, e.request_id, e.event.id)
+                (
+                    format_utc(e.decided_at),
+                    e.event.outcome,
+                    e.cart.customer_id,
+                    e.cart.cart_id,
+                    e.request_id,
+                    e.event.id,
+                )
                 for e in found
             ]
             table.show(("DECIDED (UTC)", "OUTCOME", "CUSTOMER", "CART", "REQUEST", "EVENT"), rows, err=as_json)
         if not found:
             click.echo("No such outcome is kept.", err=True)
             raise SystemExit(NONE_FOUND)
-        batch.may_go_on(f"Tell {len(found)} outcome(s) again, {rate:g} a minute", yes=yes, dry_run=dry_run)
-        with Publisher(connection) as publisher:
-            for entry in batch.paced(found, rate, "Telling"):
+        batch.confirm(f"Tell {len(found)} outcome(s) again, {rate:g} a minute", yes=yes, dry_run=dry_run)
+        with CopySender(connection) as publisher:
+            for entry in batch.rate_limited(found, rate, "Telling"):
                 publisher.program.publish(entry.event)
                 line = f"sent  event {entry.event.id}  cart {entry.cart.cart_id}"
                 print(_told(entry, "sent") if as_json else printable(line, 400), flush=True)
         click.echo(f"{len(found)} told again.", err=True)
 
 
-def _told(entry: "Kept", status: str) -> str:
+def _told(entry: "Entry", status: str) -> str:
     return json.dumps(
         {
             "eventId": entry.event.id,

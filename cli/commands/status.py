@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import batch, table
-from cli.cart_history import chosen
+from cli.cart_history import select
 from cli.connection import Connection, settings_option, storage_failures
-from cli.times import ago, clock, moment
+from cli.times import format_age, format_utc, parse_when
 from shared.core.outcomes import Outcome, timestamp
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
-    from cli.cart_history import Kept
-    from cli.records_reader import Shelf
+    from cli.cart_history import Entry
+    from cli.records_reader import RecordsReader
+
 
 PEEKED = 32
 """How many messages the service shows to who only looks."""
@@ -30,7 +31,10 @@ NOT_FOUND = 1
 @click.command(name="status")
 @click.argument("ids", nargs=-1, metavar="[[CUSTOMER_ID] CART_ID]")
 @click.option(
-    "--since", callback=moment, metavar="TIME", help="Count outcomes decided since: 30m, 12h, or a time. Default: 1h."
+    "--since",
+    callback=parse_when,
+    metavar="TIME",
+    help="Count outcomes decided since: 30m, 12h, or a time. Default: 1h.",
 )
 @batch.customer_option
 @batch.most_option
@@ -70,10 +74,10 @@ def command(
     \b
     Exit codes: 0 shown; 1 nothing is known of this cart; 2 wrong usage or settings; 3 the storage account failed.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import Shelf  # noqa: PLC0415  a help text must not wait for an SDK
+    from cli.records_reader import RecordsReader  # noqa: PLC0415  a help text must not wait for an SDK
 
     with storage_failures(), connection.records() as container:
-        shelf = Shelf(container)
+        shelf = RecordsReader(container)
         if ids:
             if customer or since or len(ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, without other filters.")
@@ -111,7 +115,7 @@ def _queue(queue: "QueueClient") -> dict[str, Any]:
     }
 
 
-def _carts(shelf: "Shelf", since: datetime, customer: str | None, most: int) -> dict[str, Any]:
+def _carts(shelf: "RecordsReader", since: datetime, customer: str | None, most: int) -> dict[str, Any]:
     from cli.records_reader import at_once  # noqa: PLC0415  a help text must not wait for an SDK
 
     listed, cut = shelf.listed(most, customer)
@@ -122,7 +126,7 @@ def _carts(shelf: "Shelf", since: datetime, customer: str | None, most: int) -> 
         (note for note in notes if note.cart not in answered),
         key=lambda n: n.next_at or datetime.max.replace(tzinfo=UTC),
     )
-    recent = sorted((entry for _, entry in chosen(files, since=since)), key=lambda e: str(e.attributes.get("time")))
+    recent = sorted((entry for _, entry in select(files, since=since)), key=lambda e: str(e.attributes.get("time")))
     return {
         "waiting": {
             "count": len(notes),
@@ -141,11 +145,11 @@ def _carts(shelf: "Shelf", since: datetime, customer: str | None, most: int) -> 
     }
 
 
-def _fine(entry: "Kept") -> bool:
+def _fine(entry: "Entry") -> bool:
     return entry.event.outcome is Outcome.COMPLETED
 
 
-def _brief(entry: "Kept") -> dict[str, Any]:
+def _brief(entry: "Entry") -> dict[str, Any]:
     return {
         "time": entry.attributes.get("time"),
         "outcome": entry.event.outcome,
@@ -162,7 +166,8 @@ def _show(found: dict[str, Any], now: datetime) -> None:
 
     click.secho("Queues", bold=True)
     rows = [
-        (role, q["name"], q["count"], q["seen"], ago(parse(q["oldestAt"]), now)) for role, q in found["queues"].items()
+        (role, q["name"], q["count"], q["seen"], format_age(parse(q["oldestAt"]), now))
+        for role, q in found["queues"].items()
     ]
     table.show(("QUEUE", "NAME", "MESSAGES, ABOUT", "VISIBLE, OF 32", "OLDEST VISIBLE"), rows)
     if found["queues"]["poison"]["count"]:
@@ -176,8 +181,8 @@ def _show(found: dict[str, Any], now: datetime) -> None:
             n["cartId"],
             n.get("requestId"),
             n.get("attempt"),
-            ago(parse(n.get("since")), now),
-            ago(parse(n.get("nextAt")), now),
+            format_age(parse(n.get("since")), now),
+            format_age(parse(n.get("nextAt")), now),
         )
         for n in waiting["carts"][:SHOWN]
     ]
@@ -185,7 +190,7 @@ def _show(found: dict[str, Any], now: datetime) -> None:
     _more(len(waiting["carts"]))
     recent = found["recent"]
     outcomes = {name: count for name, count in recent["byOutcome"].items() if count}
-    _heading(f"Decided since {clock(parse(recent['since']))} UTC: {recent['count']} outcome(s)", outcomes)
+    _heading(f"Decided since {format_utc(parse(recent['since']))} UTC: {recent['count']} outcome(s)", outcomes)
     if recent["byClass"]:
         click.echo("  by class: " + ", ".join(f"{count} {name}" for name, count in recent["byClass"].items()))
     if recent["last"]:

@@ -142,7 +142,7 @@ def command(
             queue = stack.enter_context(connection.outcomes())
             records = stack.enter_context(connection.records())
             deadline = math.inf if timeout is None else time.monotonic() + timeout
-            source = Taking(queue, deadline) if take else Looking(queue)
+            source = ReceiveSource(queue, deadline) if take else PeekSource(queue)
             while True:
                 for message in source.fetch():
                     seen = read(message.content, records)
@@ -165,7 +165,7 @@ def command(
         sys.exit(TOO_FEW)
 
 
-class Looking:
+class PeekSource:
     """Peeks: sees the first 32 messages of the queue, and takes none away."""
 
     def __init__(self, queue: "QueueClient") -> None:
@@ -189,7 +189,7 @@ class Looking:
         """It stays where it is."""
 
 
-class Taking:
+class ReceiveSource:
     """Receives, one at a time: whoever is interrupted has hidden one message for a minute, and not 32."""
 
     def __init__(self, queue: "QueueClient", deadline: float) -> None:

@@ -70,7 +70,7 @@ _NONSENSE = (
 )
 
 
-class Point(StrEnum):
+class CrashPoint(StrEnum):
     """Where a worker is killed by the message that it handles."""
 
     BEFORE_POST = "before the POST"
@@ -81,15 +81,15 @@ class Point(StrEnum):
     AFTER_DEFER = "after the copy is sent"
 
 
-class Death(NamedTuple):
+class Crash(NamedTuple):
     """A message kills its worker at this point, so many times."""
 
-    point: Point
+    point: CrashPoint
     times: int
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class ExpectedRequest:
     """One request of the run: what it is, what its cart plays, how many messages ask for it."""
 
     request: CheckoutRequest
@@ -106,7 +106,7 @@ class Action(NamedTuple):
     """What the report counts it as; empty: the end of something."""
 
 
-class Phase(NamedTuple):
+class LineFault(NamedTuple):
     """For some seconds a line is broken; ``worker`` None: every worker's."""
 
     line: Line
@@ -129,7 +129,7 @@ class Sending(NamedTuple):
     poison: bool = False
 
 
-Event = Action | Phase | Kill | Sending
+Event = Action | LineFault | Kill | Sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +165,16 @@ class Plan:
 
     seed: str
     scale: Scale
-    demands: tuple[Demand, ...]
+    demands: tuple[ExpectedRequest, ...]
     strays: tuple[InvalidMessage, ...]
-    deaths: dict[str, Death]
+    deaths: dict[str, Crash]
     events: tuple[tuple[float, Event], ...]
 
     @classmethod
     def of(cls, seed: str, carts: int, workers: int) -> Plan:
         """Make the plan of this seed."""
         scale = Scale.of(carts)
-        made = _Maker(seed, carts, workers, scale)
+        made = _PlanBuilder(seed, carts, workers, scale)
         demands, deaths = made.demands()
         strays = tuple(made.strays())
         made.break_lines()
@@ -189,19 +189,19 @@ class Plan:
         return sum(isinstance(event, Sending) for _, event in self.events)
 
 
-class _Maker:
+class _PlanBuilder:
     """Throws the dice, each part of the plan with its own."""
 
     def __init__(self, seed: str, carts: int, workers: int, scale: Scale) -> None:
         self._seed, self._carts, self._workers, self._scale = seed, carts, workers, scale
         self.events: list[tuple[float, Event]] = []
 
-    def demands(self) -> tuple[list[Demand], dict[str, Death]]:
+    def demands(self) -> tuple[list[ExpectedRequest], dict[str, Crash]]:
         """A cart each; 2 % are asked for by two requests, 10 % of all requests come twice."""
         dice = self._dice("carts")
-        demands: list[Demand] = []
+        demands: list[ExpectedRequest] = []
         deadly = list(self._deadly(dice))
-        deaths: dict[str, Death] = {}
+        deaths: dict[str, Crash] = {}
         places = dict(zip(dice.sample(range(self._carts // 2), len(deadly)), deadly, strict=True))
         for number in range(self._carts):
             at = self._scale.window * number / self._carts
@@ -239,7 +239,7 @@ class _Maker:
         dice, scale = self._dice("lines"), self._scale
         dead = [scale.window * share for share in (0.3, 0.8) if scale.storms]
         for begin, line in zip(dead, (LINES[1], LINES[0]), strict=False):
-            self._at(begin, Phase(line, None, Fault(Kind.REFUSE), scale.quiet))
+            self._at(begin, LineFault(line, None, Fault(Kind.REFUSE), scale.quiet))
         at = 2.0
         while at < scale.window * LONGEST:
             at = next((end for begin in dead if begin - 3.0 < at < (end := begin + scale.quiet)), at)
@@ -257,7 +257,7 @@ class _Maker:
             refused = fault.kind is Kind.REFUSE
             seconds = dice.uniform(0.4, 1.0) * (1.5 if refused else 3.0)
             whom = (*range(self._workers),) if refused else (None, *range(self._workers))
-            self._at(at, Phase(line, dice.choice(whom), fault, seconds))
+            self._at(at, LineFault(line, dice.choice(whom), fault, seconds))
             at += seconds + dice.uniform(0.5, 3.0)
 
     def trouble_service(self) -> None:
@@ -280,18 +280,20 @@ class _Maker:
             self._at(at, Kill(dice.randrange(self._workers)))
             at += 1.0 + dice.expovariate(1 / 4.0)
 
-    def _deadly(self, dice: random.Random) -> Iterator[tuple[str, Death]]:
+    def _deadly(self, dice: random.Random) -> Iterator[tuple[str, Crash]]:
         """Carts that kill their worker: at each point once, and some at the POST five times in a row or ten."""
-        for point in Point:
+        for point in CrashPoint:
             for _ in range(max(1, self._carts // 2000)):
-                yield ("plain-503" if point is Point.AFTER_DEFER else "created"), Death(point, 1)
-        posts = (Point.BEFORE_POST, Point.AFTER_POST)
+                yield ("plain-503" if point is CrashPoint.AFTER_DEFER else "created"), Crash(point, 1)
+        posts = (CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST)
         for number in range(max(1, self._carts // 1000)):
-            yield dice.choice(("created", "two-order-groups")), Death(posts[number % 2], 5)
+            yield dice.choice(("created", "two-order-groups")), Crash(posts[number % 2], 5)
         for point in posts if self._scale.storms else ():
-            yield "created", Death(point, 10)
+            yield "created", Crash(point, 10)
 
-    def _demand(self, scenario: Scenario, number: int, name: str, ats: list[float], dice: random.Random) -> Demand:
+    def _demand(
+        self, scenario: Scenario, number: int, name: str, ats: list[float], dice: random.Random
+    ) -> ExpectedRequest:
         body = {
             "customerId": str(uuid.uuid5(_CUSTOMERS, f"{self._seed} {number // 5}")),
             "cartId": cart_id(scenario.number, f"{self._seed} {number}"),
@@ -304,7 +306,7 @@ class _Maker:
             raise AssertionError(f"{text} is no request")  # noqa: TRY004  we have just made it
         for at in ats:
             self._at(at, Sending(text, found.event_id))
-        return Demand(found, scenario, len(ats))
+        return ExpectedRequest(found, scenario, len(ats))
 
     def _during(self, at: float, seconds: float, path: str, begin: dict[str, Any], end: dict[str, Any]) -> None:
         kind = path.rpartition("/")[2]

@@ -18,7 +18,7 @@ from shared.core.outcomes import invalid
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from local.chaos.plan import Demand, Plan
+    from local.chaos.plan import ExpectedRequest, Plan
 
 SERVICE_FAILED = 500
 FORESEEN = frozenset({"StorageUnavailable", "TokenUnavailable"})
@@ -92,7 +92,7 @@ class Aftermath:
         found += checker.told_as_kept(self.told, self.records)
         found += self._strangers(by_id)
         found += self._strays(by_id)
-        by_cart: defaultdict[str, list[Demand]] = defaultdict(list)
+        by_cart: defaultdict[str, list[ExpectedRequest]] = defaultdict(list)
         for demand in self.plan.demands:
             by_cart[demand.request.cart_id].append(demand)
         for cart, demands in by_cart.items():
@@ -168,7 +168,7 @@ class Aftermath:
         return {id_: self.log.lines[event_id] for id_, event_id in requests.items() if f"{id_} " in named}
 
     def _answered(
-        self, demand: Demand, by_id: Mapping[str, list[Event]], page: Mapping[str, Any], *, alone: bool
+        self, demand: ExpectedRequest, by_id: Mapping[str, list[Event]], page: Mapping[str, Any], *, alone: bool
     ) -> Iterator[str]:
         request, expected = demand.request, demand.scenario.expected
         mine = [event for id_ in (request.event_id, request.correction_id) for event in by_id.get(id_, [])]
@@ -215,16 +215,16 @@ class Aftermath:
             elif any(event != json.loads(invalid(stray).text) for event in events):
                 yield f"2: the invalid message {stray.sha256} was told differently from what its bytes say"
 
-    def _ended(self, demand: Demand) -> int:
+    def _ended(self, demand: ExpectedRequest) -> int:
         """How many messages of this request ended by telling."""
         lines = self.log.lines.get(demand.request.event_id, [])
         return len({line["messageId"] for line in lines if line.get("result") == "told"})
 
-    def _chains(self, demands: list[Demand]) -> int:
+    def _chains(self, demands: list[ExpectedRequest]) -> int:
         """How many messages asked for one cart, counted from both ends: as they were sent, and as they ended."""
         return max(sum(demand.copies for demand in demands), sum(map(self._ended, demands)))
 
-    def _unheard(self, demands: list[Demand], page: Mapping[str, Any]) -> int:
+    def _unheard(self, demands: list[ExpectedRequest], page: Mapping[str, Any]) -> int:
         """How many POSTs of a cart reached the service without an answer reaching a worker that lived to say so."""
         lines = [line for demand in demands for line in self.log.lines.get(demand.request.event_id, [])]
         return int(page["posts"]) - sum("status" in line for line in lines)
@@ -244,7 +244,7 @@ class Aftermath:
         return dict(event["data"] if "data" in event else self.data[event["id"]])
 
 
-def _faults_with_a_code(demand: Demand) -> int:
+def _faults_with_a_code(demand: ExpectedRequest) -> int:
     """How many of the scenario's steps fail the call with a fault code: each allows another MS-RequestId."""
     answers = (step.by if isinstance(step, Masked) else step for step in demand.scenario.script)
     return sum(isinstance(step, Fault) and step.status >= SERVICE_FAILED and bool(step.code) for step in answers)

@@ -34,11 +34,11 @@ from rich.console import Console
 from rich.table import Table
 
 from local.azurite import HOST, Azurite, AzuriteUnavailable
-from local.chaos.plan import Action, Kill, Phase, Plan, Sending
+from local.chaos.plan import Action, Kill, LineFault, Plan, Sending
 from local.chaos.report import Aftermath, Log
-from local.chaos.workers import Deaths, Workers, clean_environment, plain
-from local.outcomes import Outcomes
-from local.process import Child, ChildFailed
+from local.chaos.workers import CrashInjector, Workers, clean_environment, plain
+from local.outcomes import OutcomeCollector
+from local.process import ManagedProcess, ProcessFailed
 from local.stack import EXAMPLE, ROOT
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Chaos:
         self._plan, self._count, self._show = plan, workers, show
         self._sendings = deque(event for event in plan.events if isinstance(event[1], Sending))
         self._agenda = deque(event for event in plan.events if not isinstance(event[1], Sending))
-        self._endings: list[tuple[float, Phase]] = []
+        self._endings: list[tuple[float, LineFault]] = []
         self._log = Log()
         self._done: Counter[str] = Counter()
         self._sent_at: dict[str, float] = {}
@@ -93,7 +93,7 @@ class Chaos:
             settings["LOCAL_HOST_LEASE_SECONDS"] = str(self._plan.scale.lease)
             self._simulator = _port(settings["PARTNER_CENTER_URL"])
             self._create(stack, settings)
-            self._deaths = Deaths(self._plan.deaths, settings)
+            self._deaths = CrashInjector(self._plan.deaths, settings)
             ports: dict[Line, int] = {
                 "queue": _port(self._azurite.queue_endpoint),
                 "blob": _port(self._azurite.blob_endpoint),
@@ -111,7 +111,7 @@ class Chaos:
                 )
             )
             self._senders = stack.enter_context(ThreadPoolExecutor(SENDERS))
-            self._outcomes = Outcomes(self._told)
+            self._outcomes = OutcomeCollector(self._told)
             self._outcomes.start()
             stack.callback(self._outcomes.stop)
             self._open = stack.pop_all()
@@ -184,7 +184,7 @@ class Chaos:
             event = self._agenda.popleft()[1]
             if self._sendings or (isinstance(event, Action) and not event.kind):
                 self._do(event)
-                if isinstance(event, Phase):
+                if isinstance(event, LineFault):
                     self._endings.append((now + event.seconds, event))
         for ending in [ending for ending in self._endings if ending[0] <= now]:
             self._endings.remove(ending)
@@ -197,7 +197,7 @@ class Chaos:
                 self._sending.append(self._senders.submit(self._send, event))
             case Kill():
                 self._done["killed at a time"] += self._workers.kill(event.worker)
-            case Phase():
+            case LineFault():
                 self._workers.begin(event)
             case Action():
                 self._ask("POST", event.path, event.tree)
@@ -216,7 +216,7 @@ class Chaos:
         """Start it, and return the settings that lead to it."""
         said: list[str] = []
         command = ["local.chaos.plan", "--port", "0", "--scale", str(SCALE), "--latency", str(LATENCY)]
-        child = Child(command, environ=clean_environment(), folder=ROOT, on_line=said.append)
+        child = ManagedProcess(command, environ=clean_environment(), folder=ROOT, on_line=said.append)
         stack.callback(child.end, 5.0)
         child.wait_until_it_says("}")
         return dict(json.loads(said[0]))
@@ -307,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
-    except (AzuriteUnavailable, ChildFailed) as error:
+    except (AzuriteUnavailable, ProcessFailed) as error:
         print(error, file=sys.stderr)
         return 1
     report = aftermath.report()

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from local.azurite import connection_string
 from local.chaos.fault_proxy import Exchange, Moment, Proxies, Proxy
-from local.chaos.plan import LINES, Point
+from local.chaos.plan import LINES, CrashPoint
 from local.host.local_host import DRAIN_SECONDS
-from local.process import Child, ChildFailed
+from local.process import ManagedProcess, ProcessFailed
 from local.stack import ROOT
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.chaos.fault_proxy import Watch
-    from local.chaos.plan import Death, Line, Phase
+    from local.chaos.plan import Crash, Line, LineFault
 
 _CHECKOUT = re.compile(r"/v1/customers/[^/]+/carts/([^/]+)/checkout")
 _TEXT = re.compile(rb"<MessageText>(.*?)</MessageText>", re.DOTALL)
 _DELIVERED = b"<PopReceipt>"
 
 
-class Deaths:
+class CrashInjector:
     """Which messages still kill their workers; how many they have killed is in ``counts``, by point."""
 
-    def __init__(self, deaths: Mapping[str, Death], settings: Mapping[str, str]) -> None:
+    def __init__(self, deaths: Mapping[str, Crash], settings: Mapping[str, str]) -> None:
         self.counts: Counter[str] = Counter()
         self._left = {cart: death.times for cart, death in deaths.items()}
         self._points = {cart: death.point for cart, death in deaths.items()}
@@ -57,21 +57,21 @@ class Deaths:
         self.counts[point] += 1
         return True
 
-    def _place(self, line: Line, exchange: Exchange, moment: Moment) -> tuple[Point | None, str]:
+    def _place(self, line: Line, exchange: Exchange, moment: Moment) -> tuple[CrashPoint | None, str]:
         path = exchange.target.partition("?")[0]
         if line != "service" and exchange.status >= HTTPStatus.BAD_REQUEST:
             return None, ""  # nothing was kept, told or sent
         match line, exchange.method, moment:
             case "service", "POST", (Moment.ASKED | Moment.ANSWERED):
                 found = _CHECKOUT.fullmatch(path)
-                return _either(moment, Point.BEFORE_POST, Point.AFTER_POST), found[1] if found else ""
+                return _either(moment, CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST), found[1] if found else ""
             case "blob", "PUT", (Moment.ASKED | Moment.ANSWERED):
                 found = self._record.fullmatch(path)
-                return _either(moment, Point.BEFORE_KEEP, Point.AFTER_KEEP), found[1] if found else ""
+                return _either(moment, CrashPoint.BEFORE_KEEP, CrashPoint.AFTER_KEEP), found[1] if found else ""
             case "queue", "POST", Moment.ANSWERED if path.endswith(self._outcomes):
-                return Point.AFTER_PUBLISH, _cart_in(exchange.body)
+                return CrashPoint.AFTER_PUBLISH, _cart_in(exchange.body)
             case "queue", "POST", Moment.ANSWERED if path.endswith(self._carts):
-                return Point.AFTER_DEFER, _cart_in(exchange.body)
+                return CrashPoint.AFTER_DEFER, _cart_in(exchange.body)
         return None, ""
 
 
@@ -95,7 +95,7 @@ class Workers:
         ports: Mapping[Line, int],
         settings: Mapping[str, str],
         app: Path,
-        deaths: Deaths,
+        deaths: CrashInjector,
         dice: Callable[[str], random.Random],
         on_line: Callable[[str], None],
     ) -> None:
@@ -106,7 +106,7 @@ class Workers:
         self._count, self._ports, self._settings, self._app = count, ports, settings, app
         self._deaths, self._dice, self._on_line = deaths, dice, on_line
         self._lines: list[dict[Line, Proxy]] = []
-        self._children: list[Child] = []
+        self._children: list[ManagedProcess] = []
         self._dead: set[int] = set()
         self._lock = threading.Lock()
         self._open = ExitStack()
@@ -154,7 +154,7 @@ class Workers:
                 if worker not in self._dead:
                     try:
                         child.check()
-                    except ChildFailed as failed:
+                    except ProcessFailed as failed:
                         self.crashed.append(str(failed))
                         self._dead.add(worker)
             for worker in self._dead:
@@ -175,28 +175,28 @@ class Workers:
         for thread in threads:
             thread.join()
 
-    def begin(self, phase: Phase) -> None:
+    def begin(self, phase: LineFault) -> None:
         """Break a line."""
         for proxy in self._meant(phase):
             proxy.set(phase.fault)
 
-    def finish(self, phase: Phase) -> None:
+    def finish(self, phase: LineFault) -> None:
         """Mend it."""
         for proxy in self._meant(phase):
             proxy.set()
 
-    def _meant(self, phase: Phase) -> list[Proxy]:
+    def _meant(self, phase: LineFault) -> list[Proxy]:
         chosen = self._lines if phase.worker is None else [self._lines[phase.worker]]
         return [lines[phase.line] for lines in chosen]
 
-    def _start(self, worker: int) -> Child:
+    def _start(self, worker: int) -> ManagedProcess:
         lines = self._lines[worker]
         leading = {
             "CheckoutStorage": connection_string(lines["queue"].port, lines["blob"].port),
             "PARTNER_CENTER_URL": lines["service"].url,
             "IDENTITY_ENDPOINT": f"{lines['service'].url}/msi/token",
         }
-        return Child(
+        return ManagedProcess(
             ["local.host", "--app-dir", str(self._app)],
             environ=clean_environment() | dict(self._settings) | leading | {"PYTHONFAULTHANDLER": "1"},
             folder=ROOT,
@@ -234,7 +234,7 @@ def plain(counts: Mapping[str, int]) -> dict[str, int]:
     return {str(kind): count for kind, count in counts.items()}
 
 
-def _either(moment: Moment, before: Point, after: Point) -> Point:
+def _either(moment: Moment, before: CrashPoint, after: CrashPoint) -> CrashPoint:
     return before if moment is Moment.ASKED else after
 
 

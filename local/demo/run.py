@@ -22,9 +22,9 @@ from rich.live import Live
 
 from local.azurite import AzuriteUnavailable
 from local.demo.checks import Check, prove
-from local.demo.shop import Order, Row, Shop, Stray
+from local.demo.shop import InvalidRow, Order, Row, Shop
 from local.demo.table import live, table
-from local.process import ChildFailed
+from local.process import ProcessFailed
 from local.stack import Stack
 
 if TYPE_CHECKING:
@@ -104,8 +104,10 @@ ROWS = (
 
 _GUID = "c0ffee00-1111-4222-8333-444444444444"
 STRAYS = (
-    Stray("a typo", "requestID instead of requestId", f'{{"customerId":"{_GUID}","cartId":"{_GUID}","requestID":"1"}}'),
-    Stray("nonsense", "a message that is no JSON", "please buy everything"),
+    InvalidRow(
+        "a typo", "requestID instead of requestId", f'{{"customerId":"{_GUID}","cartId":"{_GUID}","requestID":"1"}}'
+    ),
+    InvalidRow("nonsense", "a message that is no JSON", "please buy everything"),
 )
 
 
@@ -134,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
-    except (AzuriteUnavailable, ChildFailed) as error:
+    except (AzuriteUnavailable, ProcessFailed) as error:
         print(error, file=sys.stderr)
         return 1
     if options.json:

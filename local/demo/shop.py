@@ -44,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class InvalidRow:
     """A message that is no request."""
 
     name: str
@@ -114,7 +114,7 @@ class Order:
 class Shop:
     """Sends the orders of a demo, each when it is due, and gathers outcomes; `step` does both."""
 
-    def __init__(self, stack: Stack, rows: Iterable[Row], strays: Iterable[Stray], seed: str) -> None:
+    def __init__(self, stack: Stack, rows: Iterable[Row], strays: Iterable[InvalidRow], seed: str) -> None:
         self._stack = stack
         self.orders: list[Order] = []
         self.strangers: list[dict[str, Any]] = []
@@ -219,7 +219,7 @@ def _order(row: Row, by_scenario: dict[str, Order], seed: str) -> Order:
     )
 
 
-def _stray(stray: Stray) -> Order:
+def _stray(stray: InvalidRow) -> Order:
     return Order(
         name=stray.name,
         about=stray.about,

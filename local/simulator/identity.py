@@ -32,7 +32,7 @@ class TokenReply:
     delay: float = 0.0
 
 
-class Identity:
+class IdentityEndpoint:
     """Gives tokens, and remembers how many.
 
     Failures are switched on from outside: ``failure`` is a status that every call gets, ``delay`` the seconds

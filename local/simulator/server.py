@@ -34,9 +34,9 @@ from types import TracebackType
 from typing import Any, Self, get_args
 from urllib.parse import parse_qsl, urlsplit
 
-from local.simulator.identity import Identity
+from local.simulator.identity import IdentityEndpoint
 from local.simulator.scenarios import SCENARIOS, Fault, Scenario
-from local.simulator.service import Books, Limiter, Outage, Per, Reply
+from local.simulator.service import Limiter, Outage, Per, Reply, SimulatedService
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 
@@ -52,7 +52,7 @@ _IDLE = 120.0  # seconds that a connection may wait for its next request
 class Simulator:
     """The service, the identity endpoint and their books, behind one URL.
 
-    ``strict``, ``scale`` and ``latency`` are those of `Books`. The books and the tokens go by ``clock``, in
+    ``strict``, ``scale`` and ``latency`` are those of `SimulatedService`. The books and the tokens go by ``clock``, in
     epoch seconds; delays are real. Use it as a context manager, or call `start` and `stop`.
     """
 
@@ -66,8 +66,8 @@ class Simulator:
         clock: Callable[[], float] = time.time,
         port: int = 0,
     ) -> None:
-        self.books = Books(strict=strict, scale=scale, latency=latency)
-        self.identity = Identity(tenant_id, secrets.token_hex(16))
+        self.books = SimulatedService(strict=strict, scale=scale, latency=latency)
+        self.identity = IdentityEndpoint(tenant_id, secrets.token_hex(16))
         self.clock = clock
         self.stopped = threading.Event()
         self._server = _Server(("127.0.0.1", port), self)

@@ -169,7 +169,7 @@ class _Call:
     at: float
 
 
-class Books:
+class SimulatedService:
     """The service. All methods may be called from many threads.
 
     ``strict``: see the module. ``scale`` multiplies every delay and Retry-After of the scenarios; ``latency``

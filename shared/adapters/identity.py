@@ -20,6 +20,7 @@ from azure.core.credentials import AccessToken, TokenCredential
 from azure.identity import AzureAuthorityHosts, ClientAssertionCredential, ManagedIdentityCredential
 
 from shared.core.jsontext import printable
+from shared.ports import TokenUnavailable, WrongTenant
 from shared.settings import CHINA_URL, Settings
 
 ASSERTION_SCOPE = "api://AzureADTokenExchange/.default"
@@ -43,14 +44,6 @@ LIMITS: dict[str, Any] = {
     "retry_total": 0,
 }
 _CODE = re.compile(r"\bAADSTS[0-9]{1,9}\b|(?<![\w.-])[45][0-9]{2}(?![\w.-])", re.ASCII)
-
-
-class TokenUnavailable(Exception):
-    """There is no token to call with, now: transient, whatever the reason."""
-
-
-class WrongTenant(TokenUnavailable):
-    """The token belongs to another tenant than PARTNER_CENTER_TENANT_ID: it was not used."""
 
 
 class TokenProvider:

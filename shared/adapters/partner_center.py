@@ -7,7 +7,7 @@ import io
 import socket
 import threading
 import time
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -17,9 +17,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from shared.adapters.http_session import Adapter, Session
-from shared.adapters.identity import TokenProvider, TokenUnavailable
+from shared.adapters.identity import TokenProvider
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.ports import TokenUnavailable
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 5.0
@@ -30,23 +31,6 @@ _HEADERS = {**default_headers(), "Accept": "application/json", "X-Locale": "en-U
 """Of every request; XML is on offer, too, and other languages."""
 _UNAUTHORIZED = 401
 _OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time")
-
-
-class PartnerCenterApi(Protocol):
-    """What the program asks of the service."""
-
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        """POST the cart's checkout.
-
-        Raises:
-            TokenUnavailable: and no POST was made.
-        """
-
-    def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
-        """GET the cart. A missing token is an answer without a status."""
-
-    def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
-        """GET the customer's orders. A missing token is an answer without a status."""
 
 
 class PartnerCenter:

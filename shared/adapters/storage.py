@@ -1,11 +1,4 @@
-"""Azure Storage behind two small ports: a queue one can send to, and blobs under ETags.
-
-    StorageError
-    ├── StorageUnavailable   foreseen: the message is deferred and tried again
-    └── Conflict             somebody else wrote first: read again and decide anew
-
-Everything else of the program sees these ports; the in-memory ones of the tests pass the same contract.
-"""
+"""Azure Storage as the ports `Queue` and `Blobs`; the in-memory ones of the tests pass the same contract."""
 
 import math
 import re
@@ -13,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -33,6 +26,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from shared.adapters import identity
 from shared.adapters.http_session import Adapter, Session
 from shared.core.jsontext import printable
+from shared.ports import Conflict, StorageError, StorageUnavailable
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 2.0
@@ -54,58 +48,6 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _QUERY = re.compile(r"\?\S+")
 
 
-class StorageError(Exception):
-    """What the storage ports raise."""
-
-
-class StorageUnavailable(StorageError):
-    """The operation failed and may have taken effect all the same."""
-
-
-class Conflict(StorageError):
-    """The blob is not what the caller had read."""
-
-
-class Queue(Protocol):
-    """A queue to send to."""
-
-    def send(self, text: str, delay: float = 0.0) -> None:
-        """Enqueue `text` for ever, visible after `delay` seconds (rounded up).
-
-        Raises:
-            StorageUnavailable: it may be in the queue or not.
-        """
-
-
-class Blobs(Protocol):
-    """A container of small blobs."""
-
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content and its ETag; None where there is no such blob.
-
-        Raises:
-            StorageUnavailable: it could not be read, a missing container included.
-        """
-
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
-        """Replace the blob whose ETag is `match`, or make a new one where `match` is None.
-
-        Raises:
-            Conflict: there is another one, or one at all.
-            StorageUnavailable: it may be written or not.
-        """
-
-    def overwrite(self, name: str, content: bytes | None) -> None:
-        """Write whatever is there; None deletes. For notes that nothing depends on.
-
-        Raises:
-            StorageUnavailable: it may have happened or not.
-        """
-
-    def url(self, name: str) -> str:
-        """The blob's address, without any key."""
-
-
 class AzureQueue:
     """A queue of Azure Queue Storage."""
 
@@ -114,7 +56,7 @@ class AzureQueue:
 
     def send(self, text: str, delay: float = 0.0) -> None:
         """See `Queue.send`."""
-        with _foreseen(f"send to the queue {self._client.queue_name}"):
+        with _translate_errors(f"send to the queue {self._client.queue_name}"):
             self._client.send_message(text, visibility_timeout=math.ceil(delay), time_to_live=-1)
 
 
@@ -128,7 +70,7 @@ class AzureBlobs:
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """See `Blobs.read`."""
-        with _foreseen(f"read a blob of {self._container.container_name}"):
+        with _translate_errors(f"read a blob of {self._container.container_name}"):
             try:
                 return self._download(name)
             except ResourceNotFoundError as error:
@@ -157,7 +99,7 @@ class AzureBlobs:
 
     def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
         """See `Blobs.write`."""
-        with _foreseen(f"write a blob of {self._container.container_name}"):
+        with _translate_errors(f"write a blob of {self._container.container_name}"):
             try:
                 upload = partial(
                     self._client(name).upload_blob, content, content_settings=ContentSettings(content_type)
@@ -171,7 +113,7 @@ class AzureBlobs:
 
     def overwrite(self, name: str, content: bytes | None) -> None:
         """See `Blobs.overwrite`."""
-        with _foreseen(f"write a note to {self._container.container_name}"):
+        with _translate_errors(f"write a note to {self._container.container_name}"):
             if content is not None:
                 self._container.upload_blob(name, content, overwrite=True)
                 return
@@ -184,7 +126,7 @@ class AzureBlobs:
 
 
 @contextmanager
-def _foreseen(what: str) -> Iterator[None]:
+def _translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except StorageError:

@@ -25,11 +25,10 @@ from shared.adapters.identity import (
     REFRESH_BEFORE,
     RENEW_EVERY,
     TokenProvider,
-    TokenUnavailable,
-    WrongTenant,
     claims,
     credential_factory,
 )
+from shared.ports import TokenUnavailable, WrongTenant
 from shared.settings import CHINA_URL, DEFAULT_URL, Settings
 from tests.support.sockets import PATIENCE, Peer, Server, always, answer, refusing_port
 

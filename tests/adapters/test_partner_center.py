@@ -26,10 +26,11 @@ from msgspec.structs import replace
 from local.simulator.scenarios import cart_id
 from local.simulator.server import Simulator
 from shared.adapters import partner_center as module
-from shared.adapters.identity import TokenProvider, TokenUnavailable, credential_factory
+from shared.adapters.identity import TokenProvider, credential_factory
 from shared.adapters.partner_center import LONGEST_BODY, PartnerCenter
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.ports import TokenUnavailable
 from shared.settings import Settings
 from tests.support.sockets import PATIENCE, Peer, Server, always, answer, refusing_port
 

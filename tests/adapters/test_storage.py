@@ -20,19 +20,8 @@ from azure.storage.queue import QueueMessage as SentMessage
 from local.azurite import Azurite
 from shared.adapters import identity as identity_module
 from shared.adapters import storage as module
-from shared.adapters.storage import (
-    LONGEST_OPERATION,
-    LONGEST_READ,
-    TRIES,
-    AzureBlobs,
-    AzureQueue,
-    Blobs,
-    Conflict,
-    Queue,
-    Storage,
-    StorageError,
-    StorageUnavailable,
-)
+from shared.adapters.storage import LONGEST_OPERATION, LONGEST_READ, TRIES, AzureBlobs, AzureQueue, Storage
+from shared.ports import Blobs, Conflict, Queue, StorageError, StorageUnavailable
 from shared.settings import Settings
 from tests import conftest
 from tests.support.memory import MemoryBlobs, MemoryQueue

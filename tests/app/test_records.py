@@ -4,11 +4,12 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from shared.adapters.storage import Conflict, StorageUnavailable
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided
 from shared.core.retry import Deferral, RetryState
-from shared.records import CONTENT_TYPE, Record, Records, Ruling, apply_rules
+from shared.core.rules import Record, Ruling, apply_rules
+from shared.ports import Conflict, StorageUnavailable
+from shared.records import CONTENT_TYPE, Records
 from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, cloud_event, event, request, text_of
 from tests.support.memory import MemoryBlobs
 

@@ -18,11 +18,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
-from shared.adapters.identity import TokenUnavailable
-from shared.adapters.storage import StorageUnavailable
 from shared.bootstrap import bootstrap
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
 from shared.core.models import ServiceResponse
+from shared.ports import StorageUnavailable, TokenUnavailable
 from shared.semconv import Endpoints
 from shared.settings import Settings
 from shared.telemetry import LOGGER, Telemetry, current_traceparent

@@ -18,7 +18,7 @@ from bench.service import CUSTOMER, HEADER, Latency
 from bench.stub import Stub
 from bench.wire import Malformed, Request, parse
 from local.simulator.identity import claims_of
-from shared.adapters.storage import Blobs, StorageUnavailable
+from shared.ports import Blobs, StorageUnavailable
 from tests.adapters import test_storage as contract
 from tests.adapters.test_storage import FOLDER, JSON, QueueUnderTest, storage_of
 

@@ -364,7 +364,7 @@ def test_a_container_that_is_not_there_is_a_failure_of_the_storage(run: Run, sto
 
 def test_they_are_sent_apart() -> None:
     waits: list[float] = []
-    assert [1, 2, 3] == [*batch.paced([1, 2, 3], 30, "Sending", waits.append)]
+    assert [1, 2, 3] == [*batch.rate_limited([1, 2, 3], 30, "Sending", waits.append)]
     assert [2.0, 2.0] == waits
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli import table
 from cli.commands import status
-from cli.times import ago
+from cli.times import format_age
 from shared.core.errors import ErrorClass
 from shared.core.outcomes import Outcome
 from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, asked
@@ -240,7 +240,7 @@ def test_a_connection_that_fails_quotes_no_signature(run: Run, settings: Any) ->
 )
 def test_a_span_is_told_in_one_unit(seconds: float, expected: str) -> None:
     now = datetime.now(UTC)
-    assert expected == ago(now - timedelta(seconds=seconds), now)
+    assert expected == format_age(now - timedelta(seconds=seconds), now)
 
 
 def test_on_a_terminal_a_table_is_drawn_and_no_cell_is_markup(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

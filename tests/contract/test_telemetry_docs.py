@@ -18,9 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from local.simulator import scenarios
 from local.simulator.scenarios import SCENARIOS
 from shared import telemetry
-from shared.adapters.storage import StorageUnavailable
 from shared.checkout import LAST_POISON_DELIVERY
 from shared.otlp import ENDPOINTS, REQUIREMENTS
+from shared.ports import StorageUnavailable
 from tests.docs.test_docs import blocks, quoted, table
 from tests.support.world import CUSTOMER, World
 

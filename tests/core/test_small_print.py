@@ -2,7 +2,6 @@
 
 import pytest
 
-from shared.adapters.storage import StorageUnavailable
 from shared.core.errors import ErrorClass, Row, _row
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Decision, Event, Outcome, decided
@@ -16,6 +15,7 @@ from shared.core.retry import (
     backoff,
 )
 from shared.core.verdict import Kind, judge
+from shared.ports import StorageUnavailable
 from shared.records import Records
 from tests.support.builders import CART, CUSTOMER, NOW, after, answer, request, text_of
 from tests.support.memory import MemoryBlobs

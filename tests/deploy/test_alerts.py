@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.storage import StorageUnavailable
 from shared.attempt import OPERATORS_TURN
 from shared.core.outcomes import Outcome
+from shared.ports import StorageUnavailable
 from shared.settings import SettingsError
 from shared.telemetry import LOGGER
 from tests.deploy.bicep import Deployment

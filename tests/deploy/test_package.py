@@ -63,13 +63,13 @@ def test_the_package_is_the_program_and_nothing_else() -> None:
     names = {path.name for path in ROOT.iterdir()} - {".funcignore"}  # azd leaves that out by itself
     assert sorted(name for name in names if not ignored(name, patterns)) == PROGRAM
     left = [path for path in (ROOT / "shared").iterdir() if not ignored(path.name, patterns)]
-    assert {path.suffix for path in left} == {".py"}
+    assert {path.suffix or path.name for path in left} == {".py", "adapters", "core"}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("local.settings.json", ".coverage", "infra", "tests", "bench", "examples", "local", "tools", "docs"),
+        *("local.settings.json", ".coverage", "infra", "tests", "bench", "examples", "local", "cli", "docs"),
         *(".github", ".azure", ".venv-3.13", "main_env", "Dockerfile", "azure.yaml", "requirements-dev.txt"),
     ],
 )

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from local.simulator import scenarios
-from shared.adapters.identity import TokenUnavailable, WrongTenant
-from shared.adapters.storage import Conflict, StorageUnavailable
 from shared.checkout import POISON_SPREAD_SECONDS
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.ports import Conflict, StorageUnavailable, TokenUnavailable, WrongTenant
 from tests.support.builders import accepted
 from tests.support.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
 

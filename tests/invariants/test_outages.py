@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.adapters.storage import StorageUnavailable
+from shared.ports import StorageUnavailable
 from tests.support.history import How
 from tests.support.world import CUSTOMER, World
 

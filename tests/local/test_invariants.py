@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.chaos.plan import Death, Demand, Plan, Point, Scale, Sending
+from local.chaos.plan import Crash, CrashPoint, ExpectedRequest, Plan, Scale, Sending
 from local.chaos.report import Aftermath, Log
 from local.simulator.scenarios import BY_NAME, cart_id
 from shared.core.messages import CheckoutRequest, derive
@@ -40,14 +40,17 @@ def line(of: CheckoutRequest, message: str, **more: Any) -> dict[str, Any]:
 
 def honest() -> Aftermath:
     """Two requests, the first sent twice, and a message that is none: all of it as it should be."""
-    demands = (Demand(BOUGHT, BY_NAME["created"], 2), Demand(REFUSED, BY_NAME["dropped-before-then-refused"], 1))
+    demands = (
+        ExpectedRequest(BOUGHT, BY_NAME["created"], 2),
+        ExpectedRequest(REFUSED, BY_NAME["dropped-before-then-refused"], 1),
+    )
     sendings = tuple((0.0, Sending("", BOUGHT.event_id)) for _ in range(4))
     log = Log()
     for said in (line(BOUGHT, "m-1", status=201), line(BOUGHT, "m-2"), line(REFUSED, "m-3", status=400)):
         log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}\n")
     bought, failed = told(BOUGHT, Outcome.COMPLETED), told(REFUSED, Outcome.FAILED)
     return Aftermath(
-        plan=Plan("seed", Scale.of(200), demands, (STRAY,), {"cart": Death(Point.AFTER_POST, 1)}, sendings),
+        plan=Plan("seed", Scale.of(200), demands, (STRAY,), {"cart": Crash(CrashPoint.AFTER_POST, 1)}, sendings),
         told=[bought, bought, failed, dict(json.loads(invalid(STRAY).text))],
         seconds={BOUGHT.event_id: 1.0, REFUSED.event_id: 2.0},
         records={name_of(BOUGHT): [bought], name_of(REFUSED): [failed]},
@@ -145,7 +148,7 @@ def completed_though_not_bought(aftermath: Aftermath) -> None:
 
 def completed_though_bought_in_part(aftermath: Aftermath) -> None:
     bought, failed = aftermath.plan.demands
-    object.__setattr__(aftermath.plan, "demands", (Demand(bought.request, BY_NAME["partial"], 2), failed))
+    object.__setattr__(aftermath.plan, "demands", (ExpectedRequest(bought.request, BY_NAME["partial"], 2), failed))
 
 
 def told_with_the_orders_of_another_cart(aftermath: Aftermath) -> None:

@@ -17,7 +17,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
 from local.ports import DEFAULT, FREE, Ports, PortTaken
-from local.process import Child, ChildFailed
+from local.process import ManagedProcess, ProcessFailed
 from local.simulator.scenarios import cart_id
 from local.stack import ROOT, Stack, main
 from shared.settings import Settings
@@ -115,7 +115,7 @@ def test_without_a_host_the_messages_wait(azurite: Azurite) -> None:
 
 def test_a_host_that_cannot_start_is_quoted_and_what_was_started_is_ended(azurite: Azurite) -> None:
     broken = Stack(azurite=azurite, settings=unique_names() | {"RETRY_BASE_SECONDS": "soon"})
-    with pytest.raises(ChildFailed, match="RETRY_BASE_SECONDS must be a number"):
+    with pytest.raises(ProcessFailed, match="RETRY_BASE_SECONDS must be a number"):
         broken.__enter__()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(_address(broken.simulator_url), timeout=5)
@@ -125,7 +125,7 @@ def test_a_host_that_dies_is_noticed(azurite: Azurite) -> None:
     with Stack(azurite=azurite, settings=unique_names()) as stack:
         assert stack.host_pid is not None
         os.kill(stack.host_pid, signal.SIGKILL)
-        with pytest.raises(ChildFailed, match="ended with code -9"):
+        with pytest.raises(ProcessFailed, match="ended with code -9"):
             _until(lambda: stack.check() is not None)  # type: ignore[func-returns-value]
 
 
@@ -205,9 +205,9 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
 
 
 def test_a_child_that_says_nothing_is_not_ready() -> None:
-    child = Child(["local.simulator.server"], environ=os.environ, folder=ROOT)
+    child = ManagedProcess(["local.simulator.server"], environ=os.environ, folder=ROOT)
     try:
-        with pytest.raises(ChildFailed, match=r"local\.server was not ready in 0 s"):
+        with pytest.raises(ProcessFailed, match=r"local\.server was not ready in 0 s"):
             child.wait_until_it_says("a word it never says", timeout=0.2)
     finally:
         child.end(PATIENCE)
@@ -220,7 +220,7 @@ def test_a_child_goes_on_when_its_lines_cannot_be_shown_any_more(tmp_path: Path)
     def show(_: str) -> None:
         raise BrokenPipeError
 
-    child = Child(["talker"], environ=environ, folder=tmp_path, on_line=show)
+    child = ManagedProcess(["talker"], environ=environ, folder=tmp_path, on_line=show)
     try:
         child.wait_until_it_says("done", timeout=PATIENCE)  # more than a pipe holds
     finally:
@@ -232,10 +232,10 @@ def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(999)"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
-    child = Child(["deaf"], environ=environ, folder=tmp_path)
+    child = ManagedProcess(["deaf"], environ=environ, folder=tmp_path)
     child.wait_until_it_says("up")
     child.end(0.1)
-    with pytest.raises(ChildFailed, match="ended with code -9"):
+    with pytest.raises(ProcessFailed, match="ended with code -9"):
         child.check()
 
 

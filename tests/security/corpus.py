@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from local.simulator.scenarios import SCENARIOS, cart_id
-from local.simulator.service import Books
+from local.simulator.service import SimulatedService
 from shared.core.errors import BY_STATUS_AND_CODE
 from shared.core.messages import LONGEST, CheckoutRequest, decode
 from shared.core.models import ServiceResponse
@@ -296,7 +296,7 @@ HEADER_VALUES = (
 
 def _of_the_books() -> tuple[ServiceResponse, ...]:
     """What the simulated service says first and second to a checkout, in every scenario; its carts and orders."""
-    books, found = Books(), list[ServiceResponse]()
+    books, found = SimulatedService(), list[ServiceResponse]()
     for scenario in SCENARIOS:
         cart = cart_id(scenario.name, "hostile")
         for turn in range(2):
@@ -314,5 +314,5 @@ ANSWERS: tuple[ServiceResponse, ...] = (
 )
 """The service's answers, as they come."""
 
-HUGE = ServiceResponse(201, Books().checkout(CUSTOMER, cart_id("huge-result", "hostile"), "ms", 0.0).body)
+HUGE = ServiceResponse(201, SimulatedService().checkout(CUSTOMER, cart_id("huge-result", "hostile"), "ms", 0.0).body)
 """An order whose outcome fits no queue message."""

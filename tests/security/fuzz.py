@@ -25,13 +25,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.adapters.storage import StorageUnavailable
 from shared.bootstrap import bootstrap
 from shared.core.jsontext import MAX_DEPTH
 from shared.core.messages import LONGEST_COPY, CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Event, Outcome, decided, invalid, response
 from shared.core.verdict import Kind, Verdict, candidates, judge, read_cart_status
+from shared.ports import StorageUnavailable
 from shared.settings import Settings
 from shared.telemetry import LOGGER
 from tests.security.mutator import Mutator

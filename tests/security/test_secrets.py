@@ -24,12 +24,13 @@ from msgspec.structs import replace
 
 from local.azurite import ACCOUNT_KEY
 from local.simulator.server import Simulator
-from shared.adapters.identity import TokenProvider, TokenUnavailable, credential_factory
+from shared.adapters.identity import TokenProvider, credential_factory
 from shared.adapters.partner_center import PartnerCenter
 from shared.bootstrap import bootstrap
 from shared.checkout import Checkout
 from shared.core.jsontext import NotJson
 from shared.core.messages import Delivery, decode
+from shared.ports import TokenUnavailable
 from shared.settings import Settings, SettingsError
 from tests import conftest
 from tests.adapters.test_identity import SignIn, gives, jwt

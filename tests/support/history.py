@@ -16,10 +16,9 @@ from typing import Any
 
 from local import invariants as checker
 from local.invariants import BOUGHT, outcome_of
-from shared.adapters.identity import TokenUnavailable
-from shared.adapters.storage import StorageUnavailable
 from shared.core.messages import CheckoutRequest, derive
 from shared.core.models import ServiceResponse
+from shared.ports import StorageUnavailable, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
 
 _NO_STEP = frozenset({"url"})  # what a port offers without any I/O

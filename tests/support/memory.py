@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from local.simulator.service import Books, Reply
-from shared.adapters.storage import Conflict
+from local.simulator.service import Reply, SimulatedService
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.ports import Conflict
 
 LONGEST_TEXT = 64 * 1024
 UNAUTHORIZED = 401
@@ -106,7 +106,7 @@ class MemoryPartnerCenter:
     A call lasts as long as the reply's way home, on the clock that is passed in; `timeout` is the client's.
     """
 
-    def __init__(self, books: Books, clock: "VirtualClock", timeout: float = 180.0) -> None:
+    def __init__(self, books: SimulatedService, clock: "VirtualClock", timeout: float = 180.0) -> None:
         self._books = books
         self._clock = clock
         self._timeout = timeout

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from local.simulator import scenarios
-from local.simulator.service import Books
+from local.simulator.service import SimulatedService
 from shared.bootstrap import bootstrap
 from shared.checkout import Checkout
 from shared.core.messages import CheckoutRequest, Delivery, decode
@@ -34,7 +34,7 @@ class World:
         self.clock = VirtualClock()
         self.carts_began = self.clock.now
         self.random = random.Random(seed)
-        self.books = Books(strict=strict)
+        self.books = SimulatedService(strict=strict)
         self.service: Any = MemoryPartnerCenter(self.books, self.clock, settings.checkout_timeout)
         self.carts = MemoryQueue(self.clock)
         self.poison = MemoryQueue(self.clock)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.chaos import fault_table as survived
-from local.chaos.plan import MIX, Kill, Phase, Plan, Point, Sending
+from local.chaos.plan import MIX, CrashPoint, Kill, LineFault, Plan, Sending
 from local.chaos.run import main
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_two_hundred_carts_survive_chaos(azurite: Azurite, capsys: pytest.Captur
     met = report["survived"]
     assert met["a worker killed at a random moment"]
     # a message whose hour to kill was spoilt by another fault may never come by its point again
-    assert len(Point) - 1 <= sum(f"a worker killed {point}" in met for point in Point)
+    assert len(CrashPoint) - 1 <= sum(f"a worker killed {point}" in met for point in CrashPoint)
     assert any(count for fault, count in met.items() if fault.startswith(("the queues", "the records")))
 
 
@@ -38,7 +38,7 @@ def test_the_seed_fixes_what_happens_when() -> None:
 
     assert plan == Plan.of("seed", 500, 3)
     assert plan.events != Plan.of("another", 500, 3).events
-    assert {Kill, Phase, Sending} <= {type(event) for _, event in plan.events}
+    assert {Kill, LineFault, Sending} <= {type(event) for _, event in plan.events}
 
 
 def test_a_plan_is_mostly_success_with_duplicates_and_nonsense() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.chaos.plan import Death, Demand, Plan, Point, Scale, Sending
+from local.chaos.plan import Crash, CrashPoint, ExpectedRequest, Plan, Scale, Sending
 from local.chaos.run import Chaos
 from local.invariants import outcome_of
 from local.simulator.scenarios import BY_NAME, cart_id
@@ -43,8 +43,8 @@ BAD = [
 ]
 
 
-def demand(name: str, scenario: str = "created", **fields: object) -> Demand:
-    return Demand(request(name, cartId=cart_id(scenario, name), **fields), BY_NAME[scenario], 1)
+def demand(name: str, scenario: str = "created", **fields: object) -> ExpectedRequest:
+    return ExpectedRequest(request(name, cartId=cart_id(scenario, name), **fields), BY_NAME[scenario], 1)
 
 
 def strays() -> list[InvalidMessage]:
@@ -65,7 +65,7 @@ def aftermath(azurite: Azurite) -> Aftermath:
     """
     del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
     killers = [demand("killed before its POST, five times"), demand("killed after its POST, always")]
-    points = [Death(Point.BEFORE_POST, 5), Death(Point.AFTER_POST, 1_000)]
+    points = [Crash(CrashPoint.BEFORE_POST, 5), Crash(CrashPoint.AFTER_POST, 1_000)]
     innocent = [demand(f"innocent {number}", "slow" if number % 2 else "created") for number in range(10)]
     by_hand = [demand("put there by hand")]
     plan = Plan(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.chaos.fault_proxy import Exchange, Moment
-from local.chaos.plan import Death, Point
-from local.chaos.workers import Deaths, clean_environment
+from local.chaos.plan import Crash, CrashPoint
+from local.chaos.workers import CrashInjector, clean_environment
 
 if TYPE_CHECKING:
     from local.chaos.plan import Line
@@ -38,35 +38,35 @@ LOST_RACE = Exchange("PUT", KEEP.target, b"[]", 412)
 @pytest.mark.parametrize(
     ("point", "line", "exchange", "moment"),
     [
-        (Point.BEFORE_POST, "service", POST, Moment.ASKED),
-        (Point.AFTER_POST, "service", POST, Moment.ANSWERED),
-        (Point.BEFORE_KEEP, "blob", KEEP, Moment.ASKED),
-        (Point.AFTER_KEEP, "blob", KEEP, Moment.ANSWERED),
-        (Point.AFTER_PUBLISH, "queue", TELL, Moment.ANSWERED),
-        (Point.AFTER_DEFER, "queue", DEFER, Moment.ANSWERED),
-        (Point.AFTER_DEFER, "queue", DEFER_EVENT, Moment.ANSWERED),
+        (CrashPoint.BEFORE_POST, "service", POST, Moment.ASKED),
+        (CrashPoint.AFTER_POST, "service", POST, Moment.ANSWERED),
+        (CrashPoint.BEFORE_KEEP, "blob", KEEP, Moment.ASKED),
+        (CrashPoint.AFTER_KEEP, "blob", KEEP, Moment.ANSWERED),
+        (CrashPoint.AFTER_PUBLISH, "queue", TELL, Moment.ANSWERED),
+        (CrashPoint.AFTER_DEFER, "queue", DEFER, Moment.ANSWERED),
+        (CrashPoint.AFTER_DEFER, "queue", DEFER_EVENT, Moment.ANSWERED),
     ],
 )
 def test_a_message_kills_at_its_point_and_nowhere_else(
-    point: Point, line: Line, exchange: Exchange, moment: Moment
+    point: CrashPoint, line: Line, exchange: Exchange, moment: Moment
 ) -> None:
-    for other in Point:
-        deaths = Deaths({CART: Death(other, 1)}, NAMES)
+    for other in CrashPoint:
+        deaths = CrashInjector({CART: Crash(other, 1)}, NAMES)
 
         assert (other is point) == deaths.strike(line, exchange, moment, lambda: True)
 
 
 def test_a_message_kills_as_often_as_planned() -> None:
-    deaths = Deaths({CART: Death(Point.AFTER_POST, 2)}, NAMES)
+    deaths = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 2)}, NAMES)
 
     struck = [deaths.strike("service", POST, Moment.ANSWERED, lambda: True) for _ in range(4)]
 
     assert [True, True, False, False] == struck
-    assert {Point.AFTER_POST: 2} == deaths.counts
+    assert {CrashPoint.AFTER_POST: 2} == deaths.counts
 
 
 def test_who_is_dead_cannot_be_killed_again() -> None:
-    deaths = Deaths({CART: Death(Point.AFTER_POST, 1)}, NAMES)
+    deaths = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 1)}, NAMES)
 
     assert not deaths.strike("service", POST, Moment.ANSWERED, lambda: False)
     assert deaths.strike("service", POST, Moment.ANSWERED, lambda: True)
@@ -75,16 +75,16 @@ def test_who_is_dead_cannot_be_killed_again() -> None:
 @pytest.mark.parametrize(
     ("point", "line", "exchange"),
     [
-        (Point.AFTER_KEEP, "blob", LOST_RACE),
-        (Point.AFTER_KEEP, "blob", NOTE),
-        (Point.AFTER_PUBLISH, "queue", TELL_INVALID),
-        (Point.AFTER_POST, "service", KEEP),
+        (CrashPoint.AFTER_KEEP, "blob", LOST_RACE),
+        (CrashPoint.AFTER_KEEP, "blob", NOTE),
+        (CrashPoint.AFTER_PUBLISH, "queue", TELL_INVALID),
+        (CrashPoint.AFTER_POST, "service", KEEP),
     ],
 )
 def test_what_took_no_effect_or_is_about_something_else_kills_nobody(
-    point: Point, line: Line, exchange: Exchange
+    point: CrashPoint, line: Line, exchange: Exchange
 ) -> None:
-    deaths = Deaths({CART: Death(point, 1)}, NAMES)
+    deaths = CrashInjector({CART: Crash(point, 1)}, NAMES)
 
     assert not deaths.strike(line, exchange, Moment.ANSWERED, lambda: True)
 

@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 
 from local.simulator.scenarios import BOM, BY_NAME, SCENARIOS, Commit, Scenario, cart_id, commits, of_cart
-from local.simulator.service import Books, Limiter, Reply
+from local.simulator.service import Limiter, Reply, SimulatedService
 
 CUSTOMER = "22222222-2222-4222-8222-222222222222"
 NOW = 1_795_000_000.0
 A_DAY = 86_400.0
 
 
-def post(books: Books, cart: str, ms_request_id: str = "A", now: float = NOW, customer: str = CUSTOMER) -> Reply:
+def post(
+    books: SimulatedService, cart: str, ms_request_id: str = "A", now: float = NOW, customer: str = CUSTOMER
+) -> Reply:
     return books.checkout(customer, cart, ms_request_id, now)
 
 
-def posts(books: Books, name: str, ms_request_ids: str) -> list[Reply]:
+def posts(books: SimulatedService, name: str, ms_request_ids: str) -> list[Reply]:
     """POST a scenario's cart, a minute apart, once for each letter."""
     times = (NOW + 60 * minute for minute in range(len(ms_request_ids)))
     return [post(books, cart_id(name, ""), each, now) for each, now in zip(ms_request_ids, times, strict=True)]
@@ -29,12 +31,12 @@ def tree(reply: Reply) -> Any:
     return json.loads(reply.body.removeprefix(BOM))
 
 
-def status_of(books: Books, cart: str, now: float = NOW) -> str:
+def status_of(books: SimulatedService, cart: str, now: float = NOW) -> str:
     status: str = tree(books.get_cart(CUSTOMER, cart, now))["status"]
     return status
 
 
-def purchases(books: Books, name: str) -> int:
+def purchases(books: SimulatedService, name: str) -> int:
     count: int = books.page(CUSTOMER, cart_id(name, ""))["purchases"]
     return count
 
@@ -43,7 +45,7 @@ def purchases(books: Books, name: str) -> int:
 
 
 def test_the_same_ms_request_id_is_told_the_first_result_with_200() -> None:
-    books = Books()
+    books = SimulatedService()
     first, second = posts(books, "created", "AA")
     assert (first.status, second.status) == (201, 200)
     assert first.body == second.body
@@ -51,7 +53,7 @@ def test_the_same_ms_request_id_is_told_the_first_result_with_200() -> None:
 
 
 def test_another_ms_request_id_buys_again_when_strict() -> None:
-    books = Books()
+    books = SimulatedService()
     first, second = posts(books, "created", "AB")
     assert tree(first)["orders"][0]["id"] != tree(second)["orders"][0]["id"]
     assert purchases(books, "created") == 2
@@ -59,39 +61,39 @@ def test_another_ms_request_id_buys_again_when_strict() -> None:
 
 
 def test_another_ms_request_id_is_told_the_first_result_as_documented() -> None:
-    books = Books(strict=False)
+    books = SimulatedService(strict=False)
     first, second = posts(books, "created", "AB")
     assert (second.status, second.body) == (200, first.body)
     assert purchases(books, "created") == 1
 
 
 def test_a_scenario_can_be_documented_in_strict_books() -> None:
-    books = Books()
+    books = SimulatedService()
     failed, told = posts(books, "coded-500-after-purchase", "AB")
     assert (failed.status, told.status) == (500, 200)
     assert purchases(books, "coded-500-after-purchase") == 1
 
 
 def test_a_coded_500_sticks_to_its_ms_request_id() -> None:
-    assert [reply.status for reply in posts(Books(), "coded-500", "AAAB")] == [500, 500, 500, 201]
+    assert [reply.status for reply in posts(SimulatedService(), "coded-500", "AAAB")] == [500, 500, 500, 201]
 
 
 def test_an_uncoded_500_may_hide_a_purchase_which_a_new_ms_request_id_repeats() -> None:
-    patient, hasty = Books(), Books()
+    patient, hasty = SimulatedService(), SimulatedService()
     posts(patient, "uncoded-500", "AA")
     posts(hasty, "uncoded-500", "AB")
     assert (purchases(patient, "uncoded-500"), purchases(hasty, "uncoded-500")) == (1, 2)
 
 
 def test_a_refusal_plays_even_when_the_cart_is_ordered() -> None:
-    books = Books()
+    books = SimulatedService()
     dropped, refused = posts(books, "dropped-after-then-refused", "AA")
     assert (dropped.drop, refused.status) == ("before", 400)
     assert status_of(books, cart_id("dropped-after-then-refused", "")) == "Ordered"
 
 
 def test_a_cart_at_work_is_in_progress_until_it_is_done() -> None:
-    books = Books()
+    books = SimulatedService()
     cart = cart_id("slow", "")
     first = post(books, cart, now=NOW)
     during = post(books, cart, now=NOW + 19)
@@ -101,7 +103,7 @@ def test_a_cart_at_work_is_in_progress_until_it_is_done() -> None:
 
 
 def test_a_purchase_shows_only_when_the_service_is_done() -> None:
-    books = Books()
+    books = SimulatedService()
     cart = cart_id("slow", "")
     post(books, cart)
     assert (status_of(books, cart, NOW + 19), status_of(books, cart, NOW + 20)) == ("Active", "Ordered")
@@ -110,24 +112,24 @@ def test_a_purchase_shows_only_when_the_service_is_done() -> None:
 
 
 def test_latency_is_added_to_every_checkout() -> None:
-    books = Books(latency=3, scale=0.1)
+    books = SimulatedService(latency=3, scale=0.1)
     assert (post(books, cart_id("created", "")).delay, post(books, cart_id("slow", "")).delay) == (3, 5)
 
 
 def test_an_id_without_a_scenario_is_not_found() -> None:
     stranger = "00000000-0000-4000-8000-000000000000"
-    for reply in (post(Books(), stranger), Books().get_cart(CUSTOMER, stranger, NOW)):
+    for reply in (post(SimulatedService(), stranger), SimulatedService().get_cart(CUSTOMER, stranger, NOW)):
         assert (reply.status, tree(reply)["code"]) == (404, 800008)
 
 
 def test_ids_are_compared_without_case() -> None:
-    books = Books()
+    books = SimulatedService()
     cart = cart_id("created", "")
     assert post(books, cart).body == post(books, cart.upper(), customer=CUSTOMER.upper()).body
 
 
 def test_the_page_of_a_cart_tells_every_call_in_order() -> None:
-    books = Books()
+    books = SimulatedService()
     posts(books, "dropped-after", "AAB")
     cart = cart_id("dropped-after", "")
     books.get_cart(CUSTOMER, cart, NOW + A_DAY)
@@ -145,7 +147,7 @@ def test_the_page_of_a_cart_tells_every_call_in_order() -> None:
     [("throttled", "30"), ("throttled-until", "date"), ("throttled-without-header", None)],
 )
 def test_the_gateway_throttles_in_its_own_shape(name: str, header: str | None) -> None:
-    reply = post(Books(), cart_id(name, ""))
+    reply = post(SimulatedService(), cart_id(name, ""))
     told = reply.headers.get("Retry-After")
     if header == "date" and told is not None:
         assert parsedate_to_datetime(told).timestamp() == NOW + 30
@@ -155,11 +157,11 @@ def test_the_gateway_throttles_in_its_own_shape(name: str, header: str | None) -
 
 
 def test_retry_after_is_scaled_and_rounded_up() -> None:
-    assert post(Books(scale=0.01), cart_id("throttled", "")).headers["Retry-After"] == "1"
+    assert post(SimulatedService(scale=0.01), cart_id("throttled", "")).headers["Retry-After"] == "1"
 
 
 def test_the_limiter_admits_so_many_in_a_window_and_tells_what_is_left_of_it() -> None:
-    books = Books()
+    books = SimulatedService()
     books.limiter = Limiter(limit=2, window=60)
     replies = [post(books, cart_id("created", str(n)), now=NOW + n * 10) for n in range(3)]
     later = post(books, cart_id("created", "2"), now=NOW + 60)
@@ -170,7 +172,7 @@ def test_the_limiter_admits_so_many_in_a_window_and_tells_what_is_left_of_it() -
 
 
 def test_the_limiter_can_count_by_customer() -> None:
-    books = Books()
+    books = SimulatedService()
     books.limiter = Limiter(limit=1, per="customer")
     other = CUSTOMER.replace("2", "3")
     statuses = [
@@ -184,7 +186,7 @@ def test_the_limiter_can_count_by_customer() -> None:
 
 
 def test_an_outage_answers_503_or_nothing_and_buys_nothing() -> None:
-    books = Books()
+    books = SimulatedService()
     books.outage = "503"
     cart = cart_id("created", "")
     assert [
@@ -202,7 +204,7 @@ def test_an_outage_answers_503_or_nothing_and_buys_nothing() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_patient_caller_makes_every_scenario_buy_as_often_as_it_says(scenario: Scenario) -> None:
     """Like the function: a new MS-RequestId after a coded 5xx only, and no call after the last step."""
-    books, epoch, now = Books(), 0, NOW
+    books, epoch, now = SimulatedService(), 0, NOW
     cart = cart_id(scenario.name, "")
     for _ in range(len(scenario.script) + 2):
         reply = post(books, cart, str(epoch), now)
@@ -213,7 +215,7 @@ def test_a_patient_caller_makes_every_scenario_buy_as_often_as_it_says(scenario:
     assert status_of_after(books, cart, scenario, now) == ("Ordered" if scenario.purchases else "Active")
 
 
-def status_of_after(books: Books, cart: str, scenario: Scenario, now: float) -> str:
+def status_of_after(books: SimulatedService, cart: str, scenario: Scenario, now: float) -> str:
     for _ in scenario.asked:
         assert books.get_cart(CUSTOMER, cart, now).status == 503
     return status_of(books, cart, now)
@@ -253,7 +255,7 @@ def test_a_cart_id_names_its_scenario_and_is_the_same_for_the_same_seed() -> Non
 
 
 def test_an_order_has_every_field_of_the_reference() -> None:
-    order = tree(post(Books(), cart_id("created", "")))["orders"][0]
+    order = tree(post(SimulatedService(), cart_id("created", "")))["orders"][0]
     assert set(order) == {
         *("alternateId", "attributes", "billingCycle", "client", "creationDate", "currencyCode", "currencySymbol"),
         *("id", "lineItems", "links", "referenceCustomerId", "status", "totalPrice", "transactionType"),
@@ -266,11 +268,11 @@ def test_an_order_has_every_field_of_the_reference() -> None:
 
 
 def test_money_keeps_its_last_zero() -> None:
-    assert b'"totalPrice": 36.480,' in post(Books(), cart_id("created", "")).body
+    assert b'"totalPrice": 36.480,' in post(SimulatedService(), cart_id("created", "")).body
 
 
 def test_the_offers_of_the_cart_are_those_of_its_order() -> None:
-    books = Books()
+    books = SimulatedService()
     cart = cart_id("two-order-groups", "")
     result = tree(post(books, cart))
     items = tree(books.get_cart(CUSTOMER, cart, NOW))["lineItems"]
@@ -280,17 +282,17 @@ def test_the_offers_of_the_cart_are_those_of_its_order() -> None:
 
 
 def test_a_failed_order_group_is_named() -> None:
-    result = tree(post(Books(), cart_id("partial", "")))
+    result = tree(post(SimulatedService(), cart_id("partial", "")))
     assert [error["orderGroupId"] for error in result["orderErrors"]] == ["1"]
     assert len(result["orders"]) == 1
 
 
 def test_a_pending_order_has_no_subscription_yet() -> None:
-    assert "subscriptionId" not in tree(post(Books(), cart_id("pending", "")))["orders"][0]["lineItems"][0]
+    assert "subscriptionId" not in tree(post(SimulatedService(), cart_id("pending", "")))["orders"][0]["lineItems"][0]
 
 
 def test_the_huge_result_is_huge() -> None:
-    body = post(Books(), cart_id("huge-result", "")).body
+    body = post(SimulatedService(), cart_id("huge-result", "")).body
     assert len(body) > 65_536
     assert len(json.loads(body)["orders"][0]["lineItems"]) == 200
 
@@ -299,24 +301,24 @@ def test_the_huge_result_is_huge() -> None:
     ("name", "ending"), [("created", "0Z"), ("dates-with-zero-offset", "+00:00"), ("dates-with-offset", "-08:00")]
 )
 def test_dates_come_in_the_services_spellings(name: str, ending: str) -> None:
-    date = tree(post(Books(), cart_id(name, "")))["orders"][0]["creationDate"]
+    date = tree(post(SimulatedService(), cart_id(name, "")))["orders"][0]["creationDate"]
     assert date.endswith(ending)
     assert datetime.fromisoformat(date).timestamp() == NOW
 
 
 def test_a_byte_order_mark_comes_first_and_once() -> None:
-    body = post(Books(), cart_id("byte-order-mark", "")).body
+    body = post(SimulatedService(), cart_id("byte-order-mark", "")).body
     assert body.startswith(BOM)
     assert json.loads(body.removeprefix(BOM))["orders"]
 
 
 def test_a_trickle_takes_its_time() -> None:
-    reply = post(Books(scale=0.5), cart_id("endless-trickle", ""))
+    reply = post(SimulatedService(scale=0.5), cart_id("endless-trickle", ""))
     assert (reply.trickle, reply.seconds > 200) == ((8, 2.0), True)
 
 
 def test_a_gateway_echoes_no_ids_and_the_service_does() -> None:
-    books = Books()
+    books = SimulatedService()
     ours, gateways = post(books, cart_id("created", "")), post(books, cart_id("html-502", ""))
     assert ours.echo("A", "B").headers["MS-RequestId"] == "A"
     assert ours.echo("A", "B").headers["MS-CorrelationId"] == "B"

@@ -270,7 +270,7 @@ def test_a_cart_that_is_decided_while_this_runs_is_not_sent(
         function.keeps(asked("other~1", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
         yield from items
 
-    monkeypatch.setattr(batch, "paced", meanwhile)
+    monkeypatch.setattr(batch, "rate_limited", meanwhile)
     result = run("redrive", *SERVICE, "--yes")
     assert "the cart is bought (completed)" in result.stdout
     assert "its record has changed since it was listed" in result.stdout
@@ -450,7 +450,7 @@ def test_what_somebody_else_takes_meanwhile_is_left_to_him(
         storage.poison.send_message("fresh")
         yield from items
 
-    monkeypatch.setattr(batch, "paced", meanwhile)
+    monkeypatch.setattr(batch, "rate_limited", meanwhile)
     result = run("redrive", "--poison", "--stuck-for", "0", "--yes")
     assert "0 of 1 renewed; the others were not there any more" in result.stderr
     assert ["fresh"] == [message.content for message in storage.poison.peek_messages(32)]
@@ -486,7 +486,7 @@ def test_a_message_that_is_met_on_the_way_loses_one_delivery_and_no_more(
             storage.poison.update_message(message, visibility_timeout=0)
         yield from items
 
-    monkeypatch.setattr(batch, "paced", meanwhile)
+    monkeypatch.setattr(batch, "rate_limited", meanwhile)
     result = run("redrive", "--poison", "--stuck-for", "0", "--yes")
 
     assert "2 of 2 renewed" in result.stderr

@@ -9,21 +9,17 @@
     POST /_simulator/identity  {"failure": 500 | null, "delay": 0, "revoke": true}
 
 It listens on 127.0.0.1 only: its control paths ask nobody who they are.
-
-    python -m local.simulator.server --port 0 --tenant <GUID> --scale 0.01
 """
 
-import argparse
 import json
 import re
 import secrets
-import signal
 import socket
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
@@ -331,31 +327,3 @@ _CONTROLS: Mapping[str, Callable[..., None]] = {
     "/_simulator/outage": _break,
     "/_simulator/identity": _misidentify,
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; the first line of output is the settings, as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m local.simulator.server", description="Partner Center on a laptop.")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--tenant", default=TENANT, help="the tenant whose tokens are good")
-    parser.add_argument("--scale", type=float, default=1.0, help="shortens all delays: 0.01 is a hundredth")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that every checkout takes")
-    parser.add_argument("--documented", action="store_true", help="a bought cart reiterates its first result")
-    chosen = parser.parse_args(arguments)
-    asked_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
-    with Simulator(
-        tenant_id=chosen.tenant,
-        strict=not chosen.documented,
-        scale=chosen.scale,
-        latency=chosen.latency,
-        port=chosen.port,
-    ) as simulator:
-        print(json.dumps(simulator.environment()), flush=True)
-        while not asked_to_stop.wait(0.5):
-            pass  # a signal that comes just before a wait without end would not be seen
-
-
-if __name__ == "__main__":
-    main()

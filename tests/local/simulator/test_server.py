@@ -428,7 +428,7 @@ def test_stopping_does_not_wait_for_slow_answers() -> None:
 
 
 def test_it_runs_as_a_program_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "local.simulator.server", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
+    command = [sys.executable, "-m", "local.simulator", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
     with subprocess.Popen(  # noqa: S603  this very program
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:

@@ -39,15 +39,15 @@ def checkout_cart(message: func.QueueMessage) -> None:
 )
 def report_poison(message: func.QueueMessage) -> None:
     """Answer what the host gave up: it delivered the message five times and nothing came back."""
-    checkout.handle(message.get_body(), delivery_of(message, last=True))
+    checkout.handle(message.get_body(), delivery_of(message, from_poison=True))
 
 
-def delivery_of(message: func.QueueMessage, *, last: bool = False) -> Delivery:
+def delivery_of(message: func.QueueMessage, *, from_poison: bool = False) -> Delivery:
     """What the host says of this delivery."""
     inserted_at = message.insertion_time or utc_now()
     return Delivery(
         message_id=message.id or "",
         dequeue_count=message.dequeue_count or 1,
         inserted_at=inserted_at if inserted_at.tzinfo else inserted_at.replace(tzinfo=UTC),
-        last=last,
+        from_poison=from_poison,
     )

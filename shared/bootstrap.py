@@ -1,6 +1,6 @@
-"""Wires the program from its settings; used by the app, the tools and the tests alike.
+"""Wires the program from its settings. The app, the command line and the tests use it alike.
 
-Every part that touches the outside can be passed in: a test gives its own clock, dice and ports.
+Every part that touches the outside can be passed in: a test passes its own clock, random source and ports.
 """
 
 import logging
@@ -20,6 +20,7 @@ from shared.publisher import Publisher
 from shared.records import Records
 from shared.semconv import Endpoints
 from shared.settings import Settings, in_flight
+from shared.steps import Steps
 from shared.telemetry import LOGGER, Telemetry
 
 HOST_JSON = Path(__file__).parent.parent / "host.json"
@@ -61,17 +62,14 @@ def bootstrap(
         identity = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
         partner_center = PartnerCenter(settings, identity)
     policy = RetryPolicy(settings.retry_base, settings.retry_cap, settings.retry_max_age, settings.settle)
+    publisher = Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue))
+    endpoints = Endpoints(
+        settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
+    )
     return Checkout(
-        inquiry=CheckoutAttempt(partner_center, ThrottleGate(), policy, clock, uniform),
-        records=Records(blobs),
-        publisher=Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue)),
-        policy=policy,
-        telemetry=Telemetry(
-            Endpoints(
-                settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
-            ),
-            clock,
-        ),
+        attempt=CheckoutAttempt(partner_center, ThrottleGate(), policy, clock, uniform),
+        steps=Steps(Records(blobs), publisher, policy, clock, uniform),
+        telemetry=Telemetry(endpoints, clock),
         clock=clock,
         uniform=uniform,
     )

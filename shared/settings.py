@@ -55,7 +55,7 @@ class SettingsError(ValueError):
 class Settings(Redacted, frozen=True):
     """Everything the program is told from outside. Durations are seconds."""
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"storage_connection_string"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset({"storage_connection_string"})
 
     carts_queue: str
     outcomes_queue: str

@@ -45,18 +45,20 @@ def derive(*parts: str | int) -> str:
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One delivery of a queue message. `last`: it comes from the poison queue, which has none behind it."""
+    """One delivery of a queue message, by the carts queue or, with `from_poison`, by its poison queue."""
 
     message_id: str
     dequeue_count: int
     inserted_at: datetime
-    last: bool = False
+    from_poison: bool = False
 
 
 class CheckoutRequest(Redacted, frozen=True):
     """A valid request. GUIDs are in lower case; `context` is the producer's JSON as it was written."""
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"customer_user_upn", "context", "raw_fields", "raw_envelope"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset(
+        {"customer_user_upn", "context", "raw_fields", "raw_envelope"}
+    )
 
     customer_id: str
     cart_id: str
@@ -96,9 +98,9 @@ class CheckoutRequest(Redacted, frozen=True):
         return self.correlation or self._id("ms-correlation")
 
     def copy(self, retry: RetryState) -> bytes:
-        """This message again, as compact JSON, with its request id pinned and `retry` to remember.
+        """This message again, as compact JSON, with its request id pinned and with `retry`.
 
-        Every other member keeps the text it came with; a CloudEvent stays that CloudEvent.
+        Every other member keeps the text it came with. A CloudEvent stays that CloudEvent.
         """
         pinned = msgspec.structs.replace(retry, started_at=self.started_at)
         data = _object(
@@ -117,7 +119,7 @@ class InvalidMessage(Redacted, frozen=True):
     `deferred`: it carries `retry`, so a POST may have been made for it by another version of this program.
     """
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
 
     body: bytes
     path: str
@@ -125,6 +127,11 @@ class InvalidMessage(Redacted, frozen=True):
     deferred: bool = False
     customer_id: str | None = None
     cart_id: str | None = None
+
+    def copy(self, retry: RetryState) -> bytes:
+        """The same bytes, so that the outcome keeps its id; `retry` has no place in them."""
+        del retry
+        return self.body
 
     @property
     def sha256(self) -> str:

@@ -169,7 +169,7 @@ _DEFERRED_ADVICE = (
 )
 
 
-def response(answer: ServiceResponse, ms_request_id: str, correlation_id: str) -> dict[str, str | int] | None:
+def response_ids(answer: ServiceResponse, ms_request_id: str, correlation_id: str) -> dict[str, str | int] | None:
     """What support asks for: the status and the ids of the exchange; None where nothing was answered."""
     if answer.status is None:
         return None

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided
 from shared.core.retry import Deferral, RetryState
-from shared.core.rules import Record, Ruling, apply_rules
+from shared.core.rules import CopyOf, Record, Replay, Ruling, Undecided, apply_rules
 from shared.ports import Conflict, StorageUnavailable
 from shared.records import CONTENT_TYPE, Records
 from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, cloud_event, event, request, text_of
@@ -61,40 +61,40 @@ ANSWERED_BY_THEIRS = decided(OURS, copied(THEIR_DONE, THEIR_DONE.data or "", 0),
 
 BOTH: list[tuple[str, list[Event], Ruling]] = [
     # rule 1: the last entry of this request answers it, whatever it says
-    ("done", [DONE], Ruling(tell=DONE)),
-    ("waits", [WAITS], Ruling(tell=WAITS)),
-    ("part", [PART], Ruling(tell=PART)),
-    ("done behind theirs", [THEIR_FAILED, DONE], Ruling(tell=DONE)),
-    ("done before theirs", [DONE, THEIR_DONE], Ruling(tell=DONE)),
-    ("failed and corrected", [FAILED, CORRECTED], Ruling(tell=CORRECTED)),
-    ("unknown, theirs, corrected", [UNKNOWN, THEIR_FAILED, CORRECTED], Ruling(tell=CORRECTED)),
-    ("corrected before theirs", [FAILED, CORRECTED, THEIR_DONE], Ruling(tell=CORRECTED)),
-    ("answered by theirs", [THEIR_DONE, ANSWERED_BY_THEIRS], Ruling(tell=ANSWERED_BY_THEIRS)),
+    ("done", [DONE], Replay(DONE)),
+    ("waits", [WAITS], Replay(WAITS)),
+    ("part", [PART], Replay(PART)),
+    ("done behind theirs", [THEIR_FAILED, DONE], Replay(DONE)),
+    ("done before theirs", [DONE, THEIR_DONE], Replay(DONE)),
+    ("failed and corrected", [FAILED, CORRECTED], Replay(CORRECTED)),
+    ("unknown, theirs, corrected", [UNKNOWN, THEIR_FAILED, CORRECTED], Replay(CORRECTED)),
+    ("corrected before theirs", [FAILED, CORRECTED, THEIR_DONE], Replay(CORRECTED)),
+    ("answered by theirs", [THEIR_DONE, ANSWERED_BY_THEIRS], Replay(ANSWERED_BY_THEIRS)),
     # rule 2: else the first entry that bought the cart
-    ("theirs done", [THEIR_DONE], Ruling(borrow=THEIR_DONE)),
-    ("theirs waits", [THEIR_WAITS], Ruling(borrow=THEIR_WAITS)),
-    ("theirs part", [THEIR_PART], Ruling(borrow=THEIR_PART)),
-    ("theirs twice", [THEIR_PART, THEIR_DONE], Ruling(borrow=THEIR_PART)),
-    ("theirs failed and corrected", [THEIR_FAILED, THEIR_CORRECTED], Ruling(borrow=THEIR_CORRECTED)),
+    ("theirs done", [THEIR_DONE], CopyOf(THEIR_DONE)),
+    ("theirs waits", [THEIR_WAITS], CopyOf(THEIR_WAITS)),
+    ("theirs part", [THEIR_PART], CopyOf(THEIR_PART)),
+    ("theirs twice", [THEIR_PART, THEIR_DONE], CopyOf(THEIR_PART)),
+    ("theirs failed and corrected", [THEIR_FAILED, THEIR_CORRECTED], CopyOf(THEIR_CORRECTED)),
     # rule 3: else the service
-    ("nothing", [], Ruling()),
-    ("theirs failed", [THEIR_FAILED], Ruling()),
-    ("theirs failed and unknown", [THEIR_FAILED, THEIR_UNKNOWN], Ruling()),
+    ("nothing", [], Undecided()),
+    ("theirs failed", [THEIR_FAILED], Undecided()),
+    ("theirs failed and unknown", [THEIR_FAILED, THEIR_UNKNOWN], Undecided()),
 ]
 WITHOUT_AN_ORDER_IN_HAND = [
     *BOTH,
-    ("failed", [FAILED], Ruling(tell=FAILED)),
-    ("unknown", [UNKNOWN], Ruling(tell=UNKNOWN)),
-    ("failed before theirs", [FAILED, THEIR_DONE], Ruling(tell=FAILED)),
-    ("failed behind theirs", [THEIR_DONE, FAILED], Ruling(tell=FAILED)),
+    ("failed", [FAILED], Replay(FAILED)),
+    ("unknown", [UNKNOWN], Replay(UNKNOWN)),
+    ("failed before theirs", [FAILED, THEIR_DONE], Replay(FAILED)),
+    ("failed behind theirs", [THEIR_DONE, FAILED], Replay(FAILED)),
 ]
 WITH_AN_ORDER_IN_HAND = [
     *BOTH,
-    ("failed", [FAILED], Ruling(corrects=OURS.event_id)),
-    ("unknown", [UNKNOWN], Ruling(corrects=OURS.event_id)),
-    ("failed before their failed", [FAILED, THEIR_FAILED], Ruling(corrects=OURS.event_id)),
-    ("failed before theirs", [FAILED, THEIR_DONE], Ruling(borrow=THEIR_DONE, corrects=OURS.event_id)),
-    ("unknown behind theirs", [THEIR_PART, UNKNOWN], Ruling(borrow=THEIR_PART, corrects=OURS.event_id)),
+    ("failed", [FAILED], Undecided(OURS.event_id)),
+    ("unknown", [UNKNOWN], Undecided(OURS.event_id)),
+    ("failed before their failed", [FAILED, THEIR_FAILED], Undecided(OURS.event_id)),
+    ("failed before theirs", [FAILED, THEIR_DONE], CopyOf(THEIR_DONE, OURS.event_id)),
+    ("unknown behind theirs", [THEIR_PART, UNKNOWN], CopyOf(THEIR_PART, OURS.event_id)),
 ]
 
 
@@ -114,9 +114,9 @@ def test_an_order_in_hand_never_yields_to_a_failed_or_unknown_of_its_own(entries
 
 def test_the_rules_look_at_ids_and_types_and_never_at_data() -> None:
     lying = replace(THEIR_FAILED, data='{"outcome":"completed","requestId":"ours"}')
-    assert Ruling() == apply_rules(Record((lying,)), OURS)
+    assert Undecided() == apply_rules(Record((lying,)), OURS)
     modest = replace(THEIR_DONE, data='{"outcome":"failed"}')
-    assert Ruling(borrow=modest) == apply_rules(Record((modest,)), OURS)
+    assert CopyOf(modest) == apply_rules(Record((modest,)), OURS)
 
 
 # --- appending ----------------------------------------------------------------------------------------------
@@ -372,4 +372,4 @@ def test_a_note_is_renewed_and_taken_away_and_changes_no_decision() -> None:
 def test_a_request_from_a_cloud_event_is_found_by_its_derived_id() -> None:
     found = accepted(cloud_event())
     told = event(Outcome.FAILED, found)
-    assert Ruling(tell=told) == apply_rules(Record((told,)), accepted(cloud_event(), message_id="another", count=3))
+    assert Replay(told) == apply_rules(Record((told,)), accepted(cloud_event(), message_id="another", count=3))

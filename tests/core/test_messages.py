@@ -816,7 +816,7 @@ def check(message: bytes) -> None:
 
 
 def decode_again(message: bytes) -> InvalidMessage:
-    return refused(message, message_id="another", count=3, inserted_at=after(99), last=True)
+    return refused(message, message_id="another", count=3, inserted_at=after(99), from_poison=True)
 
 
 @settings(deadline=None)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from shared.core.errors import Error, ErrorClass, error
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
-from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, response, timestamp
+from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, response_ids, timestamp
 from tests.support.builders import (
     CART,
     CUSTOMER,
@@ -197,7 +197,7 @@ def test_the_users_name_is_never_told() -> None:
 def test_the_ids_that_support_asks_for_are_the_services_or_else_those_we_sent(
     answer: ServiceResponse, told: dict[str, str | int] | None
 ) -> None:
-    assert told == response(answer, "sent-r", "sent-c")
+    assert told == response_ids(answer, "sent-r", "sent-c")
 
 
 # --- corrections and borrowed outcomes ----------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_the_ids_of_an_invalid_message_are_told_only_where_they_are_ids(message:
 def test_the_outcome_of_an_invalid_message_is_made_of_its_bytes_alone() -> None:
     message = cloud_event(members(x=1, traceparent=TRACE, correlationId=CORRELATION, requestId="r"), traceparent=TRACE)
     one = invalid(refused(message))
-    assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), last=True))
+    assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), from_poison=True))
     told = json.loads(one.text)
     assert set() == {"time", "correlationid", "causationid", "traceparent"} & told.keys()
     assert set() == {"startedAt", "finishedAt", "attempts", "requestId", "context"} & told["data"].keys()

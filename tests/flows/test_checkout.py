@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from local.simulator import scenarios
-from shared.checkout import POISON_SPREAD_SECONDS
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.poison import POISON_SPREAD_SECONDS
 from shared.ports import Conflict, StorageUnavailable, TokenUnavailable, WrongTenant
 from tests.support.builders import accepted
 from tests.support.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
@@ -539,7 +539,7 @@ def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: Wor
     cart = world.enqueue("created")
     world.poison.send(world.carts.messages.pop().text)
 
-    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     retry = world.waiting()
     world.run()
 
@@ -557,7 +557,7 @@ def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> N
         world.poison.send(world.carts.messages.pop().text)
 
     for _ in range(4):
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     waits = [(message.visible_at - world.clock.now).total_seconds() for message in world.carts.messages]
     assert 4 == len(set(waits))
@@ -568,7 +568,7 @@ def came_back_from_poison(world: World, number: int) -> str:
     """Let a cart be poisoned once; the id of the outcome that it will have."""
     world.enqueue("created", f"order-{number}", seed=number)
     world.poison.send(world.carts.messages.pop().text)
-    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     return accepted(world.carts.messages[-1].text.encode()).event_id
 
 
@@ -674,7 +674,7 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
     found: list[str] = []
 
     def meet() -> None:
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.told())
 
     world.service = Meeting(world.service, meet)
@@ -754,7 +754,7 @@ def test_the_poison_handler_waits_in_its_own_queue_while_records_cannot_be_read(
     world.poison.send(world.carts.messages.pop().text)
     blobs.fail("read", "before")
 
-    assert world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     (message,) = world.poison.messages
     assert "message-1" == json.loads(base64.b64decode(message.text))["requestId"]
@@ -772,7 +772,7 @@ def test_the_poison_handler_never_raises_even_on_a_bug(world: World, blobs: Faul
 
     blobs.before("read", bug)
 
-    assert world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     assert 1 == len(world.poison.messages)
 
 
@@ -785,7 +785,7 @@ def test_a_message_with_few_deliveries_left_in_the_poison_queue_is_renewed(world
     assert message is not None
     message.dequeue_count = 4
 
-    world.deliver(message, last=True)
+    world.deliver(message, from_poison=True)
 
     (fresh,) = world.poison.messages
     assert 0 == fresh.dequeue_count

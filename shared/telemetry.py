@@ -105,14 +105,14 @@ class LogLine:
 
 
 class Telemetry:
-    """Where the lines, spans and metrics of a process go."""
+    """The log lines, spans and metrics of a process."""
 
     def __init__(self, places: Endpoints, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._operations = operations(places)
         self._tracer: trace.Tracer = trace.NoOpTracer()
         meter: metrics.Meter = metrics.NoOpMeter(NAME)
-        with suppress(Exception):  # a provider that the environment names and nobody can load
+        with suppress(Exception):  # the environment names a provider that cannot be loaded
             export_where_asked(os.environ)
             self._tracer = trace.get_tracer(NAME)
             meter = metrics.get_meter(NAME)
@@ -122,8 +122,8 @@ class Telemetry:
     def message(self, delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> Iterator[LogLine]:
         """Span, count and log one delivery. The span is a child of the message's own `traceparent`.
 
-        That is attached by hand: the worker gives a function of its thread pool no trace context or, on Python
-        3.11 and 3.12, the host's; to that the span is linked.
+        The context is attached by hand: in its thread pool the worker gives a function no trace context or, on
+        Python 3.11 and 3.12, the host's. The span is linked to that one.
         """
         line = LogLine(self)
         line.add(**_facts(delivery, request))
@@ -187,18 +187,18 @@ class Telemetry:
         self._measure.consumed.add(1, operation.attributes | error)
         self._measure.processing.record(seconds, operation.attributes | error)
         if facts.get("result") == "told":
-            told: Attributes = {
+            labels: Attributes = {
                 name: kinds[name] for name in ("cart_checkout.outcome", "cart_checkout.class") if name in kinds
             }
-            self._measure.outcomes.add(1, told)
+            self._measure.outcomes.add(1, labels)
             if isinstance(age, float):
-                self._measure.ages.record(age, told)
+                self._measure.ages.record(age, labels)
         elif facts.get("result") == "deferred":
             self._measure.deferrals.add(1, {"cart_checkout.reason": kinds["cart_checkout.reason"]})
 
 
 def current_traceparent() -> str | None:
-    """The trace context to pass on: of the span we are in, where somebody records spans."""
+    """The `traceparent` of the current span, where spans are recorded."""
     carrier: dict[str, str] = {}
     with suppress(Exception):
         propagate.inject(carrier)
@@ -207,13 +207,13 @@ def current_traceparent() -> str | None:
 
 @contextmanager
 def _current(span: trace.Span) -> Iterator[None]:
-    """The span is the current one. What is raised passes by it: a span would keep its text and stack."""
+    """Make the span the current one, without recording exceptions: a span would hold their text and stack."""
     with trace.use_span(span, record_exception=False, set_status_on_exception=False):
         yield
 
 
 def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dict[str, str | int | bool | None]:
-    """What the line begins with."""
+    """The facts that the line begins with."""
     facts: dict[str, str | int | bool | None] = {
         "function": "report_poison" if delivery.from_poison else "checkout_cart",
         "messageId": delivery.message_id,
@@ -233,7 +233,7 @@ def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dic
 
 
 def _of_message(operation: Operation, delivery: Delivery, facts: Mapping[str, object]) -> Attributes:
-    """What the span of a message says from its beginning, where a sampler sees it."""
+    """The attributes that a sampler sees when the span of a message starts."""
     attributes: Attributes = {
         **operation.attributes,
         "messaging.message.id": delivery.message_id,

@@ -1,4 +1,4 @@
-"""The record of one cart, and the three rules that say who answers a request: the record or the service. Pure.
+"""The record of one cart, and the three rules that say whether the record answers a request, or the service. Pure.
 
     1  the last entry of this request answers it                      ──► publish it again, unchanged
     2  else the first entry that bought the cart, even in part         ──► a new entry with its outcome

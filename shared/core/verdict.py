@@ -3,8 +3,8 @@
     2xx ──► by its shape ──► Bought, Refused, AlreadyOrdered, Retry
     else ─► by (status, code), never by the status alone ──► Refused, AlreadyOrdered, Retry
 
-A refusal proves something only when no earlier POST is unanswered. In doubt the cart itself is asked for, and
-`read_cart_status` reads the response. Sources: the Partner Center REST reference; docs/service.md marks what is
+A refusal proves something only when no earlier POST is unanswered. In doubt the cart itself is read, by
+`read_cart_status`. Sources: the Partner Center REST reference; docs/service.md marks what is
 inferred.
 """
 
@@ -145,8 +145,8 @@ def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
 def _known(code: str | None) -> bool:
     """Whether a refusal with this code proves that nothing was ordered.
 
-    Not where the code stands in no row, nor where its own row tells of an order, made or in the making: then it
-    came with a status that it should not have, or in `orderErrors`.
+    It does not where the code stands in no row of the table, or in a row that means an order, made or in progress:
+    such a code came with an unexpected status, or in `orderErrors`.
     """
     return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _OF_AN_ORDER
 
@@ -197,7 +197,7 @@ _CART_LIFE = timedelta(days=7)
 
 
 class CartStatusReading(StrEnum):
-    """What GET cart says of a cart, when a POST's answer could not settle it."""
+    """What GET cart says about a cart, where the response to the POST proves nothing."""
 
     ACTIVE = "active"
     ORDERED = "ordered"
@@ -206,7 +206,7 @@ class CartStatusReading(StrEnum):
 
 
 def read_cart_status(response: ServiceResponse) -> CartStatusReading:
-    """Read the answer to GET cart."""
+    """Read the response to GET cart."""
     tree = _object(response.body)
     if response.status is not None and 200 <= response.status < 300 and tree is not None:  # noqa: PLR2004
         status = normal_status(parse_lenient(Cart, tree).status)
@@ -221,8 +221,8 @@ def read_cart_status(response: ServiceResponse) -> CartStatusReading:
 def candidates(cart: ServiceResponse, orders: ServiceResponse, now: datetime) -> tuple[str, ...]:
     """The ids of the customer's orders that could be this cart's: recent ones, of its offers and no others.
 
-    Nothing in an order names its cart, so none is told to be the one: it could be another cart's. Empty where
-    the cart or the orders could not be read.
+    An order does not name its cart, so none is reported as the match: it could be another cart's. Empty where the
+    cart or the orders could not be read.
     """
     offers = _offers(parse_lenient(Cart, _object(cart.body)).line_items or [])
     since = now - _CART_LIFE

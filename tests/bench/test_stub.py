@@ -81,7 +81,7 @@ def test_a_missing_queue_is_unavailable_storage(running_stub: RunningStub) -> No
         storage_of(running_stub.connection_string).queue("absent").send("text")
 
 
-def test_the_content_type_is_kept(running_stub: RunningStub, blobs: Blobs) -> None:
+def test_the_content_type_is_stored(running_stub: RunningStub, blobs: Blobs) -> None:
     blobs.write(f"{FOLDER}/a.json", b"[]", content_type="application/cloudevents-batch+json")
     client = BlobServiceClient.from_connection_string(running_stub.connection_string)
     address = blobs.url(f"{FOLDER}/a.json").rsplit("/", 3)

@@ -46,19 +46,20 @@ def data_faults(data: Any) -> list[str]:
 
 def undescribed(event: dict[str, Any], data: dict[str, Any]) -> set[str]:
     """The members of an outcome that the schema does not name. An unknown member is valid, so nothing else notices."""
-    schema = validator("checkout-outcome").schema
+    schema: dict[str, Any] = validator("checkout-outcome").schema
     kind = "InvalidMessage" if "sha256" in data else data["outcome"].title().replace("_", "")
     error = "InvalidMessageError" if "sha256" in data else "Error"
 
     def named(definition: str) -> set[str]:
-        return set(schema["definitions"][definition]["properties"])
+        return {*schema["definitions"][definition]["properties"]}
 
-    return (
+    unknown: set[str] = (
         (event.keys() - schema["properties"].keys())
         | (data.keys() - named(kind))
         | (data.get("error", {}).keys() - named(error))
         | (data.get("response", {}).keys() - named("Response"))
     )
+    return unknown
 
 
 def event(name: str) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def test_the_queries_use_fields_that_there_are(everything: Everything) -> None:
     assert """message startswith '{"function":'""" in queries
 
 
-def test_the_settings_that_ask_for_otlp_and_its_requirements_are_told() -> None:
+def test_the_settings_that_ask_for_otlp_and_its_requirements_are_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert f"`{ENDPOINTS[0]}`" in text
     pyproject = (DOCUMENT.parents[1] / "pyproject.toml").read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def test_a_row_of_the_table_is_its_class_its_status_and_its_codes() -> None:
     assert Row(ErrorClass.CART, 404, frozenset({"2072", "800015"})) == _row(ErrorClass.CART, 404, "2072 800015")
 
 
-def test_what_came_with_an_order_that_was_already_placed_is_kept_too() -> None:
+def test_the_result_of_an_order_that_was_already_placed_is_passed_on_too() -> None:
     tree = {"orderErrors": [{"code": 800065}]}
     verdict = judge(answer(200, tree))
     assert ("already_ordered", text_of(tree)) == (verdict.kind, verdict.result)
@@ -83,7 +83,7 @@ def test_a_third_customer_throttled_for_longer_holds_everybody_for_longer() -> N
     assert after(90) == gate.opening("somebody else", NOW)
 
 
-def test_everybody_waits_as_long_as_was_said_before_though_a_shorter_wait_is_told_later() -> None:
+def test_everybody_waits_as_long_as_was_said_before_though_a_shorter_wait_is_named_later() -> None:
     gate = ThrottleGate()
     gate.close("a", NOW, 90)
     gate.close("b", NOW, 60)

@@ -82,7 +82,7 @@ def test_a_known_code_is_judged_by_its_row(status: int, code: str, error_class: 
 
 @pytest.mark.parametrize("status", [404, 410, 417])
 @pytest.mark.parametrize("code", OF_AN_ORDER)
-def test_a_refusal_whose_code_tells_of_an_order_proves_nothing(status: int, code: str) -> None:
+def test_a_refusal_whose_code_means_an_order_proves_nothing(status: int, code: str) -> None:
     verdict = judge(answer(status, {"code": code}))
     assert ("refused", "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert not verdict.known
@@ -179,7 +179,7 @@ def test_a_status_that_http_does_not_know_proves_nothing(status: int, tree: obje
 # --- errors: what is passed on ------------------------------------------------------------------------------
 
 
-def test_what_the_service_said_is_kept_word_for_word() -> None:
+def test_what_the_service_said_is_passed_on_word_for_word() -> None:
     said = "  Kündigung – siehe <a href='x'>hier</a>.  "  # noqa: RUF001  an en dash
     fault = {"code": 800089, "description": said, "data": ["a", "b"], "source": "PartnerFD"}
     verdict = judge(answer(403, fault))
@@ -207,7 +207,7 @@ def test_a_fault_may_begin_with_a_byte_order_mark(mark: bytes) -> None:
     assert "800089" == code_in(judge(answer(403, mark + b'{"code": 800089}')))
 
 
-def test_half_a_character_in_a_fault_can_be_told() -> None:
+def test_half_a_character_in_a_fault_can_be_published() -> None:
     found = judge(answer(403, b'{"code": 800089, "description": "\\ud800", "data": ["\\udfff"]}')).error
     assert found is not None
     assert ("\ufffd", ("\ufffd",)) == (found.description, found.data)
@@ -359,7 +359,7 @@ BYTES_TO_KEEP = {
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
 @pytest.mark.parametrize("body", BYTES_TO_KEEP.values(), ids=BYTES_TO_KEEP.keys())
-def test_a_result_is_kept_byte_for_byte_but_for_its_byte_order_mark(body: bytes, mark: bytes) -> None:
+def test_a_result_is_passed_on_byte_for_byte_but_for_its_byte_order_mark(body: bytes, mark: bytes) -> None:
     verdict = judge(answer(201, mark + body))
     assert "completed" == verdict.kind
     assert verdict.result is not None
@@ -371,7 +371,7 @@ def test_a_result_65_deep_is_not_json_and_so_no_answer() -> None:
     assert ("retry", True, None) == (verdict.kind, verdict.doubtful, verdict.result)
 
 
-def test_a_partial_tells_the_first_order_error_and_warns_of_sending_the_cart_again() -> None:
+def test_a_partial_reports_the_first_order_error_and_warns_of_sending_the_cart_again() -> None:
     tree = {"orders": [DONE], "orderErrors": [{**FAILURE, "code": 999999, "description": "first"}, FAILURE]}
     verdict = judge(answer(201, tree))
     assert text_of(tree) == verdict.result
@@ -388,7 +388,7 @@ def test_after_a_partial_no_new_request_can_succeed_whatever_failed(code: int) -
     assert not found.retryable
 
 
-def test_a_partial_without_order_errors_tells_the_first_order_that_failed() -> None:
+def test_a_partial_without_order_errors_reports_the_first_order_that_failed() -> None:
     orders = [DONE, {"id": "o2", "status": "Partial Success"}, {"id": "o3", "status": "error"}]
     found = judge(answer(201, {"orders": orders})).error
     assert found is not None
@@ -397,7 +397,7 @@ def test_a_partial_without_order_errors_tells_the_first_order_that_failed() -> N
 
 
 @pytest.mark.parametrize(("status", "word"), [("pending_review", "review"), ("pending_po_upload", "purchase order")])
-def test_action_required_tells_what_a_person_must_do(status: str, word: str) -> None:
+def test_action_required_reports_what_a_person_must_do(status: str, word: str) -> None:
     verdict = judge(answer(201, {"orders": [DONE, order(status)]}))
     assert text_of({"orders": [DONE, order(status)]}) == verdict.result
     assert verdict.error is not None

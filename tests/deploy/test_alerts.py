@@ -239,7 +239,7 @@ def test_no_line_is_lost_to_sampling(settings: dict[str, str]) -> None:
     assert sampling.get("isEnabled") is False or "Trace" in sampling.get("excludedTypes", "").split(";")
 
 
-def test_operators_are_told_by_mail_when_there_is_an_address(deployment: Deployment) -> None:
+def test_operators_are_notified_by_mail_when_there_is_an_address(deployment: Deployment) -> None:
     told = deployed(ALERT_EMAIL="operators@contoso.example")
     (group,) = told.of("Microsoft.Insights/actionGroups")
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from local.invariants import BOUGHT
-from local.simulator.scenarios import BY_NAME, of_cart
+from local.simulator.scenarios import BY_NAME, scenario_of
 from tests.support.history import How
 from tests.support.world import SETTINGS, World
 
@@ -99,7 +99,7 @@ class Deployment(RuleBasedStateMachine):
 
     def allowed(self, cart: str) -> set[str]:
         """The outcomes that may be told of a cart: the model."""
-        scenario = of_cart(cart)
+        scenario = scenario_of(cart)
         assert scenario is not None
         alone = len(self.requests[cart]) == 1 and not self.disturbed
         if alone:

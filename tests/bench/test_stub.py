@@ -14,9 +14,9 @@ from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
-from bench.service import CUSTOMER, HEADER, Latency
-from bench.stub import Stub
-from bench.wire import Malformed, Request, parse
+from bench.stub.http_server import HttpRequest, MalformedRequest, parse
+from bench.stub.server import Stub
+from bench.stub.service import CUSTOMER, IDENTITY_HEADER, LatencyModel
 from local.simulator.identity import claims_of
 from shared.ports import Blobs, StorageUnavailable
 from tests.adapters import test_storage as contract
@@ -156,7 +156,7 @@ def test_the_real_credential_gets_a_token_of_the_tenant(
     running_stub: RunningStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{running_stub.url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", HEADER)
+    monkeypatch.setenv("IDENTITY_HEADER", IDENTITY_HEADER)
     with ManagedIdentityCredential() as credential:
         token = credential.get_token(f"{running_stub.url}/.default").token
     assert claims_of(token)["aud"] == running_stub.url
@@ -190,18 +190,18 @@ def test_a_fed_queue_never_runs_dry_and_repeats_no_cart(running_stub: RunningStu
 
 
 def test_a_lognormal_latency_has_the_mean_that_it_is_given_and_repeats() -> None:
-    latency = Latency(2.0, 0.5)
+    latency = LatencyModel(2.0, 0.5)
     drawn = [latency.draw() for _ in range(50_000)]
     assert sum(drawn) / len(drawn) == pytest.approx(2.0, rel=0.01)
-    again = Latency(2.0, 0.5)
+    again = LatencyModel(2.0, 0.5)
     assert [again.draw() for _ in range(5)] == drawn[:5]
-    assert Latency(0.2).draw() == 0.2
+    assert LatencyModel(0.2).draw() == 0.2
 
 
 def test_storage_answers_after_its_latency_and_the_service_after_its_own() -> None:
     stub = Stub()
     stub.set_latency(mean=0.2, storage=0.005)
-    missing = Request("GET", "/account/absent/messages", {}, {}, b"")
+    missing = HttpRequest("GET", "/account/absent/messages", {}, {}, b"")
     assert stub.storage(stub.queues.answer)(missing).delay == stub.storage(stub.blobs.answer)(missing).delay == 0.005
     assert stub.service.latency.draw() == 0.2
 
@@ -235,7 +235,7 @@ def test_a_request_is_parsed_wherever_the_network_cuts_it() -> None:
     ],
 )
 def test_what_is_no_request_is_refused(text: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedRequest):
         parse(text)
 
 

@@ -1,7 +1,7 @@
-"""A minimal HTTP/1.1 server for the stub: persistent connections, Content-Length bodies, delayed answers.
+"""A minimal HTTP/1.1 server: persistent connections, Content-Length bodies, delayed responses.
 
-Not the standard library's, nor a framework: the stub must cost far less than the program it serves, and one
-request costs this one about 30 microseconds.
+The stub must cost far less than the program it serves. One request costs this server about 30 microseconds, much
+less than the one of the standard library or a framework.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_LARGEST_HEAD = 64 * 1024
+_MAX_HEAD_BYTES = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(slots=True)
-class Request:
-    """One request. Header names are in lower case; ``query`` keeps the last of equal names."""
+class HttpRequest:
+    """One request. Header names are in lower case; of equal names in the query the last counts."""
 
     method: str
     path: str
@@ -31,8 +31,8 @@ class Request:
 
 
 @dataclass(slots=True)
-class Reply:
-    """An answer, sent after ``delay`` seconds. ``then`` is called when it is handed to the socket."""
+class HttpResponse:
+    """A response, sent after `delay` seconds. `then` is called when it has been handed to the socket."""
 
     status: int
     body: bytes = b""
@@ -41,7 +41,7 @@ class Reply:
     then: Callable[[], None] | None = None
 
     def encode(self, *, bodiless: bool = False) -> bytes:
-        """The bytes on the wire; ``bodiless``: as the answer to a HEAD request."""
+        """The bytes on the wire; `bodiless` for the response to a HEAD request."""
         lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [f"Content-Length: {len(self.body)}", "", ""]
@@ -49,105 +49,107 @@ class Reply:
         return head if bodiless else head + self.body
 
 
-class Malformed(ValueError):
-    """What came is no HTTP request that this server understands."""
+class MalformedRequest(ValueError):
+    """The received bytes are not an HTTP request that this server supports."""
 
 
-class Connection(asyncio.Protocol):
-    """One client's connection; its requests are answered one after another."""
+class HttpConnection(asyncio.Protocol):
+    """A client connection; its requests are answered in order."""
 
-    def __init__(self, answer: Callable[[Request], Reply | Awaitable[Reply]]) -> None:
+    def __init__(self, answer: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]) -> None:
         self._answer = answer
         self._buffer = b""
         self._busy = False
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """As asyncio calls it."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  for the type checker
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As asyncio calls it: a delayed answer finds nobody."""
+        """Drop the responses that are still delayed."""
         del exc
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        """As asyncio calls it."""
+        """Buffer the bytes and answer the complete requests."""
         self._buffer = self._buffer + data if self._buffer else data
-        self._go_on()
+        self._process()
 
-    def _go_on(self) -> None:
+    def _process(self) -> None:
         while not self._busy and self._buffer and self._transport is not None:
             try:
                 request, self._buffer = parse(self._buffer)
-            except Malformed as error:
-                self._transport.write(Reply(400, str(error).encode(), {"Connection": "close"}).encode())
+            except MalformedRequest as error:
+                self._transport.write(HttpResponse(400, str(error).encode(), {"Connection": "close"}).encode())
                 self._transport.close()
                 return
             if request is None:
                 return
-            reply = self._answer(request)
-            if isinstance(reply, Reply):
-                self._send_later(request, reply)
+            response = self._answer(request)
+            if isinstance(response, HttpResponse):
+                self._schedule(request, response)
             else:
                 self._busy = True
-                asyncio.ensure_future(reply).add_done_callback(
+                asyncio.ensure_future(response).add_done_callback(
                     lambda done, request=request: self._send(request, done.result())  # type: ignore[misc]
                 )
 
-    def _send_later(self, request: Request, reply: Reply) -> None:
-        if reply.delay > 0:
+    def _schedule(self, request: HttpRequest, response: HttpResponse) -> None:
+        if response.delay > 0:
             self._busy = True
-            asyncio.get_running_loop().call_later(reply.delay, self._send, request, reply)
+            asyncio.get_running_loop().call_later(response.delay, self._send, request, response)
         else:
-            self._write(request, reply)
+            self._write(request, response)
 
-    def _send(self, request: Request, reply: Reply) -> None:
+    def _send(self, request: HttpRequest, response: HttpResponse) -> None:
         self._busy = False
-        self._write(request, reply)
-        self._go_on()
+        self._write(request, response)
+        self._process()
 
-    def _write(self, request: Request, reply: Reply) -> None:
+    def _write(self, request: HttpRequest, response: HttpResponse) -> None:
         if self._transport is not None:
-            self._transport.write(reply.encode(bodiless=request.method == "HEAD"))
-        if reply.then is not None:
-            reply.then()
+            self._transport.write(response.encode(bodiless=request.method == "HEAD"))
+        if response.then is not None:
+            response.then()
 
 
-def parse(buffer: bytes) -> tuple[Request | None, bytes]:
-    """The first request in the buffer and what follows it; None while it is not complete.
+def parse(buffer: bytes) -> tuple[HttpRequest | None, bytes]:
+    """Parse the first request in the buffer.
+
+    Returns:
+        The request, or None while it is incomplete, and the rest of the buffer.
 
     Raises:
-        Malformed: it is no request, or its body has no length.
+        MalformedRequest: not a request, or one whose body has no Content-Length.
     """
     end = buffer.find(_END_OF_HEAD)
     if end < 0:
-        if len(buffer) > _LARGEST_HEAD:
-            raise Malformed("the head is too long")
+        if len(buffer) > _MAX_HEAD_BYTES:
+            raise MalformedRequest("the head is too long")
         return None, buffer
     lines = buffer[:end].decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
     if len(parts) != 3 or not parts[1].startswith("/"):  # noqa: PLR2004  method, target, version
-        raise Malformed("no request line")
+        raise MalformedRequest("no request line")
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if not colon:
-            raise Malformed("no header")
+            raise MalformedRequest("no header")
         headers[name.lower()] = value.strip()
     if "transfer-encoding" in headers:
-        raise Malformed("only bodies with a Content-Length")
+        raise MalformedRequest("only bodies with a Content-Length")
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
-        raise Malformed("no Content-Length")
+        raise MalformedRequest("no Content-Length")
     begin = end + len(_END_OF_HEAD)
     if len(buffer) < begin + int(length):
         return None, buffer
     path, _, query = parts[1].partition("?")
     return (
-        Request(parts[0], unquote(path), _query(query), headers, buffer[begin : begin + int(length)]),
+        HttpRequest(parts[0], unquote(path), _query(query), headers, buffer[begin : begin + int(length)]),
         buffer[begin + int(length) :],
     )
 

@@ -2,7 +2,7 @@
 
     python -m bench.capacity
 
-They are the result of an arithmetic and two simulations, and take about a minute.
+Two of them come from simulations. All take about a minute.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from bench.stub.service import CUSTOMER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 IN_FLIGHT = 32
 """Messages that one process handles at a time, and its threads."""
@@ -68,7 +69,7 @@ def _celery_message() -> str:
     )
 
 
-def _function_app(folder: object) -> tuple[str, ...]:
+def _function_app(folder: Path) -> tuple[str, ...]:
     return ("bench.host_runner", str(folder))
 
 

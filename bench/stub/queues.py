@@ -53,7 +53,7 @@ class StubQueue:
     def put(self, text: str, delay: float = 0.0) -> StubMessage:
         """Enqueue a text, visible after `delay` seconds."""
         now = time.time()
-        message = StubMessage(str(uuid.UUID(int=_next(self) | 1 << 127)), text, now, now + delay)
+        message = StubMessage(str(uuid.UUID(int=self._next() | 1 << 127)), text, now, now + delay)
         self.messages[message.id] = message
         if delay > 0:
             self._hide(message)
@@ -85,7 +85,7 @@ class StubQueue:
     def renew(self, message: StubMessage, delay: float) -> None:
         """Hide a message for `delay` seconds and give it a new pop receipt."""
         message.visible_at = time.time() + delay
-        message.receipt = f"{_next(self):x}"
+        message.receipt = f"{self._next():x}"
         if delay > 0:
             self._hide(message)
         else:
@@ -98,7 +98,7 @@ class StubQueue:
         self.messages.clear()
 
     def _hide(self, message: StubMessage) -> None:
-        heapq.heappush(self.hidden, (message.visible_at, _next(self), message))
+        heapq.heappush(self.hidden, (message.visible_at, self._next(), message))
 
     def _reveal(self) -> None:
         now = time.time()
@@ -107,10 +107,9 @@ class StubQueue:
             if self.messages.get(message.id) is message and message.visible_at == at:
                 self.ready.append(message)
 
-
-def _next(queue: StubQueue) -> int:
-    queue._count += 1  # noqa: SLF001  its own helper
-    return queue._count  # noqa: SLF001
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
 
 
 class QueueService:

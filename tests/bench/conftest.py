@@ -1,4 +1,4 @@
-"""The stub behind real sockets, in a thread of its own."""
+"""The stub on real sockets, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunningStub:
-    """A stub that serves, and where."""
+    """A stub that serves, with its addresses."""
 
     def __init__(self) -> None:
         self.stub = Stub()

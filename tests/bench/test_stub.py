@@ -1,4 +1,4 @@
-"""The stub against the real SDK clients: what the storage ports promise holds on it as on Azurite."""
+"""The stub behind the real SDK clients, with the contract tests of the storage ports."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def blobs(running_stub: RunningStub) -> Blobs:
 
 
 class TestBlobs(contract.TestBlobs):
-    """The contract that memory and Azurite pass."""
+    """The contract that the in-memory storage and Azurite pass too."""
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def queue(running_stub: RunningStub, carts: QueueClient, monkeypatch: pytest.Mon
 
 
 class TestQueue(contract.TestQueue):
-    """The contract that memory and Azurite pass."""
+    """The contract that the in-memory storage and Azurite pass too."""
 
 
 @pytest.mark.parametrize("what", ["read", "make", "replace", "overwrite"])
@@ -90,7 +90,7 @@ def test_the_content_type_is_kept(running_stub: RunningStub, blobs: Blobs) -> No
     blobs.write(f"{FOLDER}/b.json", b"[]", content_type=JSON)
 
 
-# --- what the host asks of a queue ----------------------------------------------------------------------------
+# --- what the host needs of a queue ---------------------------------------------------------------------------
 
 
 def test_a_received_message_is_hidden_until_its_lease_ends_and_counted(carts: QueueClient) -> None:

@@ -1,12 +1,14 @@
 """The servers of the stub, and the controls with which a benchmark drives it.
 
-POST /_stub/reset    empties everything
-POST /_stub/feed     {"queue": …, "text": …, "depth": N} keeps N messages ready in a queue, each with the text,
-`{cart}` replaced by a new GUID; 0 stops that and empties the queue
-POST /_stub/latency  {"mean": 2.0, "sigma": 0, "storage": 0} sets the seconds that a checkout takes and that each
-storage request takes; a sigma above 0 makes the checkouts lognormal with that mean
-GET  /_stub/state    the counters since the last reset
-GET  /_stub/wait?answered=N    the same, as soon as N checkouts were answered
+    POST /_stub/reset    empties everything
+    POST /_stub/feed     {"queue": …, "text": …, "depth": N} keeps N messages ready in a queue, each with the text,
+                         `{cart}` replaced by a new GUID; 0 stops that and empties the queue
+    POST /_stub/latency  {"mean": 2.0, "sigma": 0, "storage": 0} sets the seconds that a checkout takes and that each
+                         storage request takes; a sigma above 0 makes the checkouts lognormal with that mean
+    GET  /_stub/state    only answers
+    GET  /_stub/wait?answered=N    answers as soon as N checkouts were answered
+
+Each control answers with the counters since the last reset.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The checkout of Partner Center and the managed identity endpoint, with a configurable latency.
+"""The checkout of Partner Center and the managed identity endpoint.
 
-POST /v1/customers/{c}/carts/{cart}/checkout    201 after the latency, with the simulator's plain purchase
-GET  /msi/token                                 the simulator's token
+    POST /v1/customers/{c}/carts/{cart}/checkout    201 after the latency, with the simulator's plain purchase
+    GET  /msi/token                                 the simulator's token
+
+The latency is set by the benchmark.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from bench import __main__ as program
 from bench import report, table, targets
 from bench.quartiles import Quartiles, ratios
 from bench.results import BenchmarkRun, machine
-from bench.targets import Comparison, Target
+from bench.targets import BenchmarkTarget, Comparison
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def test_ratios_are_taken_round_by_round_so_that_a_slow_round_cancels_out() -> N
     ],
 )
 def test_a_target_is_met_up_to_its_very_limit(comparison: Comparison, limit: float, met: float, missed: float) -> None:
-    target = Target("a target", lambda _: (), comparison, limit)
+    target = BenchmarkTarget("a target", lambda _: (), comparison, limit)
     assert target.is_met(met)
     assert not target.is_met(missed)
 
@@ -95,7 +95,7 @@ def test_the_program_ends_with_1_when_a_target_is_missed(capsys: pytest.CaptureF
 
 
 def test_an_aim_that_is_missed_is_shown_and_fails_nothing() -> None:
-    aim = Target("an aim", lambda _: [200.0], Comparison.AT_MOST, 150, "ms", aim=True)
+    aim = BenchmarkTarget("an aim", lambda _: [200.0], Comparison.AT_MOST, 150, "ms", aim=True)
     (result,) = targets.evaluate([aim], {})
     assert "| an aim | aim: ≤ 150 ms | 200 ms |  | no |" in table.markdown_results([result])
     assert not result.fails_run

@@ -46,11 +46,9 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
     """The measurements of one round, in order."""
 
     def on(what: str, backend: Backend, who: Competitor, load: Workload) -> Measurement:
-        load = replace(load, carts=_few(load.carts)) if quick else load
+        if quick:  # a third of the carts, in multiples of what is in flight
+            load = replace(load, carts=max(12, load.carts // (3 * IN_FLIGHT) * IN_FLIGHT))
         return f"{what}/{who.name}", partial(measure.window, backend, who, load)
-
-    def _few(carts: int) -> int:
-        return max(12, carts // (3 * IN_FLIGHT) * IN_FLIGHT)  # a third, in multiples of what is in flight
 
     busy = Workload(0.2, 160, 640)
     # the quick mode leaves out only what no target needs

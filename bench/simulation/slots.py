@@ -15,30 +15,23 @@ from bench.latency import draw
 
 PAIRS = ((32, 0), (24, 8), (16, 16), (8, 24), (4, 28), (2, 30), (1, 31))
 """Pairs of batchSize and newBatchThreshold with 32 messages in flight."""
+LATENCY = 2.0
+"""Seconds that a checkout takes, on average."""
 
 
 def utilization(
-    batch_size: int,
-    threshold: int,
-    *,
-    latency: float = 2.0,
-    sigma: float = 0.5,
-    fetch: float = 0.01,
-    carts: int = 20_000,
-    seed: int = 1,
+    batch_size: int, threshold: int, *, sigma: float = 0.5, fetch: float = 0.01, carts: int = 20_000
 ) -> float:
     """The share of `batch_size` + `threshold` slots that is busy while the queue is never empty.
 
     Args:
         batch_size: Messages that one request fetches.
         threshold: Messages in progress at which the next request is made.
-        latency: Seconds that a checkout takes, on average.
         sigma: Above 0, checkouts take lognormal times.
         fetch: Seconds that a request for messages takes; one is made at a time.
         carts: Carts to simulate.
-        seed: Of the random latencies.
     """
-    random = Random(seed)  # noqa: S311  not for cryptography
+    random = Random(1)  # noqa: S311  not for cryptography
     running: list[float] = []  # when each ends
     now, busy, done = 0.0, 0.0, 0
     while done < carts:
@@ -48,7 +41,7 @@ def utilization(
         while running and running[0] <= now:
             heapq.heappop(running)
         for _ in range(batch_size):
-            seconds = draw(random, latency, sigma)
+            seconds = draw(random, LATENCY, sigma)
             heapq.heappush(running, now + seconds)
             busy += seconds
             done += 1

@@ -129,29 +129,33 @@ def parse(buffer: bytes) -> tuple[HttpRequest | None, bytes]:
         if len(buffer) > _MAX_HEAD_BYTES:
             raise MalformedRequest("the head is too long")
         return None, buffer
-    lines = buffer[:end].decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
+    request_line, *header_lines = buffer[:end].decode("latin-1").split("\r\n")
+    parts = request_line.split(" ")
     if len(parts) != 3 or not parts[1].startswith("/"):  # noqa: PLR2004  method, target, version
         raise MalformedRequest("no request line")
+    method, target, _ = parts
+    headers = _headers(header_lines)
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdigit()):
+        raise MalformedRequest("no Content-Length")
+    begin = end + len(_END_OF_HEAD)
+    end = begin + int(length)
+    if len(buffer) < end:
+        return None, buffer
+    path, _, query = target.partition("?")
+    return HttpRequest(method, unquote(path), _query(query), headers, buffer[begin:end]), buffer[end:]
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for line in lines[1:]:
+    for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
             raise MalformedRequest("no header")
         headers[name.lower()] = value.strip()
     if "transfer-encoding" in headers:
         raise MalformedRequest("only bodies with a Content-Length")
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
-        raise MalformedRequest("no Content-Length")
-    begin = end + len(_END_OF_HEAD)
-    if len(buffer) < begin + int(length):
-        return None, buffer
-    path, _, query = parts[1].partition("?")
-    return (
-        HttpRequest(parts[0], unquote(path), _query(query), headers, buffer[begin : begin + int(length)]),
-        buffer[begin + int(length) :],
-    )
+    return headers
 
 
 def _query(text: str) -> dict[str, str]:

@@ -73,7 +73,7 @@ class Deployment(RuleBasedStateMachine):
     @rule()
     def report_poison(self) -> None:
         if (message := self.world.poison.receive()) is not None:
-            self.world.deliver(message, last=True)
+            self.world.deliver(message, from_poison=True)
 
     @rule(seconds=st.sampled_from([1, 30, 120, 700]))
     def wait(self, seconds: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,9 +16,9 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from local.azurite import HOST, Azurite
+from local.azurite import Azurite
 from local.host.local_host import DRAIN_SECONDS
-from local.process import ManagedProcess
+from local.process import ManagedProcess, child_environment
 from local.simulator.server import Simulator
 from local.stack.ports import DEFAULT, FREE, Ports
 
@@ -30,9 +29,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "local.settings.example.json"
 SCALE = 0.02
 """A minute of the real service takes 1.2 seconds."""
-
-# Settings of the shell under these names are for another account.
-_APP_SETTINGS = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
 
 
 class Stack:
@@ -165,11 +161,8 @@ class Stack:
             self.records.create_container()
 
     def _start_host(self, stack: ExitStack) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
-        here = f"{HOST},localhost"
-        environ |= {name: ",".join(filter(None, (environ.get(name), here))) for name in ("NO_PROXY", "no_proxy")}
         command = ("local.host", "--app-dir", str(ROOT))
-        environ |= self.environment
+        environ = child_environment() | self.environment
         self._host = ManagedProcess.of_module(*command, environ=environ, cwd=ROOT, on_line=self._on_line)
         stack.callback(self._host.terminate, DRAIN_SECONDS + 5)
         self._host.wait_until_ready("started$")

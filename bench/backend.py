@@ -75,7 +75,7 @@ class Backend:
                 module += ["--certificate", str(own)]
             stub = ManagedProcess.of_module(*module, environ=os.environ, cwd=ROOT)
             stack.callback(stub.terminate, _STOP_SECONDS)
-            self._ports = json.loads(stub.wait_until_ready("^{.*}$")[0])
+            self._ports = json.loads(stub.wait_until_ready(r"^\{.*\}$")[0])
             if self._azurite is not None:
                 stack.enter_context(self._azurite)
             self._open = stack.pop_all()

@@ -54,7 +54,7 @@ class CompetitorProcess:
             environ = {**self._environ, process_metrics.SOCKET: address}
             self._process = ManagedProcess.of_module(*self._module, environ=environ, cwd=ROOT, on_line=self._note)
             stack.callback(self._process.terminate, patience=0.0)  # nothing it could still do is of interest
-            self._process.wait_until_ready(process_metrics.READY)
+            self._process.wait_until_ready(f"{re.escape(process_metrics.READY)}$")
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(address)
                 self._stream = stack.enter_context(connection.makefile("rw"))

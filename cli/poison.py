@@ -24,6 +24,7 @@ from cli.redrive_plan import CopySender
 from cli.times import format_age
 from shared.core.messages import CheckoutRequest, Delivery, decode
 from shared.core.outcomes import timestamp
+from shared.core.retry import Deferral, Destination, RetryState
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueClient, QueueMessage
@@ -109,17 +110,15 @@ def _renew(
 
 def _copy(publisher: CopySender, message: "QueueMessage") -> None:
     read = _read(message)
-    if isinstance(read, CheckoutRequest):
-        # an earlier delivery died, maybe inside its POST
-        doubted = msgspec.structs.replace(read.retry, doubt=datetime.now(UTC))
-        publisher.program.send_deferred(read, doubted, 0.0, poison=True)
-    else:
-        publisher.program.requeue_unparsed(read, 0.0, poison=True)
+    retry = read.retry if isinstance(read, CheckoutRequest) else RetryState()
+    # an earlier delivery died, maybe inside its POST
+    doubted = msgspec.structs.replace(retry, doubt=datetime.now(UTC))
+    publisher.program.send_deferred(read, Deferral(0.0, doubted, queue=Destination.POISON))
 
 
 def _read(message: "QueueMessage") -> Any:  # noqa: ANN401  what decode returns
     inserted_at = message.inserted_on or datetime.now(UTC)
-    return decode(str(message.content).encode(), Delivery(message.id, 1, inserted_at, last=True))
+    return decode(str(message.content).encode(), Delivery(message.id, 1, inserted_at, from_poison=True))
 
 
 def _deliveries(message: "QueueMessage") -> int:

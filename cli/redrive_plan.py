@@ -13,8 +13,8 @@ from cli.times import format_utc
 from shared.adapters.storage import AzureQueue
 from shared.core.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.outcomes import SOURCE, TYPE
-from shared.core.retry import LAST_DAY, RetryState
-from shared.core.rules import apply_rules
+from shared.core.retry import LAST_DAY, Deferral, RetryState
+from shared.core.rules import Replay, apply_rules
 from shared.publisher import Publisher
 
 _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)
@@ -48,7 +48,7 @@ class RedrivePlan:
         if len(new_id) > LONGEST_REQUEST_ID:
             return plan.withdrawn("its requestId has no room for ~n: send it with another one, `cart-checkout send`")
         request = _request(file.last, new_id, upn, now, doubt=_doubt(file, now))
-        if apply_rules(file.record, request).tell is not None:
+        if isinstance(apply_rules(file.record, request), Replay):
             return plan.withdrawn(f"{new_id} is answered already")
         read = decode(message_of(request), Delivery("", 1, now))
         if isinstance(read, InvalidMessage):
@@ -185,4 +185,4 @@ class CopySender:
         """Send a request anew; raises StorageUnavailable."""
         if plan.request is None:
             raise AssertionError(plan.reason)
-        self.program.send_deferred(plan.request, plan.request.retry, 0.0)
+        self.program.send_deferred(plan.request, Deferral(0.0, plan.request.retry))

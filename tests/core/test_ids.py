@@ -197,6 +197,6 @@ def test_the_same_cloud_event_is_one_request_under_any_message_id() -> None:
 
 
 def test_an_invalid_message_is_known_by_the_text_as_it_lay_in_the_queue() -> None:
-    assert refused(b"{}").event_id == refused(b"{}", message_id="m-2", count=4, last=True).event_id
+    assert refused(b"{}").event_id == refused(b"{}", message_id="m-2", count=4, from_poison=True).event_id
     assert refused(b"{}").event_id != refused(b"{} ").event_id
     assert refused(b"{}").event_id != refused(b"e30=").event_id  # the same object in base64

@@ -1,20 +1,14 @@
-"""The whole laptop: storage (Azurite), Partner Center (the simulator), and a host that runs the function app.
+"""The local stack: storage (Azurite), Partner Center (the simulator), and a host that runs the function app.
 
-    python -m local.stack [--free-ports] [--no-host] [--keep FOLDER]
-
-What makes it quick are settings of the app (short retries, an early giving up) and the simulator's scale; the
-program that runs is the one that is deployed.
+It is fast because of the app's settings (short retries, an early end of them) and the simulator's scale. The program
+that runs is the one that is deployed.
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
-import signal
-import sys
-import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,17 +17,16 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from local import guide
-from local.azurite import HOST, Azurite, AzuriteUnavailable
+from local.azurite import HOST, Azurite
 from local.host.local_host import DRAIN_SECONDS
-from local.ports import DEFAULT, FREE, Ports, PortTaken
-from local.process import ManagedProcess, ProcessFailed
+from local.process import ManagedProcess
 from local.simulator.server import Simulator
+from local.stack.ports import DEFAULT, FREE, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "local.settings.example.json"
 SCALE = 0.02
 """A minute of the real service takes 1.2 seconds here."""
@@ -71,7 +64,6 @@ class Stack:
         host: bool = True,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """Nothing is started yet."""
         values: dict[str, str] = json.loads(EXAMPLE.read_text(encoding="utf-8"))["Values"]
         self.environment = values | dict(settings or {})
         self._scale, self._latency = scale, latency
@@ -84,7 +76,7 @@ class Stack:
         """Start everything, and return when it is ready.
 
         Raises:
-            PortTaken, AzuriteUnavailable, ChildFailed: It cannot run; what was started is ended.
+            PortTaken, AzuriteUnavailable, ProcessFailed: It cannot run; what was started is ended.
         """
         with ExitStack() as stack:  # ended in the opposite order: the host first, the storage last
             self._ports.check()
@@ -128,7 +120,7 @@ class Stack:
         """See that the host still runs.
 
         Raises:
-            ChildFailed: It ended by itself; its last words are in the text.
+            ProcessFailed: It ended by itself; its last words are in the text.
         """
         if self._host is not None:
             self._host.check()
@@ -176,63 +168,8 @@ class Stack:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
         here = f"{HOST},localhost"
         environ |= {name: ",".join(filter(None, (environ.get(name), here))) for name in ("NO_PROXY", "no_proxy")}
-        self._host = ManagedProcess(
-            ["local.host", "--app-dir", str(ROOT)],
-            environ=environ | self.environment,
-            folder=ROOT,
-            on_line=self._on_line,
-        )
-        stack.callback(self._host.end, DRAIN_SECONDS + 5)
-        self._host.wait_until_it_says("started")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run until Ctrl-C or SIGTERM.
-
-    Returns:
-        0 after a stop; 1 when the stack cannot run, for the reason printed.
-    """
-    parser = argparse.ArgumentParser(prog="make run", description="The local stack, until Ctrl-C.")
-    parser.add_argument("--free-ports", action="store_true", help="any free ports instead of 10000, 10001 and 10080")
-    parser.add_argument("--no-host", action="store_true", help="storage and simulator only, for `func start`")
-    parser.add_argument("--scale", type=float, default=SCALE, help="what the simulator makes of a second (%(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the storage's data there, over restarts")
-    options = parser.parse_args(arguments)
-    # SIGTERM ends it like Ctrl-C: by unwinding, so that everything that was started ends too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guided = threading.Event()
-
-    def show(line: str) -> None:
-        if guided.is_set():  # the guide comes first; should the host not start, the error quotes it
-            print(line, end="", flush=True)
-
-    stack = Stack(
-        scale=options.scale,
-        ports=FREE if options.free_ports else DEFAULT,
-        location=options.keep,
-        host=not options.no_host,
-        on_line=show,
-    )
-    try:
-        with stack:
-            settings = guide.settings_file(stack.environment, EXAMPLE, default_ports=not options.free_ports)
-            guided.set()
-            print(guide.text(stack.environment, settings, host=not options.no_host), flush=True)
-            _wait(stack)
-    except KeyboardInterrupt:
-        print("Stopped.")
-    except (PortTaken, AzuriteUnavailable, ProcessFailed) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _wait(stack: Stack) -> None:
-    """Until a signal interrupts, or the host ends by itself (`check` then says why)."""
-    while True:
-        stack.check()
-        threading.Event().wait(1.0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        command = ("local.host", "--app-dir", str(ROOT))
+        environ |= self.environment
+        self._host = ManagedProcess.of_module(*command, environ=environ, cwd=ROOT, on_line=self._on_line)
+        stack.callback(self._host.terminate, DRAIN_SECONDS + 5)
+        self._host.wait_until_ready("started$")

@@ -1,10 +1,9 @@
-"""Partner Center and the managed identity endpoint on the wire, with a latency of choice, and the stub's controls.
+"""The checkout of Partner Center and the managed identity endpoint.
 
-POST /v1/customers/{c}/carts/{cart}/checkout    201 after the latency, always the simulator's plain purchase
-GET  /msi/token                                 as the simulator gives it
-POST /_stub/latency  {"mean": 2.0, "sigma": 0, "storage": 0}  seconds of the service, and of each request to storage;
-                     a sigma above 0 makes the service's lognormal with that mean
-GET  /_stub/wait?answered=N                     answers once N checkouts were answered
+    POST /v1/customers/{c}/carts/{cart}/checkout    201 after the latency, with the simulator's plain purchase
+    GET  /msi/token                                 the simulator's token
+
+The latency is set by the benchmark.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-import math
-import random
 import re
 import time
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
-from bench.wire import Reply, Request
+from bench import latency
+from bench.stub.http_server import HttpRequest, HttpResponse
 from local.simulator.identity import IdentityEndpoint
 from local.simulator.service import SimulatedService
 
@@ -27,34 +26,34 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 TENANT = "11111111-1111-4111-8111-111111111111"
-HEADER = "stub"
+IDENTITY_HEADER = "stub"
 SEED = 4711
 CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 _CHECKOUT = re.compile(r"/v1/customers/[0-9a-f-]{36}/carts/([0-9a-f-]{36})/checkout")
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-class Latency:
-    """How long the service takes: a constant, or lognormal with a given mean. Seeded: all meet the same."""
+class LatencyModel:
+    """The seconds that a checkout takes: constant, or lognormal with a given mean.
+
+    It is seeded, so every competitor gets the same sequence.
+    """
 
     def __init__(self, mean: float = 0.0, sigma: float = 0.0) -> None:
         self.mean, self.sigma = mean, sigma
-        self._dice = random.Random(SEED)  # noqa: S311  no cryptography
+        self._random = Random(SEED)  # noqa: S311  not for cryptography
 
     def draw(self) -> float:
-        """Seconds of one call."""
-        if not self.sigma:
-            return self.mean
-        # the mean of a lognormal is exp(mu + sigma²/2)
-        return self._dice.lognormvariate(math.log(self.mean) - self.sigma**2 / 2, self.sigma)
+        """The seconds of the next checkout."""
+        return latency.draw(self._random, self.mean, self.sigma)
 
 
-class Service:
-    """Answers every checkout with the same plain purchase, and counts."""
+class PartnerCenterStub:
+    """Answers every checkout with the same plain purchase and counts them."""
 
     def __init__(self) -> None:
-        self.identity = IdentityEndpoint(TENANT, HEADER)
-        self.latency = Latency()
+        self.identity = IdentityEndpoint(TENANT, IDENTITY_HEADER)
+        self.latency = LatencyModel()
         self.answered = 0
         self.waited = 0.0
         self.carts: set[str] = set()
@@ -62,20 +61,20 @@ class Service:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     def reset(self) -> None:
-        """Forget what was counted."""
+        """Reset the counters."""
         self.answered, self.waited = 0, 0.0
-        self.carts = set()  # a new one: answers that are still under way belong to the old
+        self.carts = set()  # a new object: responses still under way count towards the old one
 
-    def answer(self, request: Request) -> Reply | None:
-        """Answer a request of the API or for a token; None: it is neither."""
+    def answer(self, request: HttpRequest) -> HttpResponse | None:
+        """Answer a checkout or a token request; None for any other request."""
         if request.path == "/msi/token":
             token = self.identity.token(request.query, request.headers.get("x-identity-header"), time.time())
-            return Reply(token.status, json.dumps(token.body).encode(), dict(_JSON))
+            return HttpResponse(token.status, json.dumps(token.body).encode(), dict(_JSON))
         found = _CHECKOUT.fullmatch(request.path)
         if found is None:
             return None
         if request.method != "POST" or not request.headers.get("authorization", "").startswith("Bearer "):
-            return Reply(401, b'{"code": 800001, "description": "A bearer token is missing."}', dict(_JSON))
+            return HttpResponse(401, b'{"code": 800001, "description": "A bearer token is missing."}', dict(_JSON))
         self.carts.add(found[1])
         delay = self.latency.draw()
         request_id = request.headers.get("ms-requestid", "")
@@ -85,7 +84,7 @@ class Service:
             "MS-CorrelationId": request.headers.get("ms-correlationid", ""),
             "MS-CV": f"{request_id[:8]}.0",
         }
-        return Reply(201, self._body, headers, delay, partial(self._count, self.carts, delay))
+        return HttpResponse(201, self._body, headers, delay, partial(self._count, self.carts, delay))
 
     def _count(self, carts: set[str], delay: float) -> None:
         if carts is not self.carts:
@@ -98,7 +97,7 @@ class Service:
                 waiter.set_result(None)
 
     def wait(self, answered: int) -> Awaitable[None]:
-        """Until so many checkouts were answered since the last reset."""
+        """Wait until so many checkouts were answered since the last reset."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.answered >= answered:
             future.set_result(None)
@@ -108,6 +107,6 @@ class Service:
 
 
 def _purchase() -> bytes:
-    """The simulator's answer to a plain purchase."""
+    """The simulator's response to a plain purchase."""
     cart = "00000001-0000-4000-8000-000000000001"
     return SimulatedService().checkout(CUSTOMER, cart, "00000000-0000-4000-8000-000000000000", time.time()).body

@@ -1,7 +1,7 @@
-"""What a back end can bear: the six requests of a cart on plain sockets, by as many threads as carts are in flight.
+"""The throughput limit of a back end: the six requests of a cart on plain sockets, by eight threads.
 
-They are sent as canned bytes, signed by a SharedAccessSignature in the address, so the sender costs little. A
-program that comes near this figure would measure the back end, not itself.
+The requests are prepared bytes with a shared access signature in the address, so the client costs little. A
+competitor that comes near this limit would measure the back end instead of itself.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.queue import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from bench.competitor import OURS
-from bench.service import CUSTOMER
+from bench.stub.service import CUSTOMER
 from local.azurite import ACCOUNT, ACCOUNT_KEY, HOST
 
 if TYPE_CHECKING:
     from bench.backend import Backend
-    from bench.measure import Figures
+    from bench.measure import Sample
 
-LANES = 8
+CLIENTS = 8
 _EVENT = b"x" * 2_000
 
 
-class Lane:
-    """One connection to each service."""
+class RawClient:
+    """One connection to each of the three services."""
 
     def __init__(self, backend: Backend) -> None:
-        pairs = dict(part.split("=", 1) for part in backend.connection_string.rstrip(";").split(";"))
         ends = datetime.now(UTC) + timedelta(hours=1)
         environ = backend.environment()
         self._queue_sas = generate_account_sas(
@@ -51,64 +51,64 @@ class Lane:
         self._carts = f"/{ACCOUNT}/{environ['CARTS_QUEUE']}/messages"
         self._outcomes = f"/{ACCOUNT}/{environ['OUTCOMES_QUEUE']}/messages"
         self._records = f"/{ACCOUNT}/{environ['RECORDS_CONTAINER']}"
-        self._queue = _connect(int(pairs["QueueEndpoint"].rsplit(":", 1)[1].split("/")[0]))
-        self._blob = _connect(int(pairs["BlobEndpoint"].rsplit(":", 1)[1].split("/")[0]))
+        self._queue = _connect(urlsplit(backend.queue_endpoint).port)
+        self._blob = _connect(urlsplit(backend.blob_endpoint).port)
         self._service = _connect(backend.service_port)
 
-    def cart(self, cart_id: str) -> None:
-        """Take one message, and do with it what a checkout does."""
-        got = _ask(self._queue, "GET", f"{self._carts}?numofmessages=1&visibilitytimeout=600&{self._queue_sas}")
+    def check_out(self, cart_id: str) -> None:
+        """Receive one message and make the requests of its checkout."""
+        got = _request(self._queue, "GET", f"{self._carts}?numofmessages=1&visibilitytimeout=600&{self._queue_sas}")
         message_id, receipt = _between(got, b"MessageId"), _between(got, b"PopReceipt")
         blob = f"{self._records}/{CUSTOMER}/{cart_id}.json?{self._blob_sas}"
-        _ask(self._blob, "GET", blob)
+        _request(self._blob, "GET", blob)
         path = f"/v1/customers/{CUSTOMER}/carts/{cart_id}/checkout"
-        _ask(self._service, "POST", path, "Authorization: Bearer none")
-        _ask(self._blob, "PUT", blob, "x-ms-blob-type: BlockBlob", "If-None-Match: *", body=_EVENT)
+        _request(self._service, "POST", path, "Authorization: Bearer none")
+        _request(self._blob, "PUT", blob, "x-ms-blob-type: BlockBlob", "If-None-Match: *", body=_EVENT)
         body = b"<QueueMessage><MessageText>" + _EVENT + b"</MessageText></QueueMessage>"
-        _ask(self._queue, "POST", f"{self._outcomes}?messagettl=-1&{self._queue_sas}", body=body)
-        receipt_text = receipt.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
-        _ask(self._queue, "DELETE", f"{self._carts}/{message_id}?popreceipt={receipt_text}&{self._queue_sas}")
+        _request(self._queue, "POST", f"{self._outcomes}?messagettl=-1&{self._queue_sas}", body=body)
+        receipt = quote(receipt, safe="")
+        _request(self._queue, "DELETE", f"{self._carts}/{message_id}?popreceipt={receipt}&{self._queue_sas}")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for each in (self._queue, self._blob, self._service):
             each.close()
 
 
-def measure(backend: Backend, carts: int) -> Figures:
-    """Carts per second that the back end bears while the service answers at once."""
+def measure(backend: Backend, carts: int) -> Sample:
+    """Carts per second that the back end can serve while the service answers at once."""
     backend.prepare(0.0)
-    backend.feed(OURS, carts + LANES)
-    lanes = [Lane(backend) for _ in range(LANES)]
+    backend.feed(OURS.message, carts + CLIENTS)
+    clients = [RawClient(backend) for _ in range(CLIENTS)]
 
     def drive(number: int) -> None:
-        for index in range(carts // LANES):
-            lanes[number].cart(f"{index:08x}-0000-4000-9000-{number:012x}")
+        for index in range(carts // CLIENTS):
+            clients[number].check_out(f"{index:08x}-0000-4000-9000-{number:012x}")
 
     began = time.perf_counter()
-    with ThreadPoolExecutor(LANES) as pool:
-        list(pool.map(drive, range(LANES)))
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(drive, range(CLIENTS)))
     seconds = time.perf_counter() - began
-    backend.starve()
-    for lane in lanes:
-        lane.close()
-    return {"carts_per_second": carts // LANES * LANES / seconds}
+    backend.stop_feeding()
+    for client in clients:
+        client.close()
+    return {"carts_per_second": carts // CLIENTS * CLIENTS / seconds}
 
 
-def _connect(port: int) -> socket.socket:
+def _connect(port: int | None) -> socket.socket:
     connection = socket.create_connection((HOST, port), timeout=30)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def _ask(connection: socket.socket, method: str, target: str, *headers: str, body: bytes = b"") -> bytes:
+def _request(connection: socket.socket, method: str, target: str, *headers: str, body: bytes = b"") -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}", "x-ms-version: 2021-12-02", *headers]
     lines += [f"Content-Length: {len(body)}", "", ""]
     connection.sendall("\r\n".join(lines).encode() + body)
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += _received(connection)
-    head, _, rest = answer.partition(b"\r\n\r\n")
+    response = b""
+    while b"\r\n\r\n" not in response:
+        response += _received(connection)
+    head, _, rest = response.partition(b"\r\n\r\n")
     lower = head.lower()
     if b"transfer-encoding: chunked" in lower:
         while not rest.endswith(b"0\r\n\r\n"):
@@ -124,7 +124,7 @@ def _ask(connection: socket.socket, method: str, target: str, *headers: str, bod
 def _received(connection: socket.socket) -> bytes:
     data = connection.recv(65_536)
     if not data:
-        raise ConnectionError("the back end hung up")
+        raise ConnectionError("the back end closed the connection")
     return data
 
 

@@ -1,4 +1,4 @@
-"""The limit: the same four requests with the bare SDK clients and one session, and no logic at all."""
+"""The baseline: the same four requests with the bare SDK clients and one session, without any logic."""
 
 import json
 import os

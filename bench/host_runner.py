@@ -1,8 +1,6 @@
-"""A function app on the local host, with a meter.
+"""Runs a function app on the local host and serves the metrics of the process.
 
-    python -m bench.hosted APP_DIR [--batch-size N --new-batch-threshold N]
-
-The first line of output is what the process used until its functions were indexed.
+python -m bench.host_runner APP_DIR [--batch-size N --new-batch-threshold N]
 """
 
 from __future__ import annotations
@@ -13,13 +11,13 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from bench import meter
+from bench import process_metrics
 from local.host.host_json import QueueOptions
 from local.host.local_host import LocalHost, load
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve until the process is ended."""
     parser = argparse.ArgumentParser()
     parser.add_argument("app_dir", type=Path)
     parser.add_argument("--batch-size", type=int)
@@ -31,7 +29,7 @@ def main() -> None:
     if chosen.batch_size is not None:
         options = replace(options, batch_size=chosen.batch_size, new_batch_threshold=chosen.new_batch_threshold)
     LocalHost(load(chosen.app_dir), options).start()
-    meter.serve()
+    process_metrics.serve()
     threading.Event().wait()
 
 

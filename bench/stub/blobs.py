@@ -1,6 +1,6 @@
-"""Blob Storage on the wire, as far as small block blobs go: put and get under ETags, delete, containers.
+"""The REST API of Blob Storage for small block blobs: put and get with ETags, delete, containers.
 
-Of the real service it leaves out authentication, blocks, snapshots, leases and listing.
+Not implemented: authentication, blocks, snapshots, leases and listing.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import re
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from bench.queues import fault
-from bench.wire import Reply, Request
+from bench.stub.http_server import HttpRequest, HttpResponse
+from bench.stub.queues import fault
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass(slots=True)
-class Blob:
-    """A blob as it was last written."""
+class StubBlob:
+    """The last written state of a blob."""
 
     content: bytes
     content_type: str
@@ -26,14 +26,14 @@ class Blob:
 
 
 class BlobService:
-    """All containers of the account, behind ``answer``."""
+    """All containers of the account; `answer` is the HTTP handler."""
 
     def __init__(self) -> None:
-        self.containers: dict[str, dict[str, Blob]] = {}
+        self.containers: dict[str, dict[str, StubBlob]] = {}
         self._writes = 0
 
-    def answer(self, request: Request) -> Reply:
-        """Answer one request to ``/account/...``."""
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer one request to `/account/...`."""
         _, _, path = request.path.lstrip("/").partition("/")
         container, _, name = path.partition("/")
         if not name:
@@ -47,23 +47,23 @@ class BlobService:
             case "GET" | "HEAD":
                 return _get(request, blobs.get(name))
             case "DELETE":
-                return fault(404, "BlobNotFound") if blobs.pop(name, None) is None else Reply(202)
+                return fault(404, "BlobNotFound") if blobs.pop(name, None) is None else HttpResponse(202)
         return fault(405, "UnsupportedHttpVerb")
 
-    def _manage(self, request: Request, container: str) -> Reply:
+    def _manage(self, request: HttpRequest, container: str) -> HttpResponse:
         there = container in self.containers
         match request.method:
             case "PUT":
                 if there:
                     return fault(409, "ContainerAlreadyExists")
                 self.containers[container] = {}
-                return Reply(201, headers={"ETag": '"0x1"', "Last-Modified": formatdate(usegmt=True)})
+                return HttpResponse(201, headers={"ETag": '"0x1"', "Last-Modified": formatdate(usegmt=True)})
             case "DELETE" if there:
                 del self.containers[container]
-                return Reply(202)
-        return Reply(200) if there else fault(404, "ContainerNotFound")
+                return HttpResponse(202)
+        return HttpResponse(200) if there else fault(404, "ContainerNotFound")
 
-    def _put(self, request: Request, blobs: dict[str, Blob], name: str) -> Reply:
+    def _put(self, request: HttpRequest, blobs: dict[str, StubBlob], name: str) -> HttpResponse:
         if request.headers.get("x-ms-blob-type", "").lower() != "blockblob" or "comp" in request.query:
             return fault(400, "UnsupportedHeader")
         old, match = blobs.get(name), request.headers.get("if-match")
@@ -73,12 +73,12 @@ class BlobService:
             return fault(412, "ConditionNotMet")
         self._writes += 1
         content_type = request.headers.get("x-ms-blob-content-type", "application/octet-stream")
-        blob = Blob(request.body, content_type, f'"0x{self._writes:015X}"', formatdate(usegmt=True))
+        blob = StubBlob(request.body, content_type, f'"0x{self._writes:015X}"', formatdate(usegmt=True))
         blobs[name] = blob
-        return Reply(201, headers={"ETag": blob.etag, "Last-Modified": blob.modified})
+        return HttpResponse(201, headers={"ETag": blob.etag, "Last-Modified": blob.modified})
 
 
-def _get(request: Request, blob: Blob | None) -> Reply:
+def _get(request: HttpRequest, blob: StubBlob | None) -> HttpResponse:
     if blob is None:
         return fault(404, "BlobNotFound")
     headers = {
@@ -90,9 +90,9 @@ def _get(request: Request, blob: Blob | None) -> Reply:
     }
     asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
     if asked is None:
-        return Reply(200, blob.content, headers)
+        return HttpResponse(200, blob.content, headers)
     begin, size = int(asked[1]), len(blob.content)
     if begin >= size:
         return fault(416, "InvalidRange")
     end = min(size, int(asked[2] or size) + 1)
-    return Reply(206, blob.content[begin:end], {**headers, "Content-Range": f"bytes {begin}-{end - 1}/{size}"})
+    return HttpResponse(206, blob.content[begin:end], {**headers, "Content-Range": f"bytes {begin}-{end - 1}/{size}"})

@@ -1,4 +1,4 @@
-"""The median of a few measurements, and how far they lie apart. Pure."""
+"""Medians, quartiles and ratios of a few measurements. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Quartiles:
     """The quartiles of some values; of a single value, that value three times."""
 
     low: float
@@ -21,7 +21,11 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Raises ValueError where there are none."""
+        """Compute them.
+
+        Raises:
+            ValueError: there are no values.
+        """
         found = sorted(values)
         if not found:
             raise ValueError("no values")
@@ -32,7 +36,7 @@ class Spread:
 
 
 def ratios(above: Iterable[float], below: Iterable[float]) -> list[float]:
-    """The ratio of each round: both were measured in the same minute, so its speed cancels out.
+    """The ratio of each round: both values were measured in the same minute, so the machine's speed cancels out.
 
     Raises:
         ValueError: there are more of one than of the other.

@@ -15,7 +15,7 @@ CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 SHOWN = ("created", "pending-review", "partial", "dropped-after", "throttled", "already-ordered", "fault-403-13605")
 """The scenarios that the guide gives a cart for."""
 
-_WRITTEN = Path(__file__).parent.parent / ".local" / "local.settings.json"
+_WRITTEN = Path(__file__).parents[2] / ".local" / "local.settings.json"
 
 
 def settings_file(environment: Mapping[str, str], example: Path, *, default_ports: bool) -> Path:
@@ -72,5 +72,5 @@ Without Azure Functions Core Tools: .venv/bin/python -m local.host --settings {f
 
 def _shown(path: Path) -> str:
     """The path as one would type it in the project's folder."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

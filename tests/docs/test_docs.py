@@ -480,6 +480,12 @@ def test_the_tools_listed_are_those_that_there_are() -> None:
     assert [*VERBS] == [quoted(row[0])[0] for row in table(LOCAL, "Tools")]
 
 
+def test_the_architecture_lists_every_module_of_the_program() -> None:
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("shared/**/*.py") if path.stem != "__init__"}
+
+    assert modules == {quoted(row[0])[0] for row in table(ROOT / "docs" / "architecture.md", "Modules")}
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 

@@ -73,10 +73,9 @@ class Backend:
             if self._tls:
                 own, self._bundle = certificate.make(Path(stack.enter_context(tempfile.TemporaryDirectory())))
                 module += ["--certificate", str(own)]
-            stub = ManagedProcess(module, environ=os.environ, folder=ROOT)
-            stack.callback(stub.end, _STOP_SECONDS)
-            stub.wait_until_it_says("}")
-            self._ports = json.loads(stub.output.splitlines()[-1])
+            stub = ManagedProcess.of_module(*module, environ=os.environ, cwd=ROOT)
+            stack.callback(stub.terminate, _STOP_SECONDS)
+            self._ports = json.loads(stub.wait_until_ready(r"^\{.*\}$")[0])
             if self._azurite is not None:
                 stack.enter_context(self._azurite)
             self._open = stack.pop_all()

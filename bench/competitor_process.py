@@ -55,9 +55,9 @@ class CompetitorProcess:
         with ExitStack() as stack:
             address = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "metrics")
             environ = {**self._environ, process_metrics.SOCKET: address}
-            self._process = ManagedProcess(self._module, environ=environ, folder=ROOT, on_line=self._note)
-            stack.callback(self._process.end, patience=0.0)  # nothing it could still do is of interest
-            self._process.wait_until_it_says(process_metrics.READY)
+            self._process = ManagedProcess.of_module(*self._module, environ=environ, cwd=ROOT, on_line=self._note)
+            stack.callback(self._process.terminate, patience=0.0)  # nothing it could still do is of interest
+            self._process.wait_until_ready(f"{re.escape(process_metrics.READY)}$")
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(address)
                 self._stream = stack.enter_context(connection.makefile("rw"))

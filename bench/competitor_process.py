@@ -73,11 +73,11 @@ class CompetitorProcess:
         Raises:
             ProcessFailed: it has ended.
         """
-        print("live" if live else "", file=self._stream, flush=True)
-        line = self._stream.readline()
-        if not line:
-            raise ProcessFailed(f"{self._module[0]} ended:\n{self._process.output}")
-        return ProcessMetrics(**json.loads(line))
+        try:
+            print("live" if live else "", file=self._stream, flush=True)
+            return ProcessMetrics(**json.loads(self._stream.readline()))
+        except (OSError, ValueError) as error:
+            raise ProcessFailed(f"{self._module[0]} ended:\n{self._process.output}") from error
 
     def call_seconds(self) -> list[float]:
         """The seconds that each call of the function took, in the order of their ends, from the host's log."""

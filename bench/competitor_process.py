@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import tempfile
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, Self
 from bench import ROOT, process_metrics
 from bench.competitor import DEPLOYED
 from bench.process_metrics import ProcessMetrics
-from local.process import ManagedProcess, ProcessFailed
+from local.process import ManagedProcess, ProcessFailed, child_environment
 
 if TYPE_CHECKING:
     from bench.backend import Backend
     from bench.competitor import Competitor
 
 _CALL_SECONDS = re.compile(r"succeeded in ([0-9.]+) s")
-_OURS_ALONE = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
 
 
 class CompetitorProcess:
@@ -35,11 +33,10 @@ class CompetitorProcess:
 
     def __init__(self, competitor: Competitor, backend: Backend, *more: str) -> None:
         """Prepare the command and the environment, without anything of the caller's that would configure it."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_OURS_ALONE)}
+        environ = child_environment()
         for name in DEPLOYED:
             environ.pop(name, None)
         environ |= backend.environment() | dict(competitor.settings)
-        environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost"
         environ["BENCH_QUEUE_ENDPOINT"] = backend.queue_endpoint
         self._environ = environ
         self._module = [*competitor.module, *more]

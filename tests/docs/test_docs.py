@@ -92,7 +92,7 @@ def world_of(*answers: ServiceResponse, **asked: bytes) -> World:
     """A world with this service."""
     world = World()
     world.blobs = Blobs()
-    world.service = Service(world, *answers, **asked)
+    world.partner_center = Service(world, *answers, **asked)
     world.checkout = world.worker()
     return world
 
@@ -182,8 +182,8 @@ def corrects() -> str:
     body = json.dumps(request())
 
     def refuse_the_duplicate() -> None:
-        service, world.service = world.service, Service(world, REFUSED)
-        concurrent, world.service = world.worker(), service
+        service, world.partner_center = world.partner_center, Service(world, REFUSED)
+        concurrent, world.partner_center = world.worker(), service
         duplicate = world.carts.receive()
         assert duplicate is not None
         world.deliver(duplicate, checkout=concurrent)

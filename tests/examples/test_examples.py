@@ -57,7 +57,7 @@ def answer_all(storage: Storage) -> None:
     """Run the function, as the host would, until the carts queue is empty."""
     settings = Settings.from_env({**storage.environ, "PARTNER_CENTER_URL": "http://localhost"})
     world = World()
-    checkout = bootstrap(settings, partner_center=MemoryPartnerCenter(world.books, world.clock))
+    checkout = bootstrap(settings, partner_center=MemoryPartnerCenter(world.service, world.clock))
     for message in storage.carts.receive_messages():
         checkout.handle(message.content.encode(), Delivery(message.id, 1, message.inserted_on or utc_now()))
         storage.carts.delete_message(message)

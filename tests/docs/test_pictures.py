@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from local.demo.run import ROWS, STRAYS
+from local.demo.rows import INVALID_ROWS, ROWS
 from scripts import pictures, terminal
 
 README = terminal.ROOT / "README.md"
@@ -52,7 +52,7 @@ def test_the_readme_shows_a_picture_and_says_what_is_on_it(name: str) -> None:
 
 
 def test_the_demo_is_todays_and_passes() -> None:
-    assert f"PASS {len(ROWS) + len(STRAYS)} requests" in words("demo"), "run python -m scripts.pictures"
+    assert f"PASS {len(ROWS) + len(INVALID_ROWS)} requests" in words("demo"), "run python -m scripts.pictures"
 
 
 @pytest.mark.parametrize("outcome", ["completed", "action_required", "partial", "failed", "unknown"])

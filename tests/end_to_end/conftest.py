@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 import uuid
 from collections import defaultdict
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.demo.run import QUICK
+from local.outcomes import OutcomeCollector
 from local.stack import Stack
 from shared.core.messages import Delivery, decode
 
@@ -29,6 +28,7 @@ class Shop:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
+        self._outcomes = OutcomeCollector(stack.outcomes)
         self.events: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def send(self, text: str) -> str:
@@ -42,10 +42,8 @@ class Shop:
         while len(self.events[event_id]) < times:
             assert time.monotonic() < deadline, f"{event_id} was told {len(self.events[event_id])} times"
             self.stack.check()
-            for message in self.stack.outcomes.receive_messages(messages_per_page=32):
-                event = json.loads(base64.b64decode(message.content))
+            for event in self._outcomes.receive():
                 self.events[event["id"]].append(event)
-                self.stack.outcomes.delete_message(message)
         return self.events[event_id]
 
     def page(self, cart: str) -> dict[str, Any]:

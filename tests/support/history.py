@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from local import invariants as checker
+from local import invariants
 from local.invariants import BOUGHT, outcome_of
 from shared.core.messages import CheckoutRequest, derive
 from shared.core.models import ServiceResponse
@@ -168,12 +168,12 @@ def violations(
         for name, (content, _) in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
-    found = list(checker.told_as_kept(told, records))
+    found = list(invariants.recorded_before_published(told, records))
     for request in accepted:
         mine = [event for event in told if event["id"] in (request.event_id, request.correction_id)]
-        found += checker.one_answer(request, mine)
-        found += checker.bought_once(request, purchases(request))
-        found += checker.true(request, mine, purchases(request), alone=alone)
+        found += invariants.answered_once(request, mine)
+        found += invariants.bought_once(request, purchases(request))
+        found += invariants.outcome_is_true(request, mine, purchases(request), alone=alone)
         found += _same_ms_request_id(request, journal)
     found += _never_posted_again(journal)
     return found

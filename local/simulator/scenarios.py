@@ -12,7 +12,8 @@ shortens them all.
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Literal
 
 Outcome = Literal["completed", "action_required", "partial", "failed", "unknown"]
@@ -143,6 +144,19 @@ def commits(step: Step | None) -> bool:
             return False
 
 
+class ScenarioGroup(StrEnum):
+    """What a scenario is about, in the words of the chaos report."""
+
+    SMOOTH = "the service: bought at the first call"
+    LOST_REQUEST = "the service: the connection is lost before the request arrives"
+    LOST_RESPONSE = "the service: it orders, and the answer is lost or cut"
+    SLOW = "the service: slow, too slow, trickling, silent"
+    BROKEN = "the service: 5xx, gateways' pages, answers that are none"
+    NOT_ADMITTED = "the service: 401, 409 and 429 for one cart"
+    PARTIAL = "the service: half a success, or a person's turn"
+    REFUSED = "the service: refusals with a code"
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One row: what the service does, and what the function must make of it.
@@ -164,6 +178,7 @@ class Scenario:
     bought_before: bool = False  # somebody else checked it out an hour ago
     documented: bool = False  # reiterates by cart, as documented, even in a strict simulator
     asked: tuple[Fault | Body | Drop, ...] = ()
+    group: ScenarioGroup = ScenarioGroup.SMOOTH
 
     @property
     def purchases(self) -> int:
@@ -199,189 +214,193 @@ def _redirect(status: int = 302) -> Body:
 
 # fmt: off
 # A table is read down its columns; one argument a line would make a thousand lines of it.
-_BY_HAND = (
-    # A 2xx that bought the cart.
-    Scenario(1, "created", "Bought at the first call: 201.", (Commit(),)),
-    Scenario(2, "ok", "Bought at the first call: 200.", (Commit(status=200),)),
-    Scenario(3, "accepted", "Bought at the first call: 202.", (Commit(status=202),)),
-    Scenario(4, "two-order-groups", "Two order groups, two orders.", (Commit(),), groups=2),
-    Scenario(5, "pending", "Ordered; provisioning goes on, so no subscription id yet.",
-             (Commit(("pending",)),)),
-    Scenario(6, "new-order-status", "Ordered, with a status that nobody has seen before.",
-             (Commit(("in_orbit",)),)),
-    Scenario(7, "unknown-fields", "Ordered; the answer has fields that the reference does not list.",
-             (Commit(extra={"additionalInformation": {"deep": [1, None, "\u00fc"]}}),)),
-    Scenario(8, "dates-with-zero-offset", "Ordered; dates end in +00:00.", (Commit(utc_offset=0),)),
-    Scenario(9, "dates-with-offset", "Ordered; dates end in -08:00.", (Commit(utc_offset=-8),)),
-    Scenario(10, "byte-order-mark", "Ordered; the body begins with a UTF-8 byte order mark.",
-             (Commit(bom=True),)),
-    Scenario(11, "huge-result", "Ordered: 200 line items, more than a queue message holds.",
-             (Commit(),), lines=200),
-    # A 2xx that leaves a person something to do.
-    Scenario(15, "pending-review", "Ordered, but the order waits for a review.",
-             (Commit(("pending_review",)),), "action_required", "partner"),
-    Scenario(16, "pending-po-upload", "Ordered, but a purchase order must be uploaded.",
-             (Commit(("pending_po_upload",)),), "action_required", "partner"),
-    Scenario(17, "pending-review-spelt-oddly", "The same status, spelt `Pending-Review`.",
-             (Commit(("Pending-Review",)),), "action_required", "partner"),
-    # A 2xx that bought a part.
-    Scenario(20, "partial", "One order group is bought, the other is refused.",
-             (Commit(("completed", _OUT_OF_STOCK)),), "partial", "cart", "800089", groups=2),
-    Scenario(21, "partial-success", "The order says partial_success.",
-             (Commit(("partial_success",)),), "partial", "rejected"),
-    Scenario(22, "partial-success-spelt-oddly", "The order says `Partial Success`.",
-             (Commit(("Partial Success",)),), "partial", "rejected"),
-    Scenario(23, "order-in-error", "One order says error.", (Commit(("error", "completed")),),
-             "partial", "rejected", groups=2),
-    Scenario(24, "po-review-rejected", "The order's purchase order was rejected.",
-             (Commit(("po_review_rejected",)),), "partial", "rejected"),
-    Scenario(25, "order-cancelled", "The order says cancelled.",
-             (Commit(("cancelled",)),), "partial", "rejected"),
-    Scenario(26, "partial-before-action", "One order waits for a review, the other failed: partial wins.",
-             (Commit(("pending_review", "error")),), "partial", "rejected", groups=2),
-    # A 2xx that refuses.
-    Scenario(30, "only-order-errors", "201, but no order group was bought.",
-             (Commit((_OUT_OF_STOCK,)),), "failed", "cart", "800089"),
-    Scenario(31, "only-unknown-order-errors", "No group bought, undocumented code: the cart is asked.",
-             (Commit((_STRANGER,)),), "failed", "rejected", "999001"),
-    Scenario(32, "order-errors-say-ordered", "No group is bought, since the cart was ordered before.",
-             (Commit((_TWICE,)),), "unknown", "already_ordered", "800065", bought_before=True),
-    Scenario(33, "fault-in-a-200", "200 with the fault 400072 in it.",
-             (Fault(200, 400072),), "failed", "cart", "400072"),
-    # A 2xx without an answer in it: like a lost response.
-    Scenario(35, "unknown-fault-in-a-200", "200 with an undocumented fault, then bought.",
-             (Fault(200, 999002), Commit())),
-    Scenario(36, "empty-body", "Bought behind an empty 200; the second call tells.",
-             (Masked(Commit(), Body(200)), Commit())),
-    Scenario(37, "empty-object", "Bought behind `{}`; the second call tells.",
-             (Masked(Commit(), _json(200, b"{}")), Commit())),
-    Scenario(38, "no-orders", 'Bought behind `{"orders": []}`; the second call tells.',
-             (Masked(Commit(), _json(201, b'{"orders": []}')), Commit())),
-    Scenario(39, "login-page", "200 with an HTML page, then bought.", (_LOGIN, Commit())),
-    Scenario(40, "empty-object-for-ever", "Never more than `{}`.", (_json(200, b"{}"),),
-             "unknown", "unanswered", decided_by_giving_up=True),
-    Scenario(41, "cut-json", "200 with half a JSON text of the right length, then bought.",
-             (Masked(Commit(), _json(200, b'{"orders": [{"id": "6f1')), Commit())),
-    # Throttled.
-    Scenario(45, "throttled", "429 with Retry-After in seconds, then bought.", (Throttle(), Commit())),
-    Scenario(46, "throttled-until", "429 with Retry-After as a date, then bought.",
-             (Throttle(as_date=True), Commit())),
-    Scenario(47, "throttled-without-header", "429 without Retry-After, then bought.",
-             (Throttle(None), Commit())),
-    Scenario(48, "throttled-thrice", "Three times 429, then bought.", (*[Throttle(5)] * 3, Commit())),
-    # Slow and lost.
-    Scenario(50, "slow", "Bought after 20 seconds.", (Slow(20),)),
-    Scenario(51, "too-slow", "Answers after 240 seconds, when nobody listens; a later call tells.",
-             (Slow(240), Commit())),
-    Scenario(52, "trickle", "The body comes in small pieces, within the limit.", (Trickle(256, 0.5),)),
-    Scenario(53, "endless-trickle", "The body takes longer than any client waits; the second call tells.",
-             (Trickle(8, 4), Commit())),
-    Scenario(54, "dropped-before", "The connection dies before the purchase; the second call buys.",
-             (Drop(), Commit())),
-    Scenario(55, "dropped-after", "The connection dies after the purchase; the second call tells.",
-             (Drop(Commit()), Commit())),
-    Scenario(56, "dropped-mid-body", "The connection dies half-way through the body; the second call tells.",
-             (DropMidBody(), Commit())),
-    Scenario(57, "dropped-twice", "Dies after the purchase, dies again, then tells.",
-             (Slow(2, Drop(Commit())), Drop(), Commit())),
-    Scenario(58, "dropped-before-then-refused", "Dies before the purchase, then refuses an active cart.",
-             (Drop(), _REFUSED), "failed", "cart", "800013"),
-    Scenario(59, "dropped-after-then-refused", "Dies after the purchase, then refuses: the cart is ordered.",
-             (Drop(Commit()), _REFUSED), "unknown", "already_ordered", "800013"),
-    Scenario(60, "dropped-after-then-ordered", "Dies after the purchase, then says that the cart is ordered.",
-             (Drop(Commit()), _ORDERED), "unknown", "already_ordered", "800065"),
-    Scenario(61, "never-answers", "Every connection dies before the purchase.", (Drop(),),
-             "unknown", "unanswered", decided_by_giving_up=True),
-    Scenario(62, "never-tells", "Bought at the first call, and every connection dies.",
-             (Drop(Commit()), Drop()),
-             "unknown", "already_ordered", decided_by_giving_up=True),
-    Scenario(63, "dropped-then-refused-and-mute", "Dies, then refuses; the first GET of the cart fails.",
-             (Drop(), _REFUSED), "failed", "cart", "800013", asked=(_DOWN,)),
-    Scenario(64, "refuses-a-repeat", "Bought; whoever asks again is refused.", (Commit(), _REFUSED)),
-    Scenario(65, "ordered-at-a-repeat", "Bought; whoever asks again hears that the cart is ordered.",
-             (Commit(), _ORDERED)),
-    # The service and its gateways fail.
-    Scenario(70, "html-502", "Bought behind an HTML 502; the same MS-RequestId tells.",
-             (Masked(Commit(), _html(502)), Commit())),
-    Scenario(71, "plain-503", "503 in plain text, then bought.", (_DOWN, Commit())),
-    Scenario(72, "html-504", "Bought behind a 504; the same MS-RequestId tells.",
-             (Masked(Commit(), _html(504)), Commit())),
-    Scenario(73, "empty-408", "Bought behind an empty 408; the same MS-RequestId tells.",
-             (Masked(Commit(), Body(408)), Commit())),
-    Scenario(74, "uncoded-501", "501 with code 0, then bought.", (Fault(501, 0, _UNKNOWN_ERROR), Commit())),
-    Scenario(75, "uncoded-500", "Bought behind a 500 with code 0; the same MS-RequestId tells.",
-             (Masked(Commit(), Fault(500, 0, _UNKNOWN_ERROR)), Commit())),
-    Scenario(76, "empty-500", "Bought behind an empty 500; the same MS-RequestId tells.",
-             (Masked(Commit(), Body(500)), Commit())),
-    Scenario(77, "coded-500", "500/800003; only a new MS-RequestId gets past it.",
-             (Fault(500, 800003), Commit())),
-    Scenario(78, "coded-500-twice", "Two coded 500s; only a third MS-RequestId gets past them.",
-             (Fault(500, 800003), Fault(500, "900192"), Commit())),
-    Scenario(79, "coded-500-after-purchase", "Bought, then 500/800005; a new MS-RequestId is told.",
-             (Masked(Commit(), Fault(500, 800005)), Commit()), documented=True),
-    Scenario(80, "unknown-500", "500 with an undocumented code, then bought.",
-             (Fault(500, 999003), Commit())),
-    Scenario(81, "service-down", "503 for ever.",
-             (_DOWN,), "unknown", "unanswered", decided_by_giving_up=True),
-    Scenario(82, "html-404", "A gateway's 404, then bought.", (_html(404), Commit())),
-    Scenario(83, "html-404-for-ever", "A gateway's 404 for ever: it proves nothing about the cart.",
-             (_html(404),),
-             "unknown", "unanswered", decided_by_giving_up=True),
-    Scenario(84, "empty-400", "Bought behind an empty 400; the second call tells.",
-             (Masked(Commit(), Body(400)), Commit())),
-    Scenario(85, "plain-400", "400 in plain text, then bought.",
-             (Body(400, b"Bad Request", "text/plain"), Commit())),
-    Scenario(86, "json-list-400", "400 with a JSON list, then bought.",
-             (_json(400, b'["no object"]'), Commit())),
-    # In progress.
-    Scenario(90, "in-progress", "409/800064 twice, then bought.", (_PROGRESS, _PROGRESS, Commit())),
-    Scenario(91, "unknown-409", "409 with an undocumented code, then bought.",
-             (Fault(409, 999004), Commit())),
-    Scenario(92, "uncoded-409", "409 without a code, then bought.", (Fault(409, None), Commit())),
-    Scenario(93, "in-progress-for-ever", "409 without a code for ever.", (Fault(409, None),),
-             "unknown", "unanswered", decided_by_giving_up=True),
-    # Already ordered.
-    Scenario(95, "already-ordered", "400/800065: somebody else checked this cart out.", (_ORDERED,),
-             "unknown", "already_ordered", "800065", bought_before=True),
-    Scenario(96, "already-ordered-in-text", "The same, with the code as text.", (Fault(400, "800065"),),
-             "unknown", "already_ordered", "800065", bought_before=True),
-    # The caller is not admitted.
-    Scenario(100, "unauthorized-once", "401, then bought with a new token.", (Fault(401, 900420), Commit())),
-    Scenario(101, "unauthorized-for-ever", "401 for ever.", (Fault(401, 900420),),
-             "failed", "authentication", "900420", decided_by_giving_up=True),
-    Scenario(102, "empty-401", "401 without a body, then bought with a new token.",
-             (Body(401, headers={"WWW-Authenticate": "Bearer"}), Commit())),
-    Scenario(103, "uncoded-403-for-ever", "403 without a code for ever.", (Fault(403, None),),
-             "failed", "configuration", decided_by_giving_up=True),
-    Scenario(104, "conditional-access", "403/900308 for ever: a policy keeps the function out.",
-             (Fault(403, 900308),),
-             "failed", "configuration", "900308", decided_by_giving_up=True),
-    Scenario(105, "unknown-403", "403 with an undocumented code, then bought.",
-             (Fault(403, 999005), Commit())),
-    Scenario(106, "html-403", "A gateway's 403, then bought.", (_html(403), Commit())),
-    Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
-    Scenario(108, "redirect-for-ever", "307 for ever.", (_redirect(307),),
-             "failed", "configuration", decided_by_giving_up=True),
-    # Refused. The documented codes follow below.
-    Scenario(110, "unknown-400", "Undocumented 400: the cart is asked, and active.",
-             (Fault(400, 999006),), "failed", "rejected", "999006"),
-    Scenario(111, "unknown-400-when-ordered", "Undocumented 400: the cart is asked, and ordered.",
-             (Fault(400, 999006),), "unknown", "already_ordered", "999006", bought_before=True),
-    Scenario(112, "uncoded-400", "400 without a code.", (Fault(400, None),), "failed", "rejected"),
-    Scenario(113, "uncoded-404", "404 in JSON without a code.",
-             (_json(404, b'{"message": "Resource not found"}'),),
-             "failed", "not_found"),
-    Scenario(114, "code-in-text", "400 with the code as text.",
-             (Fault(400, "800002"),), "failed", "cart", "800002"),
-    Scenario(115, "fault-with-data", "400 with what is wrong in `data`.",
-             (Fault(400, 800013, data=("quantity", "\u2264 300")),), "failed", "cart", "800013"),
-    Scenario(116, "fault-without-data", "400 without `data` and `source`.",
-             (Fault(400, 800013, source=None, data=None),), "failed", "cart", "800013"),
-    Scenario(117, "fault-after-byte-order-mark", "400 with a UTF-8 byte order mark.",
-             (_json(400, BOM + _REFUSED.body()),), "failed", "cart", "800013"),
-    Scenario(118, "unknown-410", "410 with an undocumented code.", (Fault(410, 999007),),
-             "failed", "rejected", "999007"),
-)
+_BY_HAND = {
+    ScenarioGroup.SMOOTH: (
+        Scenario(1, "created", "Bought at the first call: 201.", (Commit(),)),
+        Scenario(2, "ok", "Bought at the first call: 200.", (Commit(status=200),)),
+        Scenario(3, "accepted", "Bought at the first call: 202.", (Commit(status=202),)),
+        Scenario(4, "two-order-groups", "Two order groups, two orders.", (Commit(),), groups=2),
+        Scenario(6, "new-order-status", "Ordered, with a status that nobody has seen before.",
+                 (Commit(("in_orbit",)),)),
+        Scenario(7, "unknown-fields", "Ordered; the answer has fields that the reference does not list.",
+                 (Commit(extra={"additionalInformation": {"deep": [1, None, "\u00fc"]}}),)),
+        Scenario(8, "dates-with-zero-offset", "Ordered; dates end in +00:00.", (Commit(utc_offset=0),)),
+        Scenario(9, "dates-with-offset", "Ordered; dates end in -08:00.", (Commit(utc_offset=-8),)),
+        Scenario(10, "byte-order-mark", "Ordered; the body begins with a UTF-8 byte order mark.",
+                 (Commit(bom=True),)),
+        Scenario(11, "huge-result", "Ordered: 200 line items, more than a queue message holds.",
+                 (Commit(),), lines=200),
+    ),
+    ScenarioGroup.LOST_REQUEST: (
+        Scenario(54, "dropped-before", "The connection dies before the purchase; the second call buys.",
+                 (Drop(), Commit())),
+        Scenario(57, "dropped-twice", "Dies after the purchase, dies again, then tells.",
+                 (Slow(2, Drop(Commit())), Drop(), Commit())),
+        Scenario(58, "dropped-before-then-refused", "Dies before the purchase, then refuses an active cart.",
+                 (Drop(), _REFUSED), "failed", "cart", "800013"),
+        Scenario(63, "dropped-then-refused-and-mute", "Dies, then refuses; the first GET of the cart fails.",
+                 (Drop(), _REFUSED), "failed", "cart", "800013", asked=(_DOWN,)),
+    ),
+    ScenarioGroup.LOST_RESPONSE: (
+        Scenario(55, "dropped-after", "The connection dies after the purchase; the second call tells.",
+                 (Drop(Commit()), Commit())),
+        Scenario(56, "dropped-mid-body", "The connection dies half-way through the body; the second call tells.",
+                 (DropMidBody(), Commit())),
+        Scenario(59, "dropped-after-then-refused", "Dies after the purchase, then refuses: the cart is ordered.",
+                 (Drop(Commit()), _REFUSED), "unknown", "already_ordered", "800013"),
+        Scenario(60, "dropped-after-then-ordered", "Dies after the purchase, then says that the cart is ordered.",
+                 (Drop(Commit()), _ORDERED), "unknown", "already_ordered", "800065"),
+        Scenario(64, "refuses-a-repeat", "Bought; whoever asks again is refused.", (Commit(), _REFUSED)),
+        Scenario(65, "ordered-at-a-repeat", "Bought; whoever asks again hears that the cart is ordered.",
+                 (Commit(), _ORDERED)),
+        Scenario(79, "coded-500-after-purchase", "Bought, then 500/800005; a new MS-RequestId is told.",
+                 (Masked(Commit(), Fault(500, 800005)), Commit()), documented=True),
+    ),
+    ScenarioGroup.SLOW: (
+        Scenario(50, "slow", "Bought after 20 seconds.", (Slow(20),)),
+        Scenario(51, "too-slow", "Answers after 240 seconds, when nobody listens; a later call tells.",
+                 (Slow(240), Commit())),
+        Scenario(52, "trickle", "The body comes in small pieces, within the limit.", (Trickle(256, 0.5),)),
+        Scenario(53, "endless-trickle", "The body takes longer than any client waits; the second call tells.",
+                 (Trickle(8, 4), Commit())),
+        Scenario(61, "never-answers", "Every connection dies before the purchase.", (Drop(),),
+                 "unknown", "unanswered", decided_by_giving_up=True),
+        Scenario(62, "never-tells", "Bought at the first call, and every connection dies.",
+                 (Drop(Commit()), Drop()),
+                 "unknown", "already_ordered", decided_by_giving_up=True),
+    ),
+    ScenarioGroup.BROKEN: (
+        Scenario(35, "unknown-fault-in-a-200", "200 with an undocumented fault, then bought.",
+                 (Fault(200, 999002), Commit())),
+        Scenario(36, "empty-body", "Bought behind an empty 200; the second call tells.",
+                 (Masked(Commit(), Body(200)), Commit())),
+        Scenario(37, "empty-object", "Bought behind `{}`; the second call tells.",
+                 (Masked(Commit(), _json(200, b"{}")), Commit())),
+        Scenario(38, "no-orders", 'Bought behind `{"orders": []}`; the second call tells.',
+                 (Masked(Commit(), _json(201, b'{"orders": []}')), Commit())),
+        Scenario(39, "login-page", "200 with an HTML page, then bought.", (_LOGIN, Commit())),
+        Scenario(40, "empty-object-for-ever", "Never more than `{}`.", (_json(200, b"{}"),),
+                 "unknown", "unanswered", decided_by_giving_up=True),
+        Scenario(41, "cut-json", "200 with half a JSON text of the right length, then bought.",
+                 (Masked(Commit(), _json(200, b'{"orders": [{"id": "6f1')), Commit())),
+        Scenario(70, "html-502", "Bought behind an HTML 502; the same MS-RequestId tells.",
+                 (Masked(Commit(), _html(502)), Commit())),
+        Scenario(71, "plain-503", "503 in plain text, then bought.", (_DOWN, Commit())),
+        Scenario(72, "html-504", "Bought behind a 504; the same MS-RequestId tells.",
+                 (Masked(Commit(), _html(504)), Commit())),
+        Scenario(73, "empty-408", "Bought behind an empty 408; the same MS-RequestId tells.",
+                 (Masked(Commit(), Body(408)), Commit())),
+        Scenario(74, "uncoded-501", "501 with code 0, then bought.", (Fault(501, 0, _UNKNOWN_ERROR), Commit())),
+        Scenario(75, "uncoded-500", "Bought behind a 500 with code 0; the same MS-RequestId tells.",
+                 (Masked(Commit(), Fault(500, 0, _UNKNOWN_ERROR)), Commit())),
+        Scenario(76, "empty-500", "Bought behind an empty 500; the same MS-RequestId tells.",
+                 (Masked(Commit(), Body(500)), Commit())),
+        Scenario(77, "coded-500", "500/800003; only a new MS-RequestId gets past it.",
+                 (Fault(500, 800003), Commit())),
+        Scenario(78, "coded-500-twice", "Two coded 500s; only a third MS-RequestId gets past them.",
+                 (Fault(500, 800003), Fault(500, "900192"), Commit())),
+        Scenario(80, "unknown-500", "500 with an undocumented code, then bought.",
+                 (Fault(500, 999003), Commit())),
+        Scenario(81, "service-down", "503 for ever.",
+                 (_DOWN,), "unknown", "unanswered", decided_by_giving_up=True),
+        Scenario(82, "html-404", "A gateway's 404, then bought.", (_html(404), Commit())),
+        Scenario(83, "html-404-for-ever", "A gateway's 404 for ever: it proves nothing about the cart.",
+                 (_html(404),),
+                 "unknown", "unanswered", decided_by_giving_up=True),
+        Scenario(84, "empty-400", "Bought behind an empty 400; the second call tells.",
+                 (Masked(Commit(), Body(400)), Commit())),
+        Scenario(85, "plain-400", "400 in plain text, then bought.",
+                 (Body(400, b"Bad Request", "text/plain"), Commit())),
+        Scenario(86, "json-list-400", "400 with a JSON list, then bought.",
+                 (_json(400, b'["no object"]'), Commit())),
+        Scenario(103, "uncoded-403-for-ever", "403 without a code for ever.", (Fault(403, None),),
+                 "failed", "configuration", decided_by_giving_up=True),
+        Scenario(105, "unknown-403", "403 with an undocumented code, then bought.",
+                 (Fault(403, 999005), Commit())),
+        Scenario(106, "html-403", "A gateway's 403, then bought.", (_html(403), Commit())),
+        Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
+        Scenario(108, "redirect-for-ever", "307 for ever.", (_redirect(307),),
+                 "failed", "configuration", decided_by_giving_up=True),
+        Scenario(110, "unknown-400", "Undocumented 400: the cart is asked, and active.",
+                 (Fault(400, 999006),), "failed", "rejected", "999006"),
+        Scenario(111, "unknown-400-when-ordered", "Undocumented 400: the cart is asked, and ordered.",
+                 (Fault(400, 999006),), "unknown", "already_ordered", "999006", bought_before=True),
+        Scenario(112, "uncoded-400", "400 without a code.", (Fault(400, None),), "failed", "rejected"),
+        Scenario(113, "uncoded-404", "404 in JSON without a code.",
+                 (_json(404, b'{"message": "Resource not found"}'),),
+                 "failed", "not_found"),
+        Scenario(118, "unknown-410", "410 with an undocumented code.", (Fault(410, 999007),),
+                 "failed", "rejected", "999007"),
+    ),
+    ScenarioGroup.NOT_ADMITTED: (
+        Scenario(45, "throttled", "429 with Retry-After in seconds, then bought.", (Throttle(), Commit())),
+        Scenario(46, "throttled-until", "429 with Retry-After as a date, then bought.",
+                 (Throttle(as_date=True), Commit())),
+        Scenario(47, "throttled-without-header", "429 without Retry-After, then bought.",
+                 (Throttle(None), Commit())),
+        Scenario(48, "throttled-thrice", "Three times 429, then bought.", (*[Throttle(5)] * 3, Commit())),
+        Scenario(90, "in-progress", "409/800064 twice, then bought.", (_PROGRESS, _PROGRESS, Commit())),
+        Scenario(91, "unknown-409", "409 with an undocumented code, then bought.",
+                 (Fault(409, 999004), Commit())),
+        Scenario(92, "uncoded-409", "409 without a code, then bought.", (Fault(409, None), Commit())),
+        Scenario(93, "in-progress-for-ever", "409 without a code for ever.", (Fault(409, None),),
+                 "unknown", "unanswered", decided_by_giving_up=True),
+        Scenario(95, "already-ordered", "400/800065: somebody else checked this cart out.", (_ORDERED,),
+                 "unknown", "already_ordered", "800065", bought_before=True),
+        Scenario(96, "already-ordered-in-text", "The same, with the code as text.", (Fault(400, "800065"),),
+                 "unknown", "already_ordered", "800065", bought_before=True),
+        Scenario(100, "unauthorized-once", "401, then bought with a new token.", (Fault(401, 900420), Commit())),
+        Scenario(101, "unauthorized-for-ever", "401 for ever.", (Fault(401, 900420),),
+                 "failed", "authentication", "900420", decided_by_giving_up=True),
+        Scenario(102, "empty-401", "401 without a body, then bought with a new token.",
+                 (Body(401, headers={"WWW-Authenticate": "Bearer"}), Commit())),
+    ),
+    ScenarioGroup.PARTIAL: (
+        Scenario(5, "pending", "Ordered; provisioning goes on, so no subscription id yet.",
+                 (Commit(("pending",)),)),
+        Scenario(15, "pending-review", "Ordered, but the order waits for a review.",
+                 (Commit(("pending_review",)),), "action_required", "partner"),
+        Scenario(16, "pending-po-upload", "Ordered, but a purchase order must be uploaded.",
+                 (Commit(("pending_po_upload",)),), "action_required", "partner"),
+        Scenario(17, "pending-review-spelt-oddly", "The same status, spelt `Pending-Review`.",
+                 (Commit(("Pending-Review",)),), "action_required", "partner"),
+        Scenario(20, "partial", "One order group is bought, the other is refused.",
+                 (Commit(("completed", _OUT_OF_STOCK)),), "partial", "cart", "800089", groups=2),
+        Scenario(21, "partial-success", "The order says partial_success.",
+                 (Commit(("partial_success",)),), "partial", "rejected"),
+        Scenario(22, "partial-success-spelt-oddly", "The order says `Partial Success`.",
+                 (Commit(("Partial Success",)),), "partial", "rejected"),
+        Scenario(23, "order-in-error", "One order says error.", (Commit(("error", "completed")),),
+                 "partial", "rejected", groups=2),
+        Scenario(24, "po-review-rejected", "The order's purchase order was rejected.",
+                 (Commit(("po_review_rejected",)),), "partial", "rejected"),
+        Scenario(25, "order-cancelled", "The order says cancelled.",
+                 (Commit(("cancelled",)),), "partial", "rejected"),
+        Scenario(26, "partial-before-action", "One order waits for a review, the other failed: partial wins.",
+                 (Commit(("pending_review", "error")),), "partial", "rejected", groups=2),
+    ),
+    ScenarioGroup.REFUSED: (
+        Scenario(30, "only-order-errors", "201, but no order group was bought.",
+                 (Commit((_OUT_OF_STOCK,)),), "failed", "cart", "800089"),
+        Scenario(31, "only-unknown-order-errors", "No group bought, undocumented code: the cart is asked.",
+                 (Commit((_STRANGER,)),), "failed", "rejected", "999001"),
+        Scenario(32, "order-errors-say-ordered", "No group is bought, since the cart was ordered before.",
+                 (Commit((_TWICE,)),), "unknown", "already_ordered", "800065", bought_before=True),
+        Scenario(33, "fault-in-a-200", "200 with the fault 400072 in it.",
+                 (Fault(200, 400072),), "failed", "cart", "400072"),
+        Scenario(104, "conditional-access", "403/900308 for ever: a policy keeps the function out.",
+                 (Fault(403, 900308),),
+                 "failed", "configuration", "900308", decided_by_giving_up=True),
+        Scenario(114, "code-in-text", "400 with the code as text.",
+                 (Fault(400, "800002"),), "failed", "cart", "800002"),
+        Scenario(115, "fault-with-data", "400 with what is wrong in `data`.",
+                 (Fault(400, 800013, data=("quantity", "\u2264 300")),), "failed", "cart", "800013"),
+        Scenario(116, "fault-without-data", "400 without `data` and `source`.",
+                 (Fault(400, 800013, source=None, data=None),), "failed", "cart", "800013"),
+        Scenario(117, "fault-after-byte-order-mark", "400 with a UTF-8 byte order mark.",
+                 (_json(400, BOM + _REFUSED.body()),), "failed", "cart", "800013"),
+    ),
+}
 
 # What each documented code means, by class and status; written down apart from the program's own table,
 # so that the two check each other.
@@ -404,33 +423,43 @@ _REFUSALS = {
     "rejected": {417: "800036", 400: "4018"},
 }
 _PASSING = {
-    500: "800003 800005 900192",
-    409: "800064 800060 900112 900113",
-    401: "800001 900420",
-    403: "900308 900309 900329 900150 2032",
+    ScenarioGroup.BROKEN: {500: "800003 800005 900192"},
+    ScenarioGroup.NOT_ADMITTED: {
+        409: "800064 800060 900112 900113",
+        401: "800001 900420",
+        403: "900308 900309 900329 900150 2032",
+    },
 }
 # fmt: on
+
+
+def _by_hand() -> Iterator[Scenario]:
+    for group, rows in _BY_HAND.items():
+        for row in rows:
+            yield replace(row, group=group)
 
 
 def _documented_codes() -> Iterator[Scenario]:
     """One scenario per documented code, numbered by status and code: 400/800002 is 400800002."""
     for error_class, rows in _REFUSALS.items():
-        for status, code in _each(rows):
-            about = f"{status}/{code}: final, class {error_class}."
-            yield Scenario(*_label(status, code), about, (Fault(status, code),), "failed", error_class, str(code))
-    for status, code in _each(_PASSING):
-        yield Scenario(*_label(status, code), f"{status}/{code}, then bought.", (Fault(status, code), Commit()))
+        for fault in _faults(rows):
+            about, group = f"{fault.status}/{fault.code}: final, class {error_class}.", ScenarioGroup.REFUSED
+            yield Scenario(*_label(fault), about, (fault,), "failed", error_class, str(fault.code), group=group)
+    for group, rows in _PASSING.items():
+        for fault in _faults(rows):
+            about = f"{fault.status}/{fault.code}, then bought."
+            yield Scenario(*_label(fault), about, (fault, Commit()), group=group)
 
 
-def _each(rows: Mapping[int, str]) -> Iterator[tuple[int, int]]:
-    return ((status, int(code)) for status, codes in rows.items() for code in codes.split())
+def _faults(rows: Mapping[int, str]) -> Iterator[Fault]:
+    return (Fault(status, int(code)) for status, codes in rows.items() for code in codes.split())
 
 
-def _label(status: int, code: int) -> tuple[int, str]:
-    return status * 10**6 + code, f"fault-{status}-{code}"
+def _label(fault: Fault) -> tuple[int, str]:
+    return int(f"{fault.status}{fault.code:>06}"), f"fault-{fault.status}-{fault.code}"
 
 
-SCENARIOS = (*_BY_HAND, *_documented_codes())
+SCENARIOS = (*sorted(_by_hand(), key=lambda row: row.number), *_documented_codes())
 BY_NUMBER = {scenario.number: scenario for scenario in SCENARIOS}
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

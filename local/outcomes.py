@@ -61,7 +61,7 @@ def data_of(event: Event, records: ContainerClient) -> Event:
     """Return an event's `data`, downloaded where the event has a `dataref`."""
     if "data" in event:
         return dict(event["data"])
-    name = event["dataref"].removeprefix(f"{records.url}/")
+    name = event["dataref"].partition(f"/{records.container_name}/")[2]  # its host may be a proxy of the chaos run
     return dict(json.loads(records.download_blob(name).readall()))
 
 

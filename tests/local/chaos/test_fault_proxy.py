@@ -207,6 +207,7 @@ def test_nothing_listens_while_it_refuses_and_open_connections_are_cut(
     client.close()
     assert b"<hi>" == ask(client)
     assert 2 == len(server.asked)
+    assert 1 == proxy.counts[ProxyFaultKind.REFUSE]
 
 
 def test_no_other_program_gets_the_port_while_it_refuses(proxy: Proxy) -> None:

@@ -12,7 +12,6 @@ from local.chaos.fault_proxy import ProxyFaultKind
 from local.chaos.fault_table import InjectedFaults, count_faults
 from local.chaos.plan import LINES, Action, CrashPoint, Kill, LineFault, Sending, ServiceFault
 from local.chaos.plan_builder import MIX, build_plan
-from local.chaos.simulator import DOCUMENTED
 from local.simulator.scenarios import BY_NAME, ScenarioGroup
 
 PLAN = build_plan("seed", 2000, 3)
@@ -55,7 +54,7 @@ def test_a_plan_has_every_fault_that_there_is() -> None:
     assert lines | crashes | service | {"kill"} == FAULTS.keys()
 
 
-@pytest.mark.parametrize("name", [*MIX, *DOCUMENTED])
+@pytest.mark.parametrize("name", MIX)
 def test_each_scenario_of_a_plan_is_counted_in_one_row_unless_it_is_smooth(name: str) -> None:
     scenario = BY_NAME[name]
     request = replace(PLAN.requests[0], scenario=scenario, copies=1)

@@ -44,7 +44,7 @@ def check_demo(run: DemoRun) -> list[DemoCheck]:
         check("every outcome is the expected one", f"{run.answered} of {len(run.requests)} answered", _outcomes),
         check("every request has one event id", f"{events} events", _event_ids),
         check("no cart is bought twice", f"{totals['purchases']} purchases, {totals['posts']} POSTs", _purchases),
-        check("duplicates are told under the same id", f"{copied} requests sent twice", _duplicates),
+        check("duplicates are published under the same id", f"{copied} requests sent twice", _duplicates),
         check("the queues are empty", ", ".join(f"{name} {count}" for name, count in waiting.items()), _queues),
     ]
 
@@ -91,7 +91,7 @@ def _purchases(run: DemoRun) -> Iterator[str]:
 def _duplicates(run: DemoRun) -> Iterator[str]:
     for request in run.requests:
         if request.events and len(request.events) < request.copies:
-            yield f"{_label(request)}: sent {request.copies} times, told {len(request.events)} times"
+            yield f"{_label(request)}: sent {request.copies} times, answered {len(request.events)} times"
 
 
 def _queues(run: DemoRun) -> Iterator[str]:

@@ -18,7 +18,7 @@ from local.chaos.fault_proxy import Exchange, ExchangeStage, Proxies, Proxy, Pro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 class RecordingServer(ThreadingHTTPServer):
@@ -117,7 +117,7 @@ def proxy(proxies: Proxies, server: RecordingServer) -> Proxy:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
     yield connection
     connection.close()
 
@@ -232,7 +232,7 @@ def test_the_random_source_determines_which_requests_are_affected(proxies: Proxi
         proxy.set(ProxyFault(ProxyFaultKind.DROP_BEFORE, share=0.5))
         found = []
         for _ in range(20):
-            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
             try:
                 ask(client)
                 found.append(False)
@@ -251,7 +251,7 @@ def test_the_random_source_determines_which_requests_are_affected(proxies: Proxi
 def test_a_fault_spares_what_it_must_not_affect(proxies: Proxies, server: RecordingServer) -> None:
     proxy = proxies.add(server.server_port, affects=lambda exchange: exchange.target == "/v1")
     proxy.set(ProxyFault(ProxyFaultKind.DROP_BEFORE))
-    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
     assert b"<hi>" == ask(client, path="/token")
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
@@ -265,7 +265,7 @@ def test_a_watcher_can_cut_the_connection_at_its_stage(
     proxies: Proxies, server: RecordingServer, stage: ExchangeStage, arrived: int
 ) -> None:
     proxy = proxies.add(server.server_port, watch=lambda _, at: at is stage)
-    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         ask(client)
@@ -285,12 +285,12 @@ def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: RecordingSe
         return False
 
     proxy = proxies.add(server.server_port, watch=watch)
-    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
     ask(client, path="/path")
 
     client.close()
-    assert done.wait(PATIENCE)  # the answer is with the client before the proxy is done
+    assert done.wait(TIMEOUT)  # the answer is with the client before the proxy is done
     assert [ExchangeStage.REQUESTED, ExchangeStage.ANSWERED, ExchangeStage.DONE] == [stage for stage, _ in seen]
     assert Exchange("POST", "/path", b"hi", 200, b"<hi>") == seen[-1][1]
 
@@ -305,7 +305,7 @@ def test_the_service_behind_finds_its_own_address_in_the_request(
 
 
 def test_a_client_that_sends_no_http_is_disconnected(proxy: Proxy, server: RecordingServer) -> None:
-    with socket.create_connection((HOST, proxy.port), timeout=PATIENCE) as line:
+    with socket.create_connection((HOST, proxy.port), timeout=TIMEOUT) as line:
         line.sendall(b"nonsense\r\n\r\n")
 
         assert b"" == line.recv(1)
@@ -314,10 +314,10 @@ def test_a_client_that_sends_no_http_is_disconnected(proxy: Proxy, server: Recor
 
 
 def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) -> None:
-    with socket.socket() as nobody:
-        nobody.bind((HOST, 0))
-        proxy = proxies.add(nobody.getsockname()[1])
-        client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    with socket.socket() as unused:
+        unused.bind((HOST, 0))
+        proxy = proxies.add(unused.getsockname()[1])
+        client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
         with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
             ask(client)
@@ -326,19 +326,19 @@ def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) ->
 
 
 def test_the_end_cuts_open_exchanges_and_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.create_server((HOST, 0)) as mute:
+    with socket.create_server((HOST, 0)) as silent:
         with Proxies() as proxies:
-            proxy = proxies.add(mute.getsockname()[1])
-            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            proxy = proxies.add(silent.getsockname()[1])
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
             client.request("POST", "/", b"hi")
-            behind, _ = mute.accept()
-            assert behind.recv(1)
+            upstream, _ = silent.accept()
+            assert upstream.recv(1)
             began = time.monotonic()
 
         with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
             client.getresponse()
         client.close()
-        behind.close()
+        upstream.close()
 
     assert time.monotonic() - began < 2.0
     assert [] == caplog.records

@@ -1,4 +1,4 @@
-"""Poison on real parts: a worker that is killed five times in a row, its neighbours, and what people put there."""
+"""Poison messages on real parts: killed five times in a row, their neighbours, and messages put there by hand."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[floa
 
 @pytest.fixture(scope="module")
 def evidence(azurite: Azurite) -> Evidence:
-    """One worker, a message that kills it five times, one that always does, innocent ones, and a poison queue filled
-    by hand.
-    """
+    """One worker, a message that kills it five times, one that always does, others, and one in the poison queue."""
     del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
     killers = [expected("killed before its POST, five times"), expected("killed after its POST, always")]
     points = [Crash(CrashPoint.BEFORE_POST, 5), Crash(CrashPoint.AFTER_POST, 1_000)]
@@ -88,31 +86,31 @@ def event_of(evidence: Evidence, name: str) -> dict[str, object]:
     return next(event for event in evidence.published if event["id"] == of.event_id)
 
 
-def test_no_invariant_is_broken_and_no_queue_keeps_anything(evidence: Evidence) -> None:
+def test_no_invariant_is_broken_and_no_queue_holds_a_message(evidence: Evidence) -> None:
     assert [] == check(evidence).violations
     kills = evidence.injected.crashes
     assert {CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST} == {*kills}
-    assert 10 <= sum(kills.values()), "two rounds of five; a message also dies with its neighbour"
+    assert 10 <= sum(kills.values()), "two rounds of five; a message also fails with its neighbour"
 
 
-def test_what_was_killed_five_times_in_a_row_is_bought_once_it_comes_back(evidence: Evidence) -> None:
+def test_a_message_that_failed_five_deliveries_is_bought_when_it_is_tried_again(evidence: Evidence) -> None:
     assert "completed" == outcome_of(event_of(evidence, "killed before"))
 
 
-def test_what_kills_again_when_it_comes_back_is_asked_about(evidence: Evidence) -> None:
+def test_a_message_that_fails_again_is_settled_by_reading_the_cart(evidence: Evidence) -> None:
     event = event_of(evidence, "killed after")
 
     assert "unknown" == outcome_of(event)
     assert "already_ordered" == evidence.data_of(event)["error"]["class"]
 
 
-def test_the_innocent_neighbours_are_checked_out_all_the_same(evidence: Evidence) -> None:
+def test_the_neighbours_of_a_poison_message_are_checked_out(evidence: Evidence) -> None:
     outcomes = [outcome_of(event_of(evidence, f"innocent {number}")) for number in range(10)]
 
     assert ["completed"] * 10 == outcomes
 
 
-def test_what_people_put_into_the_poison_queue_is_answered_too(evidence: Evidence) -> None:
+def test_a_message_put_into_the_poison_queue_by_hand_is_answered(evidence: Evidence) -> None:
     assert "completed" == outcome_of(event_of(evidence, "put there by hand"))
     ids = {event["id"] for event in evidence.published}
     assert {message.event_id for message in invalid_messages()} <= ids

@@ -41,7 +41,7 @@ def test_the_demo_passes(azurite: Azurite) -> None:
 def test_it_shows_every_outcome_and_every_class_that_can_come_of_a_cart_in_a_minute() -> None:
     shown = [BY_NAME[row.scenario] for row in ROWS]
     assert {scenario.expected for scenario in shown} == {scenario.expected for scenario in BY_NAME.values()}
-    # authentication ends in the same way as configuration, and would keep asking for tokens meanwhile
+    # authentication ends like configuration, and would request tokens meanwhile
     classes = {scenario.error_class for scenario in BY_NAME.values()} - {"authentication"}
     assert {scenario.error_class for scenario in shown} == classes
     assert len({row.scenario for row in ROWS}) >= 24
@@ -132,7 +132,7 @@ def test_a_duplicate_without_an_outcome_of_its_own_is_a_fault() -> None:
 
     (fault,) = check_demo(demo)[3].faults
 
-    assert "sent 2 times, told 1 times" in fault
+    assert "sent 2 times, answered 1 times" in fault
 
 
 def test_two_different_events_under_one_id_are_a_fault() -> None:

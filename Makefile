@@ -15,7 +15,7 @@ help:
 	@echo 'make demo    a shop on this laptop: carts go in, outcomes come out, things break on purpose'
 	@echo 'make run     the local stack, until Ctrl-C: simulator, storage, host'
 	@echo 'make chaos   thousands of carts while workers are killed and lines break (make chaos ARGS="--carts 1000")'
-	@echo 'make bench   what it costs, beside what it must beat; 30 minutes (make bench ARGS=--quick: two)'
+	@echo 'make bench   what a checkout costs, beside other programs; 30 minutes (make bench ARGS=--quick: two)'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
 	@echo 'make mutants every small change of the pure core: does a test notice? 20 minutes'
@@ -102,7 +102,7 @@ $(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed
 	@$(BIN)/python -m local.azurite
 	@touch $@
 
-# The benchmark has an environment of its own: what it compares with is no business of the others.
+# The benchmark has its own environment, since nothing else needs the programs that it compares with.
 $(BENCH)/.required: bench/requirements.txt | $(VENV)/.python
 	@echo 'Installing bench/requirements.txt, each file checked against its hash ...'
 	@$(VENV)/bin/python -m venv --clear $(BENCH)

@@ -6,16 +6,14 @@ machine needs nothing but Python. ``python -m local.azurite`` installs it into `
 
 from __future__ import annotations
 
-import http.client
-import re
-import subprocess
-import threading
 import time
-from collections import deque
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from local.npm import Package
+from local.process import START_SECONDS, ManagedProcess, ProcessFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +26,13 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 HOST = "127.0.0.1"
 BLOB_PORT, QUEUE_PORT = 10000, 10001
 
-START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+"""Azurite writes its index every 5 s and when it is terminated, so it is not killed at once."""
 
 _SOURCE = Path(__file__).parent
 _INSTALLED = Path(__file__).parents[2] / ".local" / "azurite"
 _HINT = "run `make test` (or `python -m local.azurite` in a virtual environment with requirements-dev.txt)"
-_LISTENS = re.compile(r"Azurite (Queue|Blob) service .*listen\w* (?:on|at) \S+:(\d+)")
+_LISTENS = r"Azurite {} service .*listen\w* (?:on|at) \S+:(\d+)"
 _SCRIPTS = {"azurite": "azurite.js", "queue": "queue/main.js", "blob": "blob/main.js"}
 
 
@@ -76,7 +74,7 @@ class Azurite:
         self._location = location
         self._ports: dict[Service, int] = {"queue": queue_port, "blob": blob_port}
         self._separate = separate
-        self._processes: dict[str, _Process] = {}
+        self._processes: dict[str, ManagedProcess] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -112,9 +110,10 @@ class Azurite:
         try:
             for name, services in self._share(service):
                 if name not in self._processes:
-                    self._processes[name] = _Process(name, self._command(name, services))
+                    self._processes[name] = ManagedProcess(self._command(name, services), name=name)
             for name, services in self._share(service):
-                self._ports.update(self._processes[name].wait_until_up(services))
+                for each in services:
+                    self._ports[each] = _wait_until_up(each, self._processes[name])
         except BaseException:
             self.stop()
             raise
@@ -129,7 +128,7 @@ class Azurite:
         """
         for name, _ in self._share(service):
             if process := self._processes.pop(name, None):
-                process.end()
+                process.terminate(STOP_SECONDS)
 
     def _share(self, service: Service | None) -> Iterator[tuple[str, list[Service]]]:
         """The processes that are meant, with the services each runs."""
@@ -157,79 +156,17 @@ class Azurite:
         return [*command, "--location", str(self._location / name)]
 
 
-class _Process:
-    """One running Azurite: what it printed, the ports it took, its end."""
-
-    def __init__(self, name: str, command: list[str]) -> None:
-        """Start it. The pipe to its standard input is what ``with_parent.cjs`` watches.
-
-        In a process group of its own, or Ctrl-C at a terminal would end it before those who still need it.
-        """
-        self._name = name
-        self._said: deque[str] = deque(maxlen=40)
-        self._ports: dict[str, int] = {}
-        self._news = threading.Condition()
-        self._popen = subprocess.Popen(  # noqa: S603 - our own command line
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-        )
-        self._reader = threading.Thread(target=self._read, name=f"azurite-{name}", daemon=True)
-        self._reader.start()
-
-    def wait_until_up(self, services: list[Service]) -> dict[Service, int]:
-        """The port of each service, as soon as all of them answer HTTP."""
-        deadline = time.monotonic() + START_SECONDS
-        with self._news:
-            self._news.wait_for(
-                lambda: self._popen.poll() is not None or all(name in self._ports for name in services),
-                timeout=START_SECONDS,
-            )
-        try:
-            ports = {service: self._ports[service] for service in services}
-            for port in ports.values():
-                _ask(port, deadline - time.monotonic())
-        except (KeyError, OSError) as error:
-            raise AzuriteUnavailable(f"Azurite ({self._name}) did not start:\n{''.join(self._said)}") from error
-        return ports
-
-    def end(self) -> None:
-        """Ask it to end, and see that it does."""
-        self._popen.terminate()
-        try:
-            self._popen.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-        self._reader.join()
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _read(self) -> None:
-        """Drain its output, or it would block on a full pipe; note each port it announces."""
-        for line in self._popen.stdout or ():
-            with self._news:
-                self._said.append(line)
-                if found := _LISTENS.search(line):
-                    self._ports[found[1].lower()] = int(found[2])
-                self._news.notify_all()
-        self._popen.wait()
-        with self._news:
-            self._news.notify_all()
-
-
-def _ask(port: int, timeout: float) -> None:
-    """Any HTTP answer will do; none raises OSError."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=max(timeout, 1.0))
+def _wait_until_up(service: Service, process: ManagedProcess) -> int:
+    """Return the service's port as soon as it answers HTTP."""
+    deadline = time.monotonic() + START_SECONDS
     try:
-        connection.request("GET", "/")
-        connection.getresponse().read()
-    finally:
-        connection.close()
+        port = int(process.wait_until_ready(_LISTENS.format(service.title()))[1])
+        with closing(HTTPConnection(HOST, port, timeout=max(deadline - time.monotonic(), 1.0))) as connection:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+    except (ProcessFailed, OSError) as error:
+        raise AzuriteUnavailable(f"Azurite did not start:\n{process.output}") from error
+    return port
 
 
 def _package() -> Package:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from local import invariants
 from local.invariants import BOUGHT, final_outcome, outcome_of
-from local.simulator.scenarios import Fault, Masked
+from local.simulator.steps import FaultStep, Masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,4 +142,4 @@ def _may_be_residual(evidence: Evidence, requests: list[ExpectedRequest], page: 
 def _coded_failures(scenario: Scenario) -> int:
     """How many steps of a scenario fail with a fault code: each allows a new MS-RequestId."""
     answers = (step.by if isinstance(step, Masked) else step for step in scenario.script)
-    return sum(isinstance(step, Fault) and step.status >= SERVER_ERROR and bool(step.code) for step in answers)
+    return sum(isinstance(step, FaultStep) and step.status >= SERVER_ERROR and bool(step.code) for step in answers)

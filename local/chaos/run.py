@@ -208,12 +208,10 @@ class ChaosRun:
 
     def _start_simulator(self, stack: ExitStack) -> dict[str, str]:
         """Start the simulator, and return the settings with its address."""
-        output: list[str] = []
         command = ["local.chaos.simulator", "--port", "0", "--scale", str(SCALE), "--latency", str(LATENCY)]
-        process = ManagedProcess(command, environ=clean_environment(), folder=ROOT, on_line=output.append)
-        stack.callback(process.end, 5.0)
-        process.wait_until_it_says("}")
-        return dict(json.loads(output[0]))
+        process = ManagedProcess.of_module(*command, environ=clean_environment(), cwd=ROOT)
+        stack.callback(process.terminate, 5.0)
+        return dict(json.loads(process.wait_until_ready("^{.*}$")[0]))
 
     def _create(self, stack: ExitStack, settings: dict[str, str]) -> None:
         """Create what a deployment would create. The run itself reaches it directly, not through a proxy."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from local.simulator import server
+from local.simulator.__main__ import main as run_simulator
 from local.simulator.scenarios import BY_NAME, BY_NUMBER
 
 _OFFSET = 1000
@@ -33,7 +33,7 @@ DOCUMENTED = {
 def main() -> None:
     """Run the simulator with these scenarios added."""
     BY_NUMBER.update({scenario.number: scenario for scenario in DOCUMENTED.values()})
-    server.main()
+    run_simulator()
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Workers:
             for worker in range(self._count):
                 self._processes.append(self._start(worker))
             for process in self._processes:
-                process.wait_until_it_says("started")
+                process.wait_until_ready("started$")
             self._open = stack.pop_all()
         return self
 
@@ -114,7 +114,7 @@ class Workers:
                         self.crashed.append(str(failed))
                         self._dead.add(worker)
             for worker in self._dead:
-                self._processes[worker].end(0.0)
+                self._processes[worker].terminate(0.0)
                 self._processes[worker] = self._start(worker)
             self._dead.clear()
 
@@ -124,7 +124,8 @@ class Workers:
             for proxy in proxies.values():
                 proxy.set()
         with self._lock:
-            threads = [threading.Thread(target=process.end, args=(DRAIN_SECONDS + 5,)) for process in self._processes]
+            patience = (DRAIN_SECONDS + 5,)
+            threads = [threading.Thread(target=process.terminate, args=patience) for process in self._processes]
             self._processes = []
         for thread in threads:
             thread.start()
@@ -152,10 +153,12 @@ class Workers:
             "PARTNER_CENTER_URL": proxies["service"].url,
             "IDENTITY_ENDPOINT": f"{proxies['service'].url}/msi/token",
         }
-        return ManagedProcess(
-            ["local.host", "--app-dir", str(self._app)],
+        return ManagedProcess.of_module(
+            "local.host",
+            "--app-dir",
+            str(self._app),
             environ=clean_environment() | dict(self._settings) | addresses | {"PYTHONFAULTHANDLER": "1"},
-            folder=ROOT,
+            cwd=ROOT,
             on_line=self._on_line,
         )
 

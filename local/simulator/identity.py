@@ -17,14 +17,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.simulator.scenarios import Fault
+from local.simulator.steps import FaultStep
 
 API_VERSION = "2019-08-01"
 SYSTEM_ASSIGNED = "00000000-0000-4000-8000-000000000001"
 
 
 @dataclass(frozen=True, slots=True)
-class TokenReply:
+class TokenResponse:
     """An answer of the endpoint, after ``delay`` seconds."""
 
     status: int
@@ -53,14 +53,14 @@ class IdentityEndpoint:
         self._revoked: set[str] = set()
         self._lock = threading.Lock()
 
-    def token(self, query: Mapping[str, str], header: str | None, now: float) -> TokenReply:
-        """Answer GET /msi/token; ``query`` has one value per name, ``header`` is X-IDENTITY-HEADER."""
+    def token(self, query: Mapping[str, str], header: str | None, now: float) -> TokenResponse:
+        """ResponseStep GET /msi/token; ``query`` has one value per name, ``header`` is X-IDENTITY-HEADER."""
         with self._lock:
             self.requests += 1
         problem = self._problem(query, header)
         if problem is not None:
             status, message = problem
-            return TokenReply(status, {"statusCode": status, "message": message}, self.delay)
+            return TokenResponse(status, {"statusCode": status, "message": message}, self.delay)
         client_id = query.get("client_id") or SYSTEM_ASSIGNED
         resource = query["resource"]
         token = self.issue(resource, now, client_id)
@@ -71,7 +71,7 @@ class IdentityEndpoint:
             "token_type": "Bearer",
             "client_id": client_id,
         }
-        return TokenReply(200, body, self.delay)
+        return TokenResponse(200, body, self.delay)
 
     def issue(self, audience: str, now: float, client_id: str = SYSTEM_ASSIGNED) -> str:
         """Return a new token, unlike every other."""
@@ -97,7 +97,7 @@ class IdentityEndpoint:
         with self._lock:
             self._revoked |= self._issued if token is None else {str(claims_of(token)["jti"])}
 
-    def refusal(self, authorization: str | None, audiences: Collection[str], now: float) -> Fault | None:
+    def refusal(self, authorization: str | None, audiences: Collection[str], now: float) -> FaultStep | None:
         """Return the 401 that an Authorization header deserves, or None."""
         fault = self._judge(authorization, audiences, now)
         if fault is not None:
@@ -105,7 +105,7 @@ class IdentityEndpoint:
                 self.refused += 1
         return fault
 
-    def _judge(self, authorization: str | None, audiences: Collection[str], now: float) -> Fault | None:
+    def _judge(self, authorization: str | None, audiences: Collection[str], now: float) -> FaultStep | None:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return _unauthorized("A bearer token is missing.")
@@ -144,8 +144,8 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims
 
 
-def _unauthorized(description: str, code: int = 800001) -> Fault:
-    return Fault(401, code, description, "PartnerApi")
+def _unauthorized(description: str, code: int = 800001) -> FaultStep:
+    return FaultStep(401, code, description, "PartnerApi")
 
 
 def _part(claims: Mapping[str, Any]) -> str:

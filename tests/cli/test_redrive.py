@@ -252,10 +252,10 @@ def test_a_script_must_say_yes(run: Run, storage: Storage, function: Function) -
 def test_a_person_is_asked(
     run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, count: int
 ) -> None:
-    monkeypatch.setattr(batch, "_somebody_is_here", lambda: True)
+    monkeypatch.setattr(batch, "_is_interactive", lambda: True)
     function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     result = run("redrive", *SERVICE, given=answer)
-    assert "Send 1 request(s) anew, 60 a minute? [y/N]" in result.stderr
+    assert "Send 1 request(s) again, 60 a minute? [y/N]" in result.stderr
     assert (code, count) == (result.exit_code, len(sent(storage)))
 
 
@@ -520,5 +520,5 @@ def test_the_function_tells_the_new_request_by_itself(run: Run, storage: Storage
     events = [json.loads(text) for text in texts(storage.outcomes)]
     assert ["order-1", "order-1~1"] == [event["data"]["requestId"] for event in events]
     assert 1 == len({event["correlationid"] for event in events})
-    (page,) = simulator.books.snapshot()["carts"]
+    (page,) = simulator.service.snapshot()["carts"]
     assert 2 == len(set(page["msRequestIds"]))

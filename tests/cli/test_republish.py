@@ -35,7 +35,7 @@ def test_an_outcome_is_told_again_byte_for_byte_as_the_function_told_it(
 
     result = run("republish", CUSTOMER, CART, *NOW)
 
-    assert (result.exit_code, result.stderr) == (0, "1 told again.\n")
+    assert (result.exit_code, result.stderr) == (0, "1 published again.\n")
     assert result.stdout.endswith(f"sent  event {event.id}  cart {CART}\n")
     told, again = storage.outcomes.peek_messages(32)
     assert told.content == again.content
@@ -88,7 +88,7 @@ def test_a_dry_run_tells_nothing(run: Run, storage: Storage, function: Function)
 def test_what_is_not_kept_is_an_exit_code(run: Run, storage: Storage, function: Function) -> None:
     function.keeps(asked())
     result = run("republish", "--event", str(uuid.uuid4()), *NOW)
-    assert (1, "", "No such outcome is kept.\n") == (result.exit_code, result.stdout, result.stderr)
+    assert (1, "", "No such outcome is recorded.\n") == (result.exit_code, result.stdout, result.stderr)
     assert [] == texts(storage.outcomes)
 
 

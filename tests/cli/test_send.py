@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.commands.send import Ready, Refused, check
-from cli.connection import for_storage
+from cli.commands.send import CheckedRequest, RefusedLine, check_line
+from cli.connection import connect
 from cli.main import main
 from cli.wait import wait_for
 from shared.core.errors import ErrorClass
@@ -134,8 +134,8 @@ def test_the_good_lines_are_sent_when_asked_for(run: Run, storage: Storage) -> N
     ],
 )
 def test_what_the_function_would_refuse_is_refused(text: bytes, path: str) -> None:
-    found = check(7, text)
-    assert isinstance(found, Refused)
+    found = check_line(7, text)
+    assert isinstance(found, RefusedLine)
     assert (found.line, found.path) == (7, path)
     assert str(found).startswith(f"line 7: {path}: ")
 
@@ -144,13 +144,13 @@ def test_a_request_that_grows_too_long_by_its_id_is_refused() -> None:
     longest = 44 * 1024
     text = GOOD[:-1].encode() + b',"context":"' + b"x" * (longest - len(GOOD) - 14) + b'"}'
     assert len(text) <= longest
-    assert isinstance(check(1, text), Refused)
+    assert isinstance(check_line(1, text), RefusedLine)
 
 
 def test_a_line_is_not_written_anew() -> None:
     text = GOOD[:-1].encode() + b' , "context": [1.50, "\\u00fc"]}'
-    found = check(1, text)
-    assert isinstance(found, Ready)
+    found = check_line(1, text)
+    assert isinstance(found, CheckedRequest)
     assert found.text.endswith(text[1:])
 
 
@@ -293,7 +293,7 @@ def test_it_asks_again_until_the_outcome_is_there(storage: Storage, function: Fu
         if len(pauses) == 3:
             function.keeps(request)
 
-    code = wait_for(for_storage(storage.environ), [request], 60.0, as_json=False, wait=meanwhile)
+    code = wait_for(connect(storage.environ), [request], 60.0, as_json=False, wait=meanwhile)
 
     assert (0, [0.5, 0.75, 1.125]) == (code, pauses)
     assert capsys.readouterr().out.startswith("completed")

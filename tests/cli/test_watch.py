@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.commands.watch import PEEKED, read
+from cli.commands.watch import cells_of, read_message
+from cli.connection import MAX_PEEKED
 from local.stack import ROOT
 from shared.core.messages import CheckoutRequest, Delivery, decode
 from shared.core.outcomes import Decision, Event, Outcome, decided
@@ -84,12 +85,15 @@ def test_json_is_the_event_on_one_line_with_its_numbers_as_told(run: Run, storag
 
 
 def test_a_longer_queue_than_can_be_seen_is_told(run: Run, storage: Storage) -> None:
-    tell(storage, *(outcome(f"order-{number}") for number in range(PEEKED + 1)))
+    tell(storage, *(outcome(f"order-{number}") for number in range(MAX_PEEKED + 1)))
 
     result = run("watch", "--json", "--timeout", "0")
 
-    assert len(result.stdout.splitlines()) == PEEKED
-    assert result.stderr == f"The queue holds {PEEKED + 1}; only the first {PEEKED} can be seen. --take sees all.\n"
+    assert len(result.stdout.splitlines()) == MAX_PEEKED
+    assert (
+        result.stderr
+        == f"The queue holds {MAX_PEEKED + 1}; only the first {MAX_PEEKED} can be seen. --take sees all.\n"
+    )
 
 
 def test_data_that_lie_in_a_blob_are_followed(run: Run, storage: Storage) -> None:
@@ -131,8 +135,8 @@ def test_what_is_no_outcome_is_shown_and_disturbs_nobody(run: Run, storage: Stor
 
 def test_foreign_text_cannot_draw_on_the_terminal(storage: Storage) -> None:
     event = {"type": "partnercenter.cart.checkout.failed", "data": {"requestId": "\x1b[2J\x07", "error": {"code": 1}}}
-    seen = read(base64.b64encode(json.dumps(event).encode()).decode(), storage.records)
-    assert all(cell.isprintable() for cell in seen.cells)
+    shown = read_message(base64.b64encode(json.dumps(event).encode()).decode(), storage.records)
+    assert all(cell.isprintable() for cell in cells_of(shown))
 
 
 def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
@@ -171,7 +175,7 @@ def test_what_is_taken_is_not_filtered_since_it_would_be_lost(run: Run, storage:
     tell(storage, outcome("order-1"))
     result = run("watch", "--take", "--outcome", "failed", "--timeout", "0")
     assert result.exit_code == 2
-    assert "goes without filters" in result.stderr
+    assert "cannot be combined with filters" in result.stderr
     assert 1 == len(storage.outcomes.peek_messages())
 
 

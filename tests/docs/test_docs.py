@@ -1,6 +1,6 @@
 """The documents are true: what they show is what the program does, what they list is what it reads.
 
-The examples in README.md and docs/outcomes.md are the program's own output. After a change that moves them:
+The examples in docs/outcomes.md are the program's own output. After a change that moves them:
 
     python -m tests.docs.test_docs
 """
@@ -31,7 +31,7 @@ from tests.support.world import CUSTOMER, World
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONTRACT = ROOT / "docs" / "contract.md"
-SHOWING = (README, ROOT / "docs" / "outcomes.md")
+OUTCOMES = ROOT / "docs" / "outcomes.md"
 SERVICE = ROOT / "docs" / "service.md"
 LOCAL = ROOT / "docs" / "local.md"
 DOCUMENTS = sorted(
@@ -236,7 +236,7 @@ MARKED = re.compile(r"<!-- example: (\w+) -->\n+```json\n(.*?)\n```", re.DOTALL)
 
 def shown() -> dict[str, str]:
     """The documents' examples, by name."""
-    return dict(found for path in SHOWING for found in MARKED.findall(path.read_text(encoding="utf-8")))
+    return dict(MARKED.findall(OUTCOMES.read_text(encoding="utf-8")))
 
 
 def refresh() -> None:
@@ -246,8 +246,7 @@ def refresh() -> None:
         made = pretty(EXAMPLES[found[1]][0]())
         return found[0].replace(found[2], made)
 
-    for path in SHOWING:
-        path.write_text(MARKED.sub(present, path.read_text(encoding="utf-8")), encoding="utf-8")
+    OUTCOMES.write_text(MARKED.sub(present, OUTCOMES.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 # --- what the documents are read with ---------------------------------------------------------------------------
@@ -399,9 +398,8 @@ def test_the_contract_lists_host_json() -> None:
     assert expected == {quoted(row[0])[0]: quoted(row[1])[0] for row in table(CONTRACT, "host.json")}
 
 
-@pytest.mark.parametrize("path", [README, CONTRACT], ids=lambda path: path.name)
-def test_the_settings_listed_are_those_that_are_read(path: Path) -> None:
-    documented = [name for row in table(path, "Settings") for name in quoted(row[0])]
+def test_the_settings_listed_are_those_that_are_read() -> None:
+    documented = [name for row in table(CONTRACT, "Settings") for name in quoted(row[0])]
 
     assert sorted(settings_read()) == sorted(documented)
 
@@ -415,7 +413,7 @@ def test_the_example_settings_are_known() -> None:
     assert Settings.from_env(example)
 
 
-def test_the_ids_of_the_readme_are_those_of_the_program() -> None:
+def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     asked = CheckoutRequest(CUSTOMER, CART, "order-4711", now)
     nobody = messages.Delivery("", 1, now)
@@ -435,18 +433,18 @@ def test_the_ids_of_the_readme_are_those_of_the_program() -> None:
         "event `id` of the invalid message `hello`": refused.event_id,
     }
 
-    rows = table(README, "Ids")
+    rows = table(CONTRACT, "Ids")
     assert expected == {row[0]: quoted(row[2])[0] for row in rows}
     assert [*expected.values()] == [messages.derive(*json.loads(quoted(row[1])[0])) for row in rows]
 
 
-def test_the_snippet_of_the_readme_derives_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    (snippet,) = blocks(README, "python")
+def test_the_snippet_of_the_contract_derives_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = blocks(CONTRACT, "python")
     names: dict[str, Any] = {}
 
-    exec(snippet, names)  # noqa: S102  the README's own six lines
+    exec(snippet, names)  # noqa: S102  the contract's own six lines
 
-    rows = table(README, "Ids")
+    rows = table(CONTRACT, "Ids")
     assert 6 == len([line for line in snippet.splitlines() if line])
     assert quoted(rows[0][2])[0] == capsys.readouterr().out.strip()
     assert [quoted(row[2])[0] for row in rows] == [names["derive"](*json.loads(quoted(row[1])[0])) for row in rows]
@@ -478,6 +476,10 @@ def test_the_scenarios_listed_are_those_that_there_are() -> None:
 
 def test_the_tools_listed_are_those_that_there_are() -> None:
     assert [*VERBS] == [quoted(row[0])[0] for row in table(LOCAL, "Tools")]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -513,7 +515,7 @@ def test_the_tests_and_files_that_a_document_names_exist(name: str) -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
 
     assert [] == [test for test in re.findall(r"`(test_\w+)`", text) if f"def {test}(" not in tests]
-    files = re.findall(r"`((?:shared|local|tools|tests|docs|scripts)/[\w./]+\w)`", text)
+    files = re.findall(r"`((?:shared|cli|local|bench|tests|docs|scripts|infra|examples)/[\w./]+\w)`", text)
     assert [] == [file for file in files if not (ROOT / file).exists()]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from local.simulator import scenarios
-from shared.checkout import POISON_SPREAD_SECONDS
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.poison import POISON_SPREAD_SECONDS
 from shared.ports import Conflict, StorageUnavailable, TokenUnavailable, WrongTenant
 from tests.support.builders import accepted
 from tests.support.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
@@ -81,7 +81,7 @@ def posts(world: World, cart: str) -> int:
 # --- one request, many deliveries -----------------------------------------------------------------------------
 
 
-def test_a_cart_enqueued_twice_is_bought_once_and_told_twice_under_one_id(world: World) -> None:
+def test_a_cart_enqueued_twice_is_bought_once_and_published_twice_under_one_id(world: World) -> None:
     cart = world.enqueue("created")
     world.enqueue("created")
 
@@ -339,7 +339,7 @@ def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> No
     assert ("unknown", "cart", "800013") == (data["outcome"], data["error"]["class"], data["error"]["code"])
 
 
-def test_an_order_found_in_doubt_is_told_with_the_ids_that_could_be_it(world: World) -> None:
+def test_an_order_found_in_doubt_is_published_with_the_ids_that_could_be_it(world: World) -> None:
     cart = world.enqueue("dropped-after-then-ordered")
 
     world.run()
@@ -368,7 +368,7 @@ def test_without_the_record_nothing_is_posted(world: World, blobs: Faulty) -> No
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_an_order_that_could_not_be_kept_is_asked_for_again_and_bought_once(
+def test_an_order_that_could_not_be_recorded_is_posted_again_and_bought_once(
     world: World, blobs: Faulty, how: str
 ) -> None:
     cart = world.enqueue("created")
@@ -387,7 +387,7 @@ def test_an_order_that_could_not_be_kept_is_asked_for_again_and_bought_once(
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_an_outcome_that_could_not_be_published_is_told_from_the_record(world: World, how: str) -> None:
+def test_an_outcome_that_could_not_be_published_is_published_from_the_record(world: World, how: str) -> None:
     cart = world.enqueue("created")
     outcomes = faulty_queue(world, "checkout-outcomes")
     outcomes.fail("send", how)
@@ -441,7 +441,7 @@ def test_a_failing_note_changes_nothing(world: World, blobs: Faulty) -> None:
 # --- races -----------------------------------------------------------------------------------------------------
 
 
-def test_the_loser_of_a_race_tells_what_the_winner_kept(world: World, blobs: Faulty) -> None:
+def test_the_loser_of_a_race_publishes_what_the_winner_recorded(world: World, blobs: Faulty) -> None:
     cart = world.enqueue("created")
     world.enqueue("created")
     first, second = world.carts.receive(), world.carts.receive()
@@ -539,7 +539,7 @@ def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: Wor
     cart = world.enqueue("created")
     world.poison.send(world.carts.messages.pop().text)
 
-    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     retry = world.waiting()
     world.run()
 
@@ -557,7 +557,7 @@ def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> N
         world.poison.send(world.carts.messages.pop().text)
 
     for _ in range(4):
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     waits = [(message.visible_at - world.clock.now).total_seconds() for message in world.carts.messages]
     assert 4 == len(set(waits))
@@ -568,7 +568,7 @@ def came_back_from_poison(world: World, number: int) -> str:
     """Let a cart be poisoned once; the id of the outcome that it will have."""
     world.enqueue("created", f"order-{number}", seed=number)
     world.poison.send(world.carts.messages.pop().text)
-    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     return accepted(world.carts.messages[-1].text.encode()).event_id
 
 
@@ -674,7 +674,7 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
     found: list[str] = []
 
     def meet() -> None:
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.told())
 
     world.service = Meeting(world.service, meet)
@@ -723,7 +723,7 @@ def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
         posts(world, cart)
 
 
-def test_a_poisoned_message_that_is_decided_is_told_from_its_record(world: World) -> None:
+def test_a_poisoned_message_that_is_decided_is_published_from_its_record(world: World) -> None:
     cart = world.enqueue("created")
     text = world.carts.messages[0].text
     world.run()
@@ -736,7 +736,7 @@ def test_a_poisoned_message_that_is_decided_is_told_from_its_record(world: World
     assert 1 == posts(world, cart)
 
 
-def test_the_poison_handler_also_tells_the_entry_that_answers_another_request(world: World) -> None:
+def test_the_poison_handler_also_reports_the_entry_that_answers_another_request(world: World) -> None:
     world.enqueue("created", "order-1")
     world.run()
     world.enqueue("created", "order-2")
@@ -754,7 +754,7 @@ def test_the_poison_handler_waits_in_its_own_queue_while_records_cannot_be_read(
     world.poison.send(world.carts.messages.pop().text)
     blobs.fail("read", "before")
 
-    assert world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     (message,) = world.poison.messages
     assert "message-1" == json.loads(base64.b64decode(message.text))["requestId"]
@@ -772,7 +772,7 @@ def test_the_poison_handler_never_raises_even_on_a_bug(world: World, blobs: Faul
 
     blobs.before("read", bug)
 
-    assert world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     assert 1 == len(world.poison.messages)
 
 
@@ -785,7 +785,7 @@ def test_a_message_with_few_deliveries_left_in_the_poison_queue_is_renewed(world
     assert message is not None
     message.dequeue_count = 4
 
-    world.deliver(message, last=True)
+    world.deliver(message, from_poison=True)
 
     (fresh,) = world.poison.messages
     assert 0 == fresh.dequeue_count

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from local.invariants import BOUGHT
-from local.simulator.scenarios import BY_NAME, of_cart
+from local.simulator.scenarios import BY_NAME, scenario_of
 from tests.support.history import How
 from tests.support.world import SETTINGS, World
 
@@ -73,7 +73,7 @@ class Deployment(RuleBasedStateMachine):
     @rule()
     def report_poison(self) -> None:
         if (message := self.world.poison.receive()) is not None:
-            self.world.deliver(message, last=True)
+            self.world.deliver(message, from_poison=True)
 
     @rule(seconds=st.sampled_from([1, 30, 120, 700]))
     def wait(self, seconds: int) -> None:
@@ -99,7 +99,7 @@ class Deployment(RuleBasedStateMachine):
 
     def allowed(self, cart: str) -> set[str]:
         """The outcomes that may be told of a cart: the model."""
-        scenario = of_cart(cart)
+        scenario = scenario_of(cart)
         assert scenario is not None
         alone = len(self.requests[cart]) == 1 and not self.disturbed
         if alone:

@@ -56,7 +56,7 @@ def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery
     assert calls <= CARTS * (9 + 23 * HOUR / 450)
 
 
-def test_after_25_hours_without_an_answer_every_cart_is_told_as_unknown_since_an_order_may_exist() -> None:
+def test_after_25_hours_without_an_answer_every_cart_is_published_as_unknown_since_an_order_may_exist() -> None:
     world = World().tap()
     enqueue(world)
     world.books.outage = "drop"
@@ -72,7 +72,7 @@ def test_after_25_hours_without_an_answer_every_cart_is_told_as_unknown_since_an
     assert CARTS == len(world.told())
 
 
-def test_after_25_hours_of_refused_admission_every_cart_is_told_as_failed_since_no_order_can_exist() -> None:
+def test_after_25_hours_of_refused_admission_every_cart_is_published_as_failed_since_no_order_can_exist() -> None:
     world = World().tap()
     carts = enqueue(world, "uncoded-403-for-ever")
 

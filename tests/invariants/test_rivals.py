@@ -48,7 +48,7 @@ def poison_copy(world: World) -> None:
     world.poison.send(world.carts.messages.pop().text)
     message = world.poison.receive()
     assert message is not None
-    world.deliver(message, last=True, checkout=world.worker())
+    world.deliver(message, from_poison=True, checkout=world.worker())
 
 
 def deliver_newest(world: World) -> None:

@@ -446,7 +446,7 @@ def test_what_the_service_wrote_is_in_no_log(said: str, ears: Ears) -> None:
 def test_what_the_producer_wrote_is_in_no_log_and_no_exception(message: bytes, ears: Ears) -> None:
     world = World(HASTY)
     world.checkout.handle(message, delivery())
-    world.checkout.handle(message, delivery(last=True))
+    world.checkout.handle(message, delivery(from_poison=True))
     said = "\n".join(line for _, line in ears.heard)
     assert '"result"' in said
     assert [] == leaks(said, [MARKER, UPN])

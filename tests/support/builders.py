@@ -51,9 +51,11 @@ def cloud_event(data: Any = None, **more: Any) -> bytes:
     return text_of({name: value for name, value in attributes.items() if value is not ...}).encode()
 
 
-def delivery(message_id: str = MESSAGE, *, count: int = 1, inserted_at: datetime = NOW, last: bool = False) -> Delivery:
+def delivery(
+    message_id: str = MESSAGE, *, count: int = 1, inserted_at: datetime = NOW, from_poison: bool = False
+) -> Delivery:
     """One delivery of a queue message."""
-    return Delivery(message_id, count, inserted_at, last)
+    return Delivery(message_id, count, inserted_at, from_poison)
 
 
 def accepted(content: bytes, **how: Any) -> CheckoutRequest:

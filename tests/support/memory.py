@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from local.simulator.service import Reply, SimulatedService
+from local.simulator.service import SimulatedService
+from local.simulator.state import SimulatedResponse
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.ports import Conflict
@@ -128,7 +129,7 @@ class MemoryPartnerCenter:
         reply = self._books.checkout(request.customer_id, request.cart_id, request.ms_request_id, self._clock.epoch())
         return self._travel(reply.echo(request.ms_request_id, request.correlation_id))
 
-    def _travel(self, reply: Reply) -> ServiceResponse:
+    def _travel(self, reply: SimulatedResponse) -> ServiceResponse:
         if reply.drop != "none":
             self._clock.advance(min(reply.delay, self._timeout))
             return ServiceResponse(None, failure="no answer: ConnectionError")

@@ -95,12 +95,12 @@ class World:
         self.carts.send(json.dumps(body))
         return cart
 
-    def deliver(self, message: QueuedMessage, *, last: bool = False, checkout: Checkout | None = None) -> bool:
+    def deliver(self, message: QueuedMessage, *, from_poison: bool = False, checkout: Checkout | None = None) -> bool:
         """Deliver one message that was received; True: it was answered and is gone."""
-        queue = self.poison if last else self.carts
-        delivery = Delivery(message.id, message.dequeue_count, message.inserted_at, last)
+        queue = self.poison if from_poison else self.carts
+        delivery = Delivery(message.id, message.dequeue_count, message.inserted_at, from_poison)
         if message.dequeue_count > MAX_DEQUEUE_COUNT:
-            return self._bury(message, last=last)
+            return self._bury(message, from_poison=from_poison)
         request = decode(message.text.encode(), delivery)
         if isinstance(request, CheckoutRequest):
             self.accepted.setdefault(request.event_id, request)
@@ -111,18 +111,18 @@ class World:
         except Killed:
             return False  # nobody settles the message: it comes back when its lease ends
         except Exception:  # noqa: BLE001  the host catches everything too
-            if last:
+            if from_poison:
                 return False  # the host does not release it either: it comes back when its lease ends
             if message.dequeue_count >= MAX_DEQUEUE_COUNT:
-                return self._bury(message, last=last)
+                return self._bury(message, from_poison=from_poison)
             message.visible_at = self.clock.now + VISIBILITY_TIMEOUT
             return False
         queue.delete(message)
         return True
 
-    def _bury(self, message: QueuedMessage, *, last: bool) -> bool:
+    def _bury(self, message: QueuedMessage, *, from_poison: bool) -> bool:
         """What the host does with a message that failed too often; from the poison queue it is skipped."""
-        if not last:
+        if not from_poison:
             self.poison.send(message.text)
             self.carts.delete(message)
         return False
@@ -131,11 +131,11 @@ class World:
         """Deliver until both queues are empty (or `until` says so); returns the number of deliveries."""
         count = 0
         while count < most and not (until is not None and until()):
-            message, last = self.carts.receive(), False
+            message, from_poison = self.carts.receive(), False
             if message is None:
-                message, last = self.poison.receive(), True
+                message, from_poison = self.poison.receive(), True
             if message is not None:
-                self.deliver(message, last=last)
+                self.deliver(message, from_poison=from_poison)
                 count += 1
                 continue
             following = [at for queue in (self.carts, self.poison) if (at := queue.next_visible()) is not None]

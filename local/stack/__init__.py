@@ -1,0 +1,175 @@
+"""The local stack: storage (Azurite), Partner Center (the simulator), and a host that runs the function app.
+
+It is fast because of the app's settings (short retries, an early end of them) and the simulator's scale. The program
+that runs is the one that is deployed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient
+
+from local.azurite import HOST, Azurite
+from local.host.local_host import DRAIN_SECONDS
+from local.process import ManagedProcess
+from local.simulator.server import Simulator
+from local.stack.ports import DEFAULT, FREE, Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "local.settings.example.json"
+SCALE = 0.02
+"""A minute of the real service takes 1.2 seconds here."""
+
+# Whatever the shell says under these names is for another account than the laptop's.
+_APP_SETTINGS = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
+
+
+class Stack:
+    """Everything that a cart meets on its way, as a context manager.
+
+    ``environment`` holds all app settings once entered, ``carts``, ``poison``, ``outcomes`` and ``records`` the
+    clients of what the deployment would create.
+
+    Args:
+        settings: App settings that differ from local.settings.example.json.
+        scale: What the simulator makes of a second.
+        latency: Seconds that every checkout takes, unscaled.
+        ports: Where the servers listen.
+        azurite: One that runs already and is not ended here; else one is started.
+        location: The folder that keeps the storage's data; None keeps it in memory.
+        host: Whether to run the function app; without it, `func start` can.
+        on_line: Called with each line that the host prints.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, str] | None = None,
+        scale: float = SCALE,
+        latency: float = 0.0,
+        ports: Ports = FREE,
+        azurite: Azurite | None = None,
+        location: Path | None = None,
+        host: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        values: dict[str, str] = json.loads(EXAMPLE.read_text(encoding="utf-8"))["Values"]
+        self.environment = values | dict(settings or {})
+        self._scale, self._latency = scale, latency
+        self._ports, self._azurite, self._location = ports, azurite, location
+        self._with_host, self._on_line = host, on_line
+        self._host: ManagedProcess | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start everything, and return when it is ready.
+
+        Raises:
+            PortTaken, AzuriteUnavailable, ProcessFailed: It cannot run; what was started is ended.
+        """
+        with ExitStack() as stack:  # ended in the opposite order: the host first, the storage last
+            self._ports.check()
+            self._start_storage(stack)
+            self._start_simulator(stack)
+            self._create(stack)
+            if self._with_host:
+                self._start_host(stack)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def connection_string(self) -> str:
+        """Of the storage account, for the SDKs."""
+        return self.azurite.connection_string
+
+    @property
+    def simulator_url(self) -> str:
+        """Where the simulated Partner Center listens."""
+        return self.simulator.url
+
+    @property
+    def host_pid(self) -> int | None:
+        """The process id of the host; None where none runs."""
+        return self._host.pid if self._host else None
+
+    def books(self) -> dict[str, Any]:
+        """Ask the simulator who bought what, over HTTP: ``{"totals": …, "carts": […]}``."""
+        connection = http.client.HTTPConnection(self.simulator_url.removeprefix("http://"), timeout=10)
+        try:
+            connection.request("GET", "/_simulator/books")
+            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return found
+
+    def check(self) -> None:
+        """See that the host still runs.
+
+        Raises:
+            ProcessFailed: It ended by itself; its last words are in the text.
+        """
+        if self._host is not None:
+            self._host.check()
+
+    def _start_storage(self, stack: ExitStack) -> None:
+        if self._azurite is None:
+            wanted = Azurite(self._location, queue_port=self._ports.queue, blob_port=self._ports.blob)
+            self._azurite = stack.enter_context(wanted)
+        self.azurite = self._azurite
+        if self._ports != DEFAULT:  # else `UseDevelopmentStorage=true` says it shorter
+            self.environment |= dict.fromkeys(("AzureWebJobsStorage", "CheckoutStorage"), self.connection_string)
+
+    def _start_simulator(self, stack: ExitStack) -> None:
+        tenant = self.environment["PARTNER_CENTER_TENANT_ID"]
+        self.simulator = Simulator(
+            tenant_id=tenant, scale=self._scale, latency=self._latency, port=self._ports.simulator
+        )
+        self.simulator.identity.header = self.environment["IDENTITY_HEADER"]  # as it can be pasted, from a file
+        stack.enter_context(self.simulator)
+        self.environment |= self.simulator.environment()
+
+    def _create(self, stack: ExitStack) -> None:
+        """Make what the deployment would make: three queues and a container."""
+
+        def queue(name: str) -> QueueClient:
+            # A proxy of the shell is of no use on the way to this machine.
+            found = QueueClient.from_connection_string(self.connection_string, name, use_env_settings=False)
+            stack.enter_context(found)
+            with suppress(ResourceExistsError):
+                found.create_queue()
+            return found
+
+        carts = self.environment["CARTS_QUEUE"]
+        self.carts, self.poison = queue(carts), queue(f"{carts}-poison")
+        self.outcomes = queue(self.environment["OUTCOMES_QUEUE"])
+        self.records = stack.enter_context(
+            ContainerClient.from_connection_string(
+                self.connection_string, self.environment["RECORDS_CONTAINER"], use_env_settings=False
+            )
+        )
+        with suppress(ResourceExistsError):
+            self.records.create_container()
+
+    def _start_host(self, stack: ExitStack) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
+        here = f"{HOST},localhost"
+        environ |= {name: ",".join(filter(None, (environ.get(name), here))) for name in ("NO_PROXY", "no_proxy")}
+        command = ("local.host", "--app-dir", str(ROOT))
+        environ |= self.environment
+        self._host = ManagedProcess.of_module(*command, environ=environ, cwd=ROOT, on_line=self._on_line)
+        stack.callback(self._host.terminate, DRAIN_SECONDS + 5)
+        self._host.wait_until_ready("started$")

@@ -39,9 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--carts", type=int, default=CARTS, help="how many (%(default)s)")
     parser.add_argument("--seed", default="chaos", help="determines carts, scenarios, faults and kill times")
     parser.add_argument("--processes", type=int, default=PROCESSES, help="how many workers (%(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, default=MINUTES, help="when an outcome that has not arrived is lost (%(default)s)"
-    )
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="how long it may take (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the report")
     options = parser.parse_args(arguments)
     if options.carts < 50 or options.processes < 1:  # noqa: PLR2004

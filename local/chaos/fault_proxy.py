@@ -27,14 +27,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
 from local.azurite import HOST
-from local.chaos.http_messages import (
-    ConnectionEnded,
-    closes_connection,
-    framing_of,
-    read_body,
-    read_head,
-    status_of,
-)
+from local.chaos import http_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -173,9 +166,8 @@ class Proxy:
 
     async def listen(self) -> None:
         """Accept connections."""
-        self._server = await asyncio.start_server(
-            self._serve, sock=_bound_socket(self.port), limit=MAX_HEAD_BYTES, backlog=1024
-        )
+        listener = _bound_socket(self.port)
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES, backlog=1024)
 
     async def close(self) -> None:
         """Stop listening, cut all connections, and release the port."""
@@ -207,7 +199,7 @@ class Proxy:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, ConnectionEnded):
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, http_messages.ConnectionEnded):
             pass  # one side closed its connection or sent something else than HTTP: close the other
         finally:
             self._clients.discard(writer)
@@ -216,9 +208,11 @@ class Proxy:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Forward one request and its response; False if the client's connection must be cut."""
-        head = await read_head(reader)
+        head = await http_messages.read_head(reader)
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ", 2)
-        body = b"".join([piece async for piece in read_body(reader, framing_of(head, default=0))])
+        body = b"".join(
+            [piece async for piece in http_messages.read_body(reader, http_messages.framing_of(head, default=0))]
+        )
         exchange = Exchange(method, target, body)
         fault = self._draw(exchange)
         self.counts["requests"] += 1
@@ -235,38 +229,38 @@ class Proxy:
         self._busy.add(upstream[1])
         try:
             upstream[1].write(self._readdress(head) + body)
-            reusable = await self._answer(
-                upstream[0], None if fault.kind is ProxyFaultKind.DROP_AFTER else writer, exchange
-            )
+            client = None if fault.kind is ProxyFaultKind.DROP_AFTER else writer
+            reusable = await self._answer(upstream[0], client, exchange)
         finally:
             self._busy.discard(upstream[1])
             if reusable:
                 self._idle.append((time.monotonic(), upstream))
             else:
                 upstream[1].transport.abort()
-        return reusable and fault.kind is not ProxyFaultKind.DROP_AFTER
+        return reusable and client is not None
 
     async def _answer(
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter | None, exchange: Exchange
     ) -> bool:
         """Forward the response piece by piece, or discard it without a `writer`; True if the connections stay open."""
-        head = await read_head(upstream)
-        while status_of(head) == HTTPStatus.CONTINUE:
+        head = await http_messages.read_head(upstream)
+        while http_messages.status_of(head) == HTTPStatus.CONTINUE:
             await _forward(writer, head)
-            head = await read_head(upstream)
-        exchange.status = status_of(head)
+            head = await http_messages.read_head(upstream)
+        exchange.status = http_messages.status_of(head)
         if self._watch(exchange, ExchangeStage.ANSWERED):
             return False
         bodiless = exchange.method == "HEAD" or exchange.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-        framing = 0 if bodiless else framing_of(head, default=None)
+        framing = 0 if bodiless else http_messages.framing_of(head, default=None)
         await _forward(writer, head)
         pieces = []
-        async for piece in read_body(upstream, framing):
+        async for piece in http_messages.read_body(upstream, framing):
             pieces.append(piece)
             await _forward(writer, piece)
         exchange.response = b"".join(pieces)
         # A response that ends with its connection, or announces that, ends the connection of the client too.
-        return not self._watch(exchange, ExchangeStage.DONE) and framing is not None and not closes_connection(head)
+        closes = framing is None or http_messages.closes_connection(head)
+        return not self._watch(exchange, ExchangeStage.DONE) and not closes
 
     def _draw(self, exchange: Exchange) -> ProxyFault:
         """Return the current fault if it affects this exchange."""

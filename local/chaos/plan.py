@@ -78,7 +78,7 @@ class Kill(NamedTuple):
     worker: int
 
 
-class Sending(NamedTuple):
+class PlannedMessage(NamedTuple):
     """A message enters the carts queue, or the poison queue; `event_id` is that of its outcome."""
 
     text: str
@@ -86,7 +86,7 @@ class Sending(NamedTuple):
     poison: bool = False
 
 
-PlannedEvent = Action | LineFault | Kill | Sending
+PlannedEvent = Action | LineFault | Kill | PlannedMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +130,4 @@ class ChaosPlan:
     @property
     def messages(self) -> int:
         """How many messages are sent."""
-        return sum(isinstance(event, Sending) for _, event in self.events)
+        return sum(isinstance(event, PlannedMessage) for _, event in self.events)

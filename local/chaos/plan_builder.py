@@ -17,7 +17,7 @@ from local.chaos.plan import (
     Intensity,
     Kill,
     LineFault,
-    Sending,
+    PlannedMessage,
     ServiceFault,
 )
 from local.chaos.simulator import DOCUMENTED
@@ -120,7 +120,7 @@ class _PlanBuilder:
             found = decode_text(f"{text}{' ' * number}")
             if not isinstance(found, InvalidMessage):
                 raise AssertionError(f"{text} is a request")  # noqa: TRY004  a mistake in _INVALID
-            self._at(rng.uniform(0.0, self._intensity.window), Sending(found.body.decode(), found.event_id))
+            self._at(rng.uniform(0.0, self._intensity.window), PlannedMessage(found.body.decode(), found.event_id))
             yield found
 
     def add_line_faults(self) -> None:
@@ -153,12 +153,8 @@ class _PlanBuilder:
         """Let the service fail, throttle by tenant or by customer, and revoke its tokens."""
         rng, intensity = self._random("service"), self._intensity
         at = intensity.window * rng.uniform(0.4, 0.5)
-        self._during(
-            at,
-            intensity.outage,
-            Action("/_simulator/outage", {"mode": rng.choice(("503", "drop"))}, ServiceFault.OUTAGE),
-            end={"mode": None},
-        )
+        outage = Action("/_simulator/outage", {"mode": rng.choice(("503", "drop"))}, ServiceFault.OUTAGE)
+        self._during(at, intensity.outage, outage, end={"mode": None})
         self._at(intensity.window * 0.65, Action("/_simulator/identity", {"revoke": True}, ServiceFault.REVOKED_TOKENS))
         if intensity.throttling:
             for share, per in ((0.12, "tenant"), (0.62, "customer"), (0.75, "tenant")):
@@ -199,7 +195,7 @@ class _PlanBuilder:
         if not isinstance(found, CheckoutRequest):
             raise AssertionError(f"{text} is no request")  # noqa: TRY004
         for at in ats:
-            self._at(at, Sending(text, found.event_id))
+            self._at(at, PlannedMessage(text, found.event_id))
         return ExpectedRequest(found, scenario, len(ats))
 
     def _during(self, at: float, seconds: float, begin: Action, *, end: dict[str, Any]) -> None:

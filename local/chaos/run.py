@@ -28,7 +28,7 @@ from local.azurite import HOST, Azurite
 from local.chaos.crash_injector import CrashInjector
 from local.chaos.evidence import Evidence, WorkerLog
 from local.chaos.fault_table import InjectedFaults
-from local.chaos.plan import Action, ChaosPlan, Kill, LineFault, Sending, ServiceFault
+from local.chaos.plan import Action, ChaosPlan, Kill, LineFault, PlannedMessage, ServiceFault
 from local.chaos.workers import Workers, clean_environment
 from local.outcomes import OutcomeCollector, data_of, message_counts
 from local.process import ManagedProcess
@@ -61,8 +61,8 @@ class ChaosRun:
 
     def __init__(self, plan: ChaosPlan, workers: int, show: Callable[[str], None]) -> None:
         self._plan, self._count, self._show = plan, workers, show
-        self._sendings = deque(event for event in plan.events if isinstance(event[1], Sending))
-        self._faults = deque(event for event in plan.events if not isinstance(event[1], Sending))
+        self._messages = deque(event for event in plan.events if isinstance(event[1], PlannedMessage))
+        self._faults = deque(event for event in plan.events if not isinstance(event[1], PlannedMessage))
         self._endings: list[tuple[float, LineFault]] = []
         self._log = WorkerLog()
         self._kills = 0
@@ -156,12 +156,11 @@ class ChaosRun:
             self._workers.revive()
             if now >= next_line:
                 next_line = now + 10.0
-                self._show(
-                    f"{now - began:4.0f} s  {len(self._outcomes.first_seen)} outcomes, {self._workers.killed} kills"
-                )
+                outcomes = len(self._outcomes.first_seen)
+                self._show(f"{now - began:4.0f} s  {outcomes} outcomes, {self._workers.killed} kills")
             if now >= next_look:
                 next_look = now + 0.5
-                ended = not self._sendings and not self._endings and all(sent.done() for sent in self._sending)
+                ended = not self._messages and not self._endings and all(sent.done() for sent in self._sending)
                 waiting = sum(self._waiting().values())
                 full = waiting > MAX_WAITING
                 if ended and not waiting:
@@ -173,11 +172,11 @@ class ChaosRun:
 
     def _do_what_is_due(self, now: float, at: float, *, full: bool) -> None:
         """Send unless the queue is full, begin faults and end them. Once all is sent, no fault begins any more."""
-        while self._sendings and not full and self._sendings[0][0] <= at:
-            self._do(self._sendings.popleft()[1])
+        while self._messages and not full and self._messages[0][0] <= at:
+            self._do(self._messages.popleft()[1])
         while self._faults and self._faults[0][0] <= at:
             event = self._faults.popleft()[1]
-            if self._sendings or (isinstance(event, Action) and event.fault is None):
+            if self._messages or (isinstance(event, Action) and event.fault is None):
                 self._do(event)
                 if isinstance(event, LineFault):
                     self._endings.append((now + event.seconds, event))
@@ -187,7 +186,7 @@ class ChaosRun:
 
     def _do(self, event: PlannedEvent) -> None:
         match event:
-            case Sending():
+            case PlannedMessage():
                 self._sent_at.setdefault(event.event_id, time.monotonic())
                 self._sending.append(self._senders.submit(self._send, event))
             case Kill():
@@ -199,9 +198,9 @@ class ChaosRun:
                 if event.fault is not None:
                     self._service_faults[event.fault] += 1
 
-    def _send(self, sending: Sending) -> None:
-        queue = self._poison if sending.poison else self._carts
-        queue.send_message(sending.text)
+    def _send(self, message: PlannedMessage) -> None:
+        queue = self._poison if message.poison else self._carts
+        queue.send_message(message.text)
 
     def _waiting(self) -> dict[str, int]:
         return message_counts(self._carts, self._poison)

@@ -15,15 +15,7 @@ from local.simulator.__main__ import main as run_simulator
 from local.simulator.scenarios import BY_NAME, BY_NUMBER
 
 _OFFSET = 1000
-_FOR_TWO_REQUESTS = (
-    "created",
-    "dropped-before",
-    "dropped-after",
-    "plain-503",
-    "partial",
-    "fault-403-900323",
-    "slow",
-)
+_FOR_TWO_REQUESTS = ("created", "dropped-before", "dropped-after", "plain-503", "partial", "fault-403-900323", "slow")
 DOCUMENTED = {
     name: replace(BY_NAME[name], number=BY_NAME[name].number + _OFFSET, documented=True) for name in _FOR_TWO_REQUESTS
 }

@@ -114,14 +114,7 @@ def _request(row: DemoRow, first: DemoRequest | None, seed: str) -> DemoRequest:
     customer = str(uuid.uuid5(_CUSTOMERS, f"{seed} {name}"))
     ids = (first and first.cart) or (customer, cart_id(row.scenario, f"{seed} {name}"))
     fields = {"customerId": ids[0], "cartId": ids[1], "requestId": f"{seed} {name}"}
+    text = request_text(fields, row.form, "shop")
     answered_by = first.event_id if first else None
-    return DemoRequest(
-        name=name,
-        about=row.about,
-        text=request_text(fields, row.form, "shop"),
-        expected=ExpectedOutcome(
-            scenario.expected, scenario.error_class, scenario.code, answered_by, scenario.purchases
-        ),
-        copies=row.copies,
-        after=row.after or row.cart_of,
-    )
+    expected = ExpectedOutcome(scenario.expected, scenario.error_class, scenario.code, answered_by, scenario.purchases)
+    return DemoRequest(name, row.about, text, expected, row.copies, after=row.after or row.cart_of)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.demo.run import QUICK
+from local.message_text import decode_text
 from local.outcomes import OutcomeCollector
 from local.stack import Stack
-from shared.core.messages import Delivery, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +33,7 @@ class Shop:
     def send(self, text: str) -> str:
         """Send a text as it is; returns the event id that it must be told under."""
         self.stack.carts.send_message(text)
-        return decode(text.encode(), Delivery("", 1, datetime.now(UTC))).event_id
+        return decode_text(text).event_id
 
     def told(self, event_id: str, times: int = 1) -> list[dict[str, Any]]:
         """Wait until this event was told so often."""

@@ -12,7 +12,7 @@ import pytest
 from local.chaos.checks import check
 from local.chaos.evidence import Evidence, WorkerLog
 from local.chaos.fault_table import InjectedFaults
-from local.chaos.plan import ChaosPlan, Crash, CrashPoint, ExpectedRequest, Intensity, Sending
+from local.chaos.plan import ChaosPlan, Crash, CrashPoint, ExpectedRequest, Intensity, PlannedMessage
 from local.chaos.report import chaos_report
 from local.simulator.scenarios import BY_NAME, cart_id
 from shared.core.messages import CheckoutRequest, derive
@@ -47,7 +47,7 @@ def honest() -> Evidence:
         ExpectedRequest(BOUGHT, BY_NAME["created"], 2),
         ExpectedRequest(REFUSED, BY_NAME["dropped-before-then-refused"], 1),
     )
-    sendings = tuple((0.0, Sending("", BOUGHT.event_id)) for _ in range(4))
+    sendings = tuple((0.0, PlannedMessage("", BOUGHT.event_id)) for _ in range(4))
     log = WorkerLog()
     for said in (line(BOUGHT, "m-1", status=201), line(BOUGHT, "m-2"), line(REFUSED, "m-3", status=400)):
         log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}\n")

@@ -9,7 +9,7 @@ import pytest
 
 from local.chaos.__main__ import main
 from local.chaos.fault_table import markdown
-from local.chaos.plan import CrashPoint, Kill, LineFault, Sending
+from local.chaos.plan import CrashPoint, Kill, LineFault, PlannedMessage
 from local.chaos.plan_builder import build_plan
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_the_seed_fixes_what_happens_when() -> None:
 
     assert plan == build_plan("seed", 500, 3)
     assert plan.events != build_plan("another", 500, 3).events
-    assert {Kill, LineFault, Sending} <= {type(event) for _, event in plan.events}
+    assert {Kill, LineFault, PlannedMessage} <= {type(event) for _, event in plan.events}
 
 
 def test_a_plan_is_mostly_success_with_duplicates_and_nonsense() -> None:

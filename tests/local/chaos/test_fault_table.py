@@ -10,7 +10,7 @@ import pytest
 
 from local.chaos.fault_proxy import ProxyFaultKind
 from local.chaos.fault_table import InjectedFaults, count_faults
-from local.chaos.plan import LINES, Action, CrashPoint, Kill, LineFault, Sending, ServiceFault
+from local.chaos.plan import LINES, Action, CrashPoint, Kill, LineFault, PlannedMessage, ServiceFault
 from local.chaos.plan_builder import MIX, build_plan
 from local.simulator.scenarios import BY_NAME, ScenarioGroup
 
@@ -31,7 +31,7 @@ def planned_faults() -> dict[str, InjectedFaults]:
                     faults[f"service {fault}"] = replace(NO_FAULTS, service={fault: 1})
             case Kill():
                 faults["kill"] = replace(NO_FAULTS, kills=1)
-            case Sending():
+            case PlannedMessage():
                 pass
             case _:
                 assert_never(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.chaos.checks import check
-from local.chaos.plan import ChaosPlan, Crash, CrashPoint, ExpectedRequest, Intensity, Sending
+from local.chaos.plan import ChaosPlan, Crash, CrashPoint, ExpectedRequest, Intensity, PlannedMessage
 from local.chaos.run import ChaosRun
 from local.invariants import outcome_of
 from local.message_text import decode_text
@@ -52,9 +52,9 @@ def invalid_messages() -> list[InvalidMessage]:
     return [each for each in found if isinstance(each, InvalidMessage)]
 
 
-def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, Sending]:
+def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, PlannedMessage]:
     text = of.body if isinstance(of, InvalidMessage) else body(cartId=of.cart_id, requestId=of.request_id)
-    return 0.0, Sending(text.decode(), of.event_id, poison)
+    return 0.0, PlannedMessage(text.decode(), of.event_id, poison)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import tempfile
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, Self
 from bench import ROOT, process_metrics
 from bench.competitor import DEPLOYED
 from bench.process_metrics import ProcessMetrics
-from local.process import ManagedProcess, ProcessFailed
+from local.process import ManagedProcess, ProcessFailed, child_environment
 
 if TYPE_CHECKING:
     from bench.backend import Backend
     from bench.competitor import Competitor
 
 _CALL_SECONDS = re.compile(r"succeeded in ([0-9.]+) s")
-_OURS_ALONE = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
 
 
 class CompetitorProcess:
@@ -35,11 +33,10 @@ class CompetitorProcess:
 
     def __init__(self, competitor: Competitor, backend: Backend, *more: str) -> None:
         """Prepare the command and the environment, without anything of the caller's that would configure it."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_OURS_ALONE)}
+        environ = child_environment()
         for name in DEPLOYED:
             environ.pop(name, None)
         environ |= backend.environment() | dict(competitor.settings)
-        environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost"
         environ["BENCH_QUEUE_ENDPOINT"] = backend.queue_endpoint
         self._environ = environ
         self._module = [*competitor.module, *more]
@@ -73,11 +70,11 @@ class CompetitorProcess:
         Raises:
             ProcessFailed: it has ended.
         """
-        print("live" if live else "", file=self._stream, flush=True)
-        line = self._stream.readline()
-        if not line:
-            raise ProcessFailed(f"{self._module[0]} ended:\n{self._process.output}")
-        return ProcessMetrics(**json.loads(line))
+        try:
+            print("live" if live else "", file=self._stream, flush=True)
+            return ProcessMetrics(**json.loads(self._stream.readline()))
+        except (OSError, ValueError) as error:
+            raise ProcessFailed(f"{self._module[0]} ended:\n{self._process.output}") from error
 
     def call_seconds(self) -> list[float]:
         """The seconds that each call of the function took, in the order of their ends, from the host's log."""

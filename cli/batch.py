@@ -67,7 +67,7 @@ class Selection:
 
 
 def selection_options(default_since: str = "") -> options.Decorator:
-    """Add the options that choose carts; the command receives them as `selection`."""
+    """Add the options that choose carts. The command receives them as `selection`."""
     since = f"Only what was decided since: 12h, or a time.{default_since}"
     return options.collected(
         "selection",
@@ -105,7 +105,7 @@ class Sending:
         print(json.dumps(found) if self.as_json else printable(line, 400), flush=True)
 
     def confirm(self, action: str) -> None:
-        """Return if the action may be done; otherwise end the command, with 0 after a dry run and 1 if declined.
+        """Return if the action may be done. Otherwise end the command, with 0 after a dry run and 1 if declined.
 
         Raises:
             click.UsageError: --yes is missing, and there is no terminal to ask on.
@@ -137,7 +137,7 @@ sending_options = options.collected(
     ),
     options.as_json,
 )
-"""Adds the options of `Sending`; the command receives them as `sending`."""
+"""Adds the options of `Sending`. The command receives them as `sending`."""
 
 
 def ids_of(request: CheckoutRequest) -> dict[str, str]:
@@ -166,7 +166,7 @@ def rate_limited(
 
 
 def with_progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yield the items; on a terminal, show a progress bar below what is printed meanwhile."""
+    """Yield the items. On a terminal, show a progress bar below what is printed meanwhile."""
     if total == 1 or not sys.stderr.isatty():
         yield from items
         return

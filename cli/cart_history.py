@@ -50,7 +50,7 @@ class Entry(OutcomeEvent):
 
     @classmethod
     def parse(cls, cart: CartKey, event: Event, data_text: str) -> "Entry":
-        """Parse an event; its data may be stored in another blob."""
+        """Parse an event. Its data may be stored in another blob."""
         return cls(event.text, parse_object(event.text), parse_object(data_text), cart, event, data_text)
 
     @property
@@ -65,7 +65,7 @@ class Entry(OutcomeEvent):
 
     @property
     def response(self) -> dict[str, Any]:
-        """The ids and status of the response that decided it; empty if there was none."""
+        """The ids and status of the response that decided it, or empty if there was none."""
         return as_object(self.data.get("response"))
 
     @property

@@ -21,7 +21,7 @@ from shared.core.outcomes import timestamp
 def show_cart(
     connection: StorageConnection, reader: RecordsReader, ids: Sequence[str], most: int, *, as_json: bool
 ) -> bool:
-    """Print what is known of the cart; False if nothing is."""
+    """Print what is known of the cart, or False if nothing is."""
     carts = find_carts(reader, ids, most)
     if not carts:
         click.echo(f"No record and no note of a cart {printable(ids[-1], 60)}: nothing was decided for it.", err=True)

@@ -38,7 +38,7 @@ logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 class StorageFailed(click.ClickException):
-    """A storage request failed; the text says why. Exit code 3."""
+    """A storage request failed, and the text says why. Exit code 3."""
 
     exit_code = 3
 
@@ -139,10 +139,10 @@ class StorageConnection:
 
 
 def connect(values: Mapping[str, str], retries: int = 2) -> StorageConnection:
-    """Connect with the storage settings among `values`; the other settings may be wrong or missing.
+    """Connect with the storage settings among `values`. The other settings may be wrong or missing.
 
     Raises:
-        SettingsError: the storage settings are wrong; it lists every mistake.
+        SettingsError: the storage settings are wrong. It lists every mistake.
     """
     found = {name: value for name, value in values.items() if name in _STORAGE_NAMES or name.startswith(STORAGE)}
     if tenant := guid_or_none(values.get(_TENANT, "").strip()):  # Microsoft support asks for it
@@ -155,7 +155,7 @@ def _connect_option(ctx: click.Context, parameter: click.Parameter, file: Path |
     """The value of `--settings`: a connection, from this file or from the environment.
 
     Raises:
-        click.UsageError: the settings are missing or wrong; it lists every mistake.
+        click.UsageError: the settings are missing or wrong. It lists every mistake.
     """
     del parameter
     try:

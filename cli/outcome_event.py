@@ -20,7 +20,7 @@ class OutcomeEvent:
 
     @property
     def outcome(self) -> str:
-        """`completed`, ...; empty if the event is not an outcome."""
+        """`completed`, ..., or empty if the event is not an outcome."""
         kind = self.attributes.get("type")
         return kind.removeprefix(TYPE) if isinstance(kind, str) else ""
 
@@ -31,7 +31,7 @@ class OutcomeEvent:
 
     @property
     def error(self) -> dict[str, Any]:
-        """What went wrong or must be done; empty if there is no error."""
+        """What went wrong or must be done, or empty if there is no error."""
         return as_object(self.data.get("error"))
 
     @property
@@ -67,7 +67,7 @@ class OutcomeEvent:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """A JSON object; {} if the text is not one."""
+    """A JSON object, or {} if the text is not one."""
     try:
         return as_object(json.loads(text))
     except (ValueError, RecursionError):
@@ -75,5 +75,5 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """The value, if it is a JSON object; otherwise {}."""
+    """The value, if it is a JSON object, or else {}."""
     return value if isinstance(value, dict) else {}

@@ -10,7 +10,7 @@ from cli.outcome_event import OutcomeEvent
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFilter:
-    """Admits outcomes that match every kind of filter given; within a kind, one match is enough."""
+    """Admits outcomes that match every kind of filter given. Within a kind, one match is enough."""
 
     outcomes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -59,4 +59,4 @@ filter_options = options.collected(
     ),
     click.option("--request", "requests", metavar="ID", multiple=True, help="Only this requestId. May be repeated."),
 )
-"""Adds the options of an `OutcomeFilter`; the command receives them as `wanted`."""
+"""Adds the options of an `OutcomeFilter`. The command receives them as `wanted`."""

@@ -85,7 +85,7 @@ def _warn_unseen(seen: int, hidden: int) -> None:
 
 
 def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueMessage]", sending: Sending) -> int:
-    """Receive the listed messages one at a time; send a fresh copy of each, and only then delete it.
+    """Receive the listed messages one at a time. Send a fresh copy of each, and only then delete it.
 
     receive ─ copy sent ─ deleted              one message
     receive ─ copy sent ─ ✕ killed             two of one request: one record, one event id

@@ -72,7 +72,7 @@ class RecordsReader:
         return _map_concurrently(self.load, sorted(set(carts)))
 
     def load_note(self, cart: CartKey) -> WaitingNote | None:
-        """What the cart waits for; None if there is no note, or none that can be parsed."""
+        """What the cart waits for, or None if there is no note, or none that can be parsed."""
         found = self._blobs.read(f"{cart.customer_id}/{cart.cart_id}.waiting.json")
         fields = parse_object(found[0].decode(errors="replace")) if found else {}
         return WaitingNote(cart, fields) if fields else None

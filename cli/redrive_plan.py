@@ -91,7 +91,7 @@ class RedriveRules:
         return replace(plan, request=request)
 
     def _forbidden(self, history: CartHistory, now: datetime) -> str:
-        """Why this cart must not be sent again; empty if it may. Every request counts, not only the last.
+        """Why this cart must not be sent again, or empty if it may. Every request counts, not only the last.
 
         order-1   POST ─ (no answer) ─ `unknown`: it may be bought
         order-2     no token ─ `failed`, which is true of this request and proves nothing about the first

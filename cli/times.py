@@ -26,7 +26,7 @@ class FiniteFloat(click.FloatRange):
 
 
 def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Parse an option's value: an age such as `90m`, or a time such as 2026-11-22T10:00Z; UTC is the default zone.
+    """Parse an option's value: an age such as `90m`, or a time such as 2026-11-22T10:00Z. Without a zone it is UTC.
 
     Raises:
         click.BadParameter: the value is neither.
@@ -45,7 +45,7 @@ def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None
 
 
 def parse_rfc3339(text: object) -> datetime | None:
-    """Parse a time; None if it is not one."""
+    """Parse a time, or None if it is not one."""
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None
         return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
@@ -54,7 +54,7 @@ def parse_rfc3339(text: object) -> datetime | None:
 
 
 def format_age(instant: datetime | None, now: datetime) -> str:
-    """The distance from now in one unit, such as `12 min` or `in 40 s`; empty if there is no time."""
+    """The distance from now in one unit, such as `12 min` or `in 40 s`, or empty if there is no time."""
     if instant is None:
         return ""
     passed = now - instant
@@ -71,5 +71,5 @@ def format_age(instant: datetime | None, now: datetime) -> str:
 
 
 def format_utc(instant: datetime | None) -> str:
-    """Date and time in UTC, to the second; empty if there is no time."""
+    """Date and time in UTC, to the second, or empty if there is no time."""
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if instant else ""

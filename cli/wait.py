@@ -37,7 +37,7 @@ def wait_for(
     as_json: bool,
     wait: Callable[[float], Any] = time.sleep,
 ) -> int:
-    """Print each request's outcome as soon as it is recorded; returns the highest exit code of all.
+    """Print each request's outcome as soon as it is recorded, and return the highest exit code of all.
 
     A record that cannot be read is read again, because the function retries it as well.
     """

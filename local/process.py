@@ -29,6 +29,7 @@ _REPEAT_SECONDS = 1.0
 """CPython may miss a signal that arrives just before it waits for a lock, until the next one."""
 _MAX_LINES = 200
 """Lines of output that an error quotes."""
+_APP_SETTINGS = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
 
 
 class ProcessFailed(Exception):
@@ -157,6 +158,13 @@ class ManagedProcess:
         self._popen.wait()
         with self._changed:
             self._changed.notify_all()
+
+
+def child_environment() -> dict[str, str]:
+    """Return our environment without app settings, which are for another account, and without a proxy to loopback."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
+    loopback = "127.0.0.1,localhost"
+    return environ | {name: ",".join(filter(None, (environ.get(name), loopback))) for name in ("NO_PROXY", "no_proxy")}
 
 
 def _terminate_with_parent() -> None:

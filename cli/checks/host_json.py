@@ -19,7 +19,9 @@ def check_host_json(values: Mapping[str, str], file: Path | None) -> Iterator[Fi
         handed = in_flight(path)
         queues = json.loads(path.read_text(encoding="utf-8"))["extensions"]["queues"]
     except OSError as error:
-        todo = "Name the deployed one with --host-json FILE, or use --skip host. An installed command comes without it."
+        todo = (
+            "Name the deployed one with --host-json FILE, or use --skip host: an installed command has none beside it."
+        )
         yield Finding("host.json", "failed", f"{path} cannot be read: {error.strerror}", todo)
         return
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -37,7 +37,7 @@ def identity_environment(values: Mapping[str, str], *, from_file: bool) -> Itera
 
 
 def check_identity(settings: Settings) -> Generator[Finding, None, TokenProvider | None]:
-    """Acquire a token as the app does; returns its provider, or None if there is no token that the app accepts."""
+    """Acquire a token as the app does and return its provider, or None if there is no token that the app accepts."""
     who = f"user-assigned {settings.identity_client_id}" if settings.identity_client_id else "system-assigned"
     provider = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
     try:

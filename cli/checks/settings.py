@@ -14,7 +14,7 @@ _SETTLE_FACTOR = 3
 
 
 def check_settings(values: Mapping[str, str], where: str) -> Generator[Finding, None, Settings | None]:
-    """Parse the settings as the app does; returns them, or None if they are wrong."""
+    """Parse the settings as the app does and return them, or None if they are wrong."""
     yield from _check_disabled(values)
     try:
         settings = Settings.from_env(values)

@@ -1,6 +1,6 @@
 """The doctor's check of storage: whether the queues and the container exist, and which permissions there are.
 
-Each permission is checked with a call that requires it and cannot take effect. The status tells whether it was
+Each permission is checked with a call that requires it and cannot take effect. The status shows whether it was
 refused for a missing permission (403) or because it could not take effect.
 
     permission   call                                               status, if permitted

@@ -141,7 +141,7 @@ def _check_lines(lines: Iterable[bytes]) -> tuple[list[CheckedRequest], list[Ref
 
 
 def check_line(line: int, text: bytes) -> CheckedRequest | RefusedLine:
-    """Decode a request as the app will; a request without an id is given one (uuid4)."""
+    """Decode a request as the app will. A request without an id gets one (uuid4)."""
     if not text.startswith(b"{"):
         return RefusedLine(line, "$", "a JSON object on one line")
     request = _decode(text)

@@ -55,7 +55,7 @@ def command(
     messages only, and it misses an outcome that a consumer takes in the meantime. With --take, messages are received
     and deleted.
 
-    Filters of different kinds must all match; of one kind, one must match. They cannot be combined with --take, which
+    Filters of different kinds must all match. Of one kind, one must match. They cannot be combined with --take, which
     would delete outcomes without showing them.
 
     \b
@@ -97,7 +97,7 @@ def _watch(
     count: int | None,
     deadline: float,
 ) -> bool:
-    """Show outcomes until the deadline; False if that came before `count` of them."""
+    """Show outcomes until the deadline, or False if that came before `count` of them."""
     shown = 0
     while True:
         for message in source.fetch():
@@ -149,7 +149,7 @@ class ReceiveSource:
         self._deadline = deadline
 
     def fetch(self) -> "Iterator[QueueMessage]":
-        """All visible messages; new ones do not extend this beyond the deadline."""
+        """All visible messages. New ones do not extend this beyond the deadline."""
         for message in self._queue.receive_messages(messages_per_page=1, visibility_timeout=LEASE_SECONDS):
             yield message
             if time.monotonic() >= self._deadline:
@@ -179,7 +179,7 @@ def read_message(text: str, records: "ContainerClient") -> OutcomeEvent:
 
 
 def _load_dataref(dataref: object, records: "ContainerClient") -> Any:  # noqa: ANN401  any JSON
-    """The data at this URL; None if it is not ours or cannot be read: the event is shown anyway."""
+    """The data at this URL, or None if it is not ours or cannot be read: the event is shown anyway."""
     from azure.core.exceptions import AzureError  # noqa: PLC0415  --help must not import an SDK
 
     ours = f"{records.url.partition('?')[0]}/"

@@ -27,9 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 after a stop; 1 when the app cannot be run, for the reason printed.
     """
-    parser = argparse.ArgumentParser(prog="python -m local.host", description="Stands in for `func start`.")
-    parser.add_argument("--app-dir", type=Path, default=Path(), help="where function_app.py and host.json are")
-    parser.add_argument("--settings", type=Path, help="a local.settings.json; the environment wins over it")
+    parser = argparse.ArgumentParser(prog="python -m local.host", description="A substitute for `func start`.")
+    parser.add_argument("--app-dir", type=Path, default=Path(), help="the folder of function_app.py and host.json")
+    parser.add_argument("--settings", type=Path, help="a local.settings.json (the environment takes precedence)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("azure").setLevel(logging.WARNING)
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             values = json.loads(options.settings.read_text(encoding="utf-8"))["Values"]
             os.environ.update({name: value for name, value in values.items() if name not in os.environ})
         host = LocalHost(load(options.app_dir), QueueOptions.from_file(options.app_dir / "host.json"))
-    except Exception as error:  # noqa: BLE001 - whatever the app's import raises
+    except Exception as error:  # noqa: BLE001 - the import of the app may raise anything
         where = traceback.extract_tb(error.__traceback__)[-1]
         print(f"no function is indexed, so messages wait: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"  at {where.filename}:{where.lineno}", file=sys.stderr)
@@ -51,12 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     host.start()
     _log.info("started")
     while not stop.wait(0.5):
-        pass  # a signal that comes just before a wait without end would not be seen
+        pass  # a signal just before a wait without a timeout would be missed
     _log.info("stopping: waiting up to %.0f s for what runs", DRAIN_SECONDS)
     if left := host.stop():
         _log.warning("%d deliveries were still running; their messages come back", left)
         logging.shutdown()
-        os._exit(0)  # the pool's threads would be waited for
+        os._exit(0)  # a normal exit would wait for the pool's threads
     _log.info("stopped")
     return 0
 

@@ -1,11 +1,11 @@
-"""A small Functions host for a laptop: it stands in for ``func start``, where that cannot be installed.
+"""A small Functions host: a substitute for `func start` where Core Tools cannot be installed.
 
-It indexes ``function_app.py`` through the decorators' API, reads host.json and the app settings, and runs the
-queue triggers with the real host's delivery semantics (``local.host.listener``) on the worker's thread model: one
-pool of ``PYTHON_THREADPOOL_THREAD_COUNT`` threads for all functions.
+It indexes `function_app.py` through the decorators' API, reads host.json and the app settings, and runs the queue
+triggers with the real host's delivery semantics (`local.host.listener`) on the worker's thread model: one pool of
+`PYTHON_THREADPOOL_THREAD_COUNT` threads for all functions.
 
-Not here: other triggers, output bindings, ``functionTimeout``, scaling, message decoding (``messageEncoding``
-must be ``none``). A body always arrives as bytes, as with ``data_type=BINARY``.
+Not supported: other triggers, output bindings, `functionTimeout`, scaling, message decoding (`messageEncoding` must be
+`none`). A body is always passed as bytes, as with `data_type=BINARY`.
 """
 
 from __future__ import annotations
@@ -49,30 +49,29 @@ _log = logging.getLogger("local.host")
 
 
 class IndexingError(Exception):
-    """No function can be run: the text says which and why."""
+    """A function cannot be run. The text says which and why."""
 
 
 class LocalHost:
-    """Runs a function app's queue triggers, as a context manager or by start and stop.
+    """Runs a function app's queue triggers, as a context manager or by `start` and `stop`.
 
     Args:
         app: The function app.
         options: host.json's queue options.
-        environ: The app settings; default: the process's environment.
+        environ: The app settings. `None` takes the process's environment.
 
     Raises:
         IndexingError: A function cannot be indexed.
     """
 
     def __init__(self, app: func.FunctionApp, options: QueueOptions, environ: Mapping[str, str] | None = None) -> None:
-        """Index the functions; nothing is fetched yet."""
         environ = os.environ if environ is None else environ
-        # The worker's default is that of ThreadPoolExecutor.
+        # the worker's default, which is that of ThreadPoolExecutor
         threads = int(environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
-        # a connection for each thread, and for those that fetch and keep leases
+        # a connection for each thread, and for those that fetch and renew leases
         self._session: Any = Session(Adapter(pool_maxsize=threads + 8))
-        with _without_noise():
+        with _quiet_indexing():
             functions = app.get_functions()
         self._listeners = [self._listener(function, options, environ) for function in functions]
         _log.info("%d threads, %s", threads, options)
@@ -85,15 +84,15 @@ class LocalHost:
         self.stop()
 
     def start(self) -> None:
-        """Begin to fetch, from every queue."""
+        """Start fetching from every queue."""
         for listener in self._listeners:
             listener.start()
 
     def stop(self, timeout: float = DRAIN_SECONDS) -> int:
-        """Fetch no more, and wait for what runs.
+        """Stop fetching, and wait for the calls in progress.
 
         Returns:
-            The number of deliveries still running after ``timeout`` seconds; their messages come back when
+            The number of calls that still run after `timeout` seconds. Their messages are delivered again when
             their leases end.
         """
         deadline = time.monotonic() + timeout
@@ -127,7 +126,7 @@ class LocalHost:
         )
 
     def _service(self, connection: str, environ: Mapping[str, str]) -> QueueServiceClient:
-        """The queue service that a ``connection`` names, as a connection string or identity-based."""
+        """Return a client for a trigger's `connection`: a connection string, or identity-based."""
         name = connection or "AzureWebJobsStorage"
         common: dict[str, Any] = {
             "transport": RequestsTransport(session=self._session, session_owner=False),
@@ -148,7 +147,7 @@ class LocalHost:
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> str:
-    """Replace each ``%NAME%`` by the setting of that name.
+    """Replace each `%NAME%` by that setting's value.
 
     Raises:
         IndexingError: There is no such setting.
@@ -163,11 +162,11 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
 
 
 def load(app_dir: Path) -> func.FunctionApp:
-    """Import ``function_app.py`` and return the function app it defines.
+    """Import `function_app.py` and return the function app it defines.
 
     Raises:
         IndexingError: It defines none, or several.
-        Exception: Whatever the import raised.
+        Exception: The import failed.
     """
     sys.path.insert(0, str(app_dir.resolve()))
     module = importlib.import_module("function_app")
@@ -178,7 +177,7 @@ def load(app_dir: Path) -> func.FunctionApp:
 
 
 def _caller(handler: Callable[..., Any], parameter: str) -> Callable[[QueueMessage], None]:
-    """Call a function with a message that went through azure-functions' own converter."""
+    """Return a call of the function with a message converted by azure-functions itself."""
 
     def call(message: QueueMessage) -> None:
         body = Datum(message.content.encode(), "bytes")
@@ -188,7 +187,7 @@ def _caller(handler: Callable[..., Any], parameter: str) -> Callable[[QueueMessa
 
 
 def _metadata(message: QueueMessage) -> dict[str, Datum]:
-    """The trigger metadata as the host sends them: JSON, but for what is a string already."""
+    """Return the trigger metadata as the host sends them: strings as they are, all else as JSON."""
     times = {
         "InsertionTime": message.inserted_on,
         "ExpirationTime": message.expires_on,
@@ -203,8 +202,8 @@ def _metadata(message: QueueMessage) -> dict[str, Datum]:
 
 
 @contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keep ``get_functions`` from warning of HTTP auth levels, and from giving the root logger a handler."""
+def _quiet_indexing() -> Iterator[None]:
+    """Keep `get_functions` from warning about HTTP auth levels and from adding a handler to the root logger."""
     root, silent = logging.getLogger(), logging.NullHandler()
 
     def relevant(record: logging.LogRecord) -> bool:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; the first line of output is the settings, as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m local.simulator", description="Partner Center on a laptop.")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--tenant", default=TENANT, help="the tenant whose tokens are good")
-    parser.add_argument("--scale", type=float, default=1.0, help="shortens all delays: 0.01 is a hundredth")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that every checkout takes")
-    parser.add_argument("--documented", action="store_true", help="a bought cart reiterates its first result")
+    """Serve until SIGTERM or SIGINT. The first line of output is the app settings that lead here, as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m local.simulator", description="A simulated Partner Center.")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 (the default) is a free one")
+    parser.add_argument("--tenant", default=TENANT, help="the tenant whose tokens are accepted")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all delays (%(default)s)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds added to every checkout (%(default)s)")
+    parser.add_argument("--documented", action="store_true", help="a POST for a bought cart returns the first result")
     chosen = parser.parse_args(arguments)
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ) as simulator:
         print(json.dumps(simulator.environment()), flush=True)
         while not asked_to_stop.wait(0.5):
-            pass  # a signal that comes just before a wait without end would not be seen
+            pass  # a signal just before a wait without a timeout would be missed
 
 
 if __name__ == "__main__":

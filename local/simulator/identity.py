@@ -1,11 +1,10 @@
-"""The managed identity endpoint of App Service, and the tokens it gives: no sockets, no secrets.
+"""The managed identity endpoint of App Service and its tokens, without sockets or secrets.
 
     GET /msi/token?api-version=2019-08-01&resource=https://...[&client_id=...]
     X-IDENTITY-HEADER: the value of the setting IDENTITY_HEADER
 
-A token is a JWT without a signature (`alg: none`): whoever reads it can see whom it claims to be, and nobody
-but the simulator will ever accept it. Protocol: "How to use managed identities for App Service and Azure
-Functions", REST endpoint reference.
+A token is a JWT without a signature (`alg: none`), which nothing but the simulator accepts. Protocol: "How to use
+managed identities for App Service and Azure Functions", REST endpoint reference.
 """
 
 import base64
@@ -25,7 +24,7 @@ SYSTEM_ASSIGNED = "00000000-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class TokenResponse:
-    """An answer of the endpoint, after ``delay`` seconds."""
+    """A response of the endpoint, sent after `delay` seconds."""
 
     status: int
     body: Mapping[str, Any]
@@ -33,11 +32,14 @@ class TokenResponse:
 
 
 class IdentityEndpoint:
-    """Gives tokens, and remembers how many.
+    """Issues tokens, checks them and counts both.
 
-    Failures are switched on from outside: ``failure`` is a status that every call gets, ``delay`` the seconds
-    that every call takes, ``tenants`` another tenant per client id (a wrong identity, which must never pay).
-    ``requests`` counts the calls, ``refused`` the Authorization headers that were not good enough.
+    Attributes:
+        requests: The number of calls.
+        refused: The number of Authorization headers that were not accepted.
+        failure: A status that every call gets. `None`: no failure.
+        delay: Seconds that every call takes.
+        tenants: Another tenant per client id: a wrong identity, which must never buy.
     """
 
     def __init__(self, tenant_id: str, header: str, *, lifetime: float = 86_400) -> None:
@@ -54,7 +56,7 @@ class IdentityEndpoint:
         self._lock = threading.Lock()
 
     def token(self, query: Mapping[str, str], header: str | None, now: float) -> TokenResponse:
-        """ResponseStep GET /msi/token; ``query`` has one value per name, ``header`` is X-IDENTITY-HEADER."""
+        """Respond to GET /msi/token. `query` has one value per name, `header` is X-IDENTITY-HEADER."""
         with self._lock:
             self.requests += 1
         problem = self._problem(query, header)
@@ -74,7 +76,7 @@ class IdentityEndpoint:
         return TokenResponse(200, body, self.delay)
 
     def issue(self, audience: str, now: float, client_id: str = SYSTEM_ASSIGNED) -> str:
-        """Return a new token, unlike every other."""
+        """Return a new, unique token."""
         token_id = str(uuid.uuid4())
         tenant = self.tenants.get(client_id, self.tenant_id)
         claims = {
@@ -93,12 +95,12 @@ class IdentityEndpoint:
         return f"{_part({'alg': 'none', 'typ': 'JWT'})}.{_part(claims)}."
 
     def revoke(self, token: str | None = None) -> None:
-        """Refuse this token from now on; without one, all that were ever given."""
+        """Refuse this token from now on, or all that were issued."""
         with self._lock:
             self._revoked |= self._issued if token is None else {str(claims_of(token)["jti"])}
 
     def refusal(self, authorization: str | None, audiences: Collection[str], now: float) -> FaultStep | None:
-        """Return the 401 that an Authorization header deserves, or None."""
+        """Return the 401 for an Authorization header, or `None` where it is accepted."""
         fault = self._judge(authorization, audiences, now)
         if fault is not None:
             with self._lock:
@@ -133,14 +135,18 @@ class IdentityEndpoint:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return a token's claims. Raises ValueError where it is no JWT."""
+    """Return a token's claims.
+
+    Raises:
+        ValueError: It is not a JWT.
+    """
     try:
         _, payload, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (binascii.Error, RecursionError) as error:
         raise ValueError("not a JWT") from error
     if not isinstance(claims, dict) or not isinstance(claims.get("jti", ""), str):
-        raise ValueError("not a JWT")  # noqa: TRY004  one error for everything malformed
+        raise ValueError("not a JWT")  # noqa: TRY004  one error for all malformed tokens
     return claims
 
 

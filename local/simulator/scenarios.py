@@ -78,7 +78,7 @@ class Scenario:
 
 
 _OUT_OF_STOCK = RefusedGroup(800089, "The offer cannot be bought in this quantity.")
-_STRANGER = RefusedGroup(999001, "A code nobody has documented.")
+_UNDOCUMENTED = RefusedGroup(999001, "A code nobody has documented.")
 _TWICE = RefusedGroup(800065, "The cart was submitted before.")
 _REFUSED = FaultStep(400, 800013, "The quantity is not valid.")
 _ORDERED = FaultStep(400, 800065, "The cart was submitted before.")
@@ -97,21 +97,21 @@ def _json(status: int, content: bytes) -> GatewayStep:
 
 
 def _redirect(status: int = 302) -> GatewayStep:
-    # Back to this very server: whoever follows it with a token is seen in the books.
+    # to this server, which counts a caller that follows it with a token
     return GatewayStep(status, b"", "text/html", {"Location": "/v1/somewhere/else"})
 
 
 # fmt: off
-# A table is read down its columns; one argument a line would make a thousand lines of it.
-_BY_HAND = {
+# A table: one argument a line would make it a thousand lines long.
+_ROWS = {
     ScenarioGroup.SMOOTH: (
         Scenario(1, "created", "Bought at the first call: 201.", (Commit(),)),
         Scenario(2, "ok", "Bought at the first call: 200.", (Commit(status=200),)),
         Scenario(3, "accepted", "Bought at the first call: 202.", (Commit(status=202),)),
         Scenario(4, "two-order-groups", "Two order groups, two orders.", (Commit(),), order_groups=2),
-        Scenario(6, "new-order-status", "Ordered, with a status that nobody has seen before.",
+        Scenario(6, "new-order-status", "Ordered, with an undocumented status.",
                  (Commit(("in_orbit",)),)),
-        Scenario(7, "unknown-fields", "Ordered; the answer has fields that the reference does not list.",
+        Scenario(7, "unknown-fields", "Ordered; the response has fields that the reference does not list.",
                  (Commit(extra={"additionalInformation": {"deep": [1, None, "\u00fc"]}}),)),
         Scenario(8, "dates-with-zero-offset", "Ordered; dates end in +00:00.", (Commit(utc_offset=0),)),
         Scenario(9, "dates-with-offset", "Ordered; dates end in -08:00.", (Commit(utc_offset=-8),)),
@@ -121,68 +121,68 @@ _BY_HAND = {
                  (Commit(),), lines=200),
     ),
     ScenarioGroup.LOST_REQUEST: (
-        Scenario(54, "dropped-before", "The connection dies before the purchase; the second call buys.",
+        Scenario(54, "dropped-before", "Closed before the purchase; the second call buys.",
                  (Drop(), Commit())),
-        Scenario(57, "dropped-twice", "Dies after the purchase, dies again, then tells.",
+        Scenario(57, "dropped-twice", "Closed after the purchase, closed again, then returns the result.",
                  (Slow(2, Drop(Commit())), Drop(), Commit())),
-        Scenario(58, "dropped-before-then-refused", "Dies before the purchase, then refuses an active cart.",
+        Scenario(58, "dropped-before-then-refused", "Closed before the purchase, then refuses an active cart.",
                  (Drop(), _REFUSED), "failed", "cart", "800013"),
-        Scenario(63, "dropped-then-refused-and-mute", "Dies, then refuses; the first GET of the cart fails.",
+        Scenario(63, "dropped-then-refused-and-mute", "Closed, then refuses; the first GET of the cart fails.",
                  (Drop(), _REFUSED), "failed", "cart", "800013", get_script=(DOWN,)),
     ),
     ScenarioGroup.LOST_RESPONSE: (
-        Scenario(55, "dropped-after", "The connection dies after the purchase; the second call tells.",
+        Scenario(55, "dropped-after", "Closed after the purchase; the second call returns the result.",
                  (Drop(Commit()), Commit())),
-        Scenario(56, "dropped-mid-body", "The connection dies half-way through the body; the second call tells.",
+        Scenario(56, "dropped-mid-body", "Closed half-way through the body; the second call returns the result.",
                  (DropMidBody(), Commit())),
-        Scenario(59, "dropped-after-then-refused", "Dies after the purchase, then refuses: the cart is ordered.",
+        Scenario(59, "dropped-after-then-refused", "Closed after the purchase, then refuses: the cart is ordered.",
                  (Drop(Commit()), _REFUSED), "unknown", "already_ordered", "800013"),
-        Scenario(60, "dropped-after-then-ordered", "Dies after the purchase, then says that the cart is ordered.",
+        Scenario(60, "dropped-after-then-ordered", "Closed after the purchase, then says that the cart is ordered.",
                  (Drop(Commit()), _ORDERED), "unknown", "already_ordered", "800065"),
-        Scenario(64, "refuses-a-repeat", "Bought; whoever asks again is refused.", (Commit(), _REFUSED)),
-        Scenario(65, "ordered-at-a-repeat", "Bought; whoever asks again hears that the cart is ordered.",
+        Scenario(64, "refuses-a-repeat", "Bought; a second call is refused.", (Commit(), _REFUSED)),
+        Scenario(65, "ordered-at-a-repeat", "Bought; a second call says that the cart is ordered.",
                  (Commit(), _ORDERED)),
-        Scenario(79, "coded-500-after-purchase", "Bought, then 500/800005; a new MS-RequestId is told.",
+        Scenario(79, "coded-500-after-purchase", "Bought, then 500/800005; a new MS-RequestId gets the result.",
                  (Masked(Commit(), FaultStep(500, 800005)), Commit()), documented=True),
     ),
     ScenarioGroup.SLOW: (
         Scenario(50, "slow", "Bought after 20 seconds.", (Slow(20),)),
-        Scenario(51, "too-slow", "Answers after 240 seconds, when nobody listens; a later call tells.",
+        Scenario(51, "too-slow", "Answers after 240 seconds, past any timeout; a later call returns the result.",
                  (Slow(240), Commit())),
         Scenario(52, "trickle", "The body comes in small pieces, within the limit.", (Trickle(256, 0.5),)),
-        Scenario(53, "endless-trickle", "The body takes longer than any client waits; the second call tells.",
+        Scenario(53, "endless-trickle", "The body takes longer than any timeout; the second call returns the result.",
                  (Trickle(8, 4), Commit())),
-        Scenario(61, "never-answers", "Every connection dies before the purchase.", (Drop(),),
+        Scenario(61, "never-answers", "Every connection is closed before the purchase.", (Drop(),),
                  "unknown", "unanswered", decided_by_giving_up=True),
-        Scenario(62, "never-tells", "Bought at the first call, and every connection dies.",
+        Scenario(62, "never-tells", "Bought at the first call, and every connection is closed.",
                  (Drop(Commit()), Drop()),
                  "unknown", "already_ordered", decided_by_giving_up=True),
     ),
     ScenarioGroup.BROKEN: (
         Scenario(35, "unknown-fault-in-a-200", "200 with an undocumented fault, then bought.",
                  (FaultStep(200, 999002), Commit())),
-        Scenario(36, "empty-body", "Bought behind an empty 200; the second call tells.",
+        Scenario(36, "empty-body", "Bought, hidden by an empty 200; the second call returns the result.",
                  (Masked(Commit(), GatewayStep(200)), Commit())),
-        Scenario(37, "empty-object", "Bought behind `{}`; the second call tells.",
+        Scenario(37, "empty-object", "Bought, hidden by `{}`; the second call returns the result.",
                  (Masked(Commit(), _json(200, b"{}")), Commit())),
-        Scenario(38, "no-orders", 'Bought behind `{"orders": []}`; the second call tells.',
+        Scenario(38, "no-orders", 'Bought, hidden by `{"orders": []}`; the second call returns the result.',
                  (Masked(Commit(), _json(201, b'{"orders": []}')), Commit())),
         Scenario(39, "login-page", "200 with an HTML page, then bought.", (_LOGIN, Commit())),
         Scenario(40, "empty-object-for-ever", "Never more than `{}`.", (_json(200, b"{}"),),
                  "unknown", "unanswered", decided_by_giving_up=True),
         Scenario(41, "cut-json", "200 with half a JSON text of the right length, then bought.",
                  (Masked(Commit(), _json(200, b'{"orders": [{"id": "6f1')), Commit())),
-        Scenario(70, "html-502", "Bought behind an HTML 502; the same MS-RequestId tells.",
+        Scenario(70, "html-502", "Bought, hidden by an HTML 502; the same MS-RequestId returns the result.",
                  (Masked(Commit(), _html(502)), Commit())),
         Scenario(71, "plain-503", "503 in plain text, then bought.", (DOWN, Commit())),
-        Scenario(72, "html-504", "Bought behind a 504; the same MS-RequestId tells.",
+        Scenario(72, "html-504", "Bought, hidden by a 504; the same MS-RequestId returns the result.",
                  (Masked(Commit(), _html(504)), Commit())),
-        Scenario(73, "empty-408", "Bought behind an empty 408; the same MS-RequestId tells.",
+        Scenario(73, "empty-408", "Bought, hidden by an empty 408; the same MS-RequestId returns the result.",
                  (Masked(Commit(), GatewayStep(408)), Commit())),
         Scenario(74, "uncoded-501", "501 with code 0, then bought.", (FaultStep(501, 0, _UNKNOWN_ERROR), Commit())),
-        Scenario(75, "uncoded-500", "Bought behind a 500 with code 0; the same MS-RequestId tells.",
+        Scenario(75, "uncoded-500", "Bought, hidden by a 500 with code 0; the same MS-RequestId returns the result.",
                  (Masked(Commit(), FaultStep(500, 0, _UNKNOWN_ERROR)), Commit())),
-        Scenario(76, "empty-500", "Bought behind an empty 500; the same MS-RequestId tells.",
+        Scenario(76, "empty-500", "Bought, hidden by an empty 500; the same MS-RequestId returns the result.",
                  (Masked(Commit(), GatewayStep(500)), Commit())),
         Scenario(77, "coded-500", "500/800003; only a new MS-RequestId gets past it.",
                  (FaultStep(500, 800003), Commit())),
@@ -190,25 +190,25 @@ _BY_HAND = {
                  (FaultStep(500, 800003), FaultStep(500, "900192"), Commit())),
         Scenario(80, "unknown-500", "500 with an undocumented code, then bought.",
                  (FaultStep(500, 999003), Commit())),
-        Scenario(81, "service-down", "503 for ever.",
+        Scenario(81, "service-down", "503, permanently.",
                  (DOWN,), "unknown", "unanswered", decided_by_giving_up=True),
         Scenario(82, "html-404", "A gateway's 404, then bought.", (_html(404), Commit())),
-        Scenario(83, "html-404-for-ever", "A gateway's 404 for ever: it proves nothing about the cart.",
+        Scenario(83, "html-404-for-ever", "A gateway's 404, permanently: it proves nothing about the cart.",
                  (_html(404),),
                  "unknown", "unanswered", decided_by_giving_up=True),
-        Scenario(84, "empty-400", "Bought behind an empty 400; the second call tells.",
+        Scenario(84, "empty-400", "Bought, hidden by an empty 400; the second call returns the result.",
                  (Masked(Commit(), GatewayStep(400)), Commit())),
         Scenario(85, "plain-400", "400 in plain text, then bought.",
                  (GatewayStep(400, b"Bad Request", "text/plain"), Commit())),
         Scenario(86, "json-list-400", "400 with a JSON list, then bought.",
                  (_json(400, b'["no object"]'), Commit())),
-        Scenario(103, "uncoded-403-for-ever", "403 without a code for ever.", (FaultStep(403, None),),
+        Scenario(103, "uncoded-403-for-ever", "403 without a code, permanently.", (FaultStep(403, None),),
                  "failed", "configuration", decided_by_giving_up=True),
         Scenario(105, "unknown-403", "403 with an undocumented code, then bought.",
                  (FaultStep(403, 999005), Commit())),
         Scenario(106, "html-403", "A gateway's 403, then bought.", (_html(403), Commit())),
         Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
-        Scenario(108, "redirect-for-ever", "307 for ever.", (_redirect(307),),
+        Scenario(108, "redirect-for-ever", "307, permanently.", (_redirect(307),),
                  "failed", "configuration", decided_by_giving_up=True),
         Scenario(110, "unknown-400", "Undocumented 400: the cart is asked, and active.",
                  (FaultStep(400, 999006),), "failed", "rejected", "999006"),
@@ -232,14 +232,14 @@ _BY_HAND = {
         Scenario(91, "unknown-409", "409 with an undocumented code, then bought.",
                  (FaultStep(409, 999004), Commit())),
         Scenario(92, "uncoded-409", "409 without a code, then bought.", (FaultStep(409, None), Commit())),
-        Scenario(93, "in-progress-for-ever", "409 without a code for ever.", (FaultStep(409, None),),
+        Scenario(93, "in-progress-for-ever", "409 without a code, permanently.", (FaultStep(409, None),),
                  "unknown", "unanswered", decided_by_giving_up=True),
         Scenario(95, "already-ordered", "400/800065: somebody else checked this cart out.", (_ORDERED,),
                  "unknown", "already_ordered", "800065", bought_before=True),
         Scenario(96, "already-ordered-in-text", "The same, with the code as text.", (FaultStep(400, "800065"),),
                  "unknown", "already_ordered", "800065", bought_before=True),
         Scenario(100, "unauthorized-once", "401, then bought with a new token.", (FaultStep(401, 900420), Commit())),
-        Scenario(101, "unauthorized-for-ever", "401 for ever.", (FaultStep(401, 900420),),
+        Scenario(101, "unauthorized-for-ever", "401, permanently.", (FaultStep(401, 900420),),
                  "failed", "authentication", "900420", decided_by_giving_up=True),
         Scenario(102, "empty-401", "401 without a body, then bought with a new token.",
                  (GatewayStep(401, headers={"WWW-Authenticate": "Bearer"}), Commit())),
@@ -272,12 +272,12 @@ _BY_HAND = {
         Scenario(30, "only-order-errors", "201, but no order group was bought.",
                  (Commit((_OUT_OF_STOCK,)),), "failed", "cart", "800089"),
         Scenario(31, "only-unknown-order-errors", "No group bought, undocumented code: the cart is asked.",
-                 (Commit((_STRANGER,)),), "failed", "rejected", "999001"),
+                 (Commit((_UNDOCUMENTED,)),), "failed", "rejected", "999001"),
         Scenario(32, "order-errors-say-ordered", "No group is bought, since the cart was ordered before.",
                  (Commit((_TWICE,)),), "unknown", "already_ordered", "800065", bought_before=True),
         Scenario(33, "fault-in-a-200", "200 with the fault 400072 in it.",
                  (FaultStep(200, 400072),), "failed", "cart", "400072"),
-        Scenario(104, "conditional-access", "403/900308 for ever: a policy keeps the function out.",
+        Scenario(104, "conditional-access", "403/900308, permanently: a policy keeps the function out.",
                  (FaultStep(403, 900308),),
                  "failed", "configuration", "900308", decided_by_giving_up=True),
         Scenario(114, "code-in-text", "400 with the code as text.",
@@ -291,8 +291,8 @@ _BY_HAND = {
     ),
 }
 
-# What each documented code means, by class and status; written down apart from the program's own table,
-# so that the two check each other.
+# The meaning of each documented code, by class and status. It is independent of the program's own table, so that the
+# two check each other.
 _REFUSALS = {
     "cart": {
         404: "400013 400018 400019 2072 800015",
@@ -322,8 +322,8 @@ _PASSING = {
 # fmt: on
 
 
-def _by_hand() -> Iterator[Scenario]:
-    for group, rows in _BY_HAND.items():
+def _rows() -> Iterator[Scenario]:
+    for group, rows in _ROWS.items():
         for row in rows:
             yield replace(row, group=group)
 
@@ -348,7 +348,7 @@ def _label(fault: FaultStep) -> tuple[int, str]:
     return int(f"{fault.status}{fault.code:>06}"), f"fault-{fault.status}-{fault.code}"
 
 
-SCENARIOS = (*sorted(_by_hand(), key=lambda row: row.number), *_documented_codes())
+SCENARIOS = (*sorted(_rows(), key=lambda row: row.number), *_documented_codes())
 BY_NUMBER = {scenario.number: scenario for scenario in SCENARIOS}
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,9 +16,9 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from local.azurite import HOST, Azurite
+from local.azurite import Azurite
 from local.host.local_host import DRAIN_SECONDS
-from local.process import ManagedProcess
+from local.process import ManagedProcess, child_environment
 from local.simulator.server import Simulator
 from local.stack.ports import DEFAULT, FREE, Ports
 
@@ -29,26 +28,23 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "local.settings.example.json"
 SCALE = 0.02
-"""A minute of the real service takes 1.2 seconds here."""
-
-# Whatever the shell says under these names is for another account than the laptop's.
-_APP_SETTINGS = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
+"""A minute of the real service takes 1.2 seconds."""
 
 
 class Stack:
-    """Everything that a cart meets on its way, as a context manager.
+    """The local stack, as a context manager.
 
-    ``environment`` holds all app settings once entered, ``carts``, ``poison``, ``outcomes`` and ``records`` the
-    clients of what the deployment would create.
+    Once entered, `environment` holds all app settings, and `carts`, `poison`, `outcomes` and `records` are clients of
+    the queues and the container that a deployment would create.
 
     Args:
         settings: App settings that differ from local.settings.example.json.
-        scale: What the simulator makes of a second.
-        latency: Seconds that every checkout takes, unscaled.
+        scale: The simulator's factor for all delays.
+        latency: Seconds added to every checkout, unscaled.
         ports: Where the servers listen.
-        azurite: One that runs already and is not ended here; else one is started.
-        location: The folder that keeps the storage's data; None keeps it in memory.
-        host: Whether to run the function app; without it, `func start` can.
+        azurite: A running Azurite, not stopped here. `None` starts one.
+        location: The folder for the storage's data. `None` stores it in memory.
+        host: Whether to run the function app. Without it, `func start` can.
         on_line: Called with each line that the host prints.
     """
 
@@ -76,9 +72,9 @@ class Stack:
         """Start everything, and return when it is ready.
 
         Raises:
-            PortTaken, AzuriteUnavailable, ProcessFailed: It cannot run; what was started is ended.
+            PortTaken, AzuriteUnavailable, ProcessFailed: It cannot run. What was started is stopped.
         """
-        with ExitStack() as stack:  # ended in the opposite order: the host first, the storage last
+        with ExitStack() as stack:  # stopped in reverse order: the host first, the storage last
             self._ports.check()
             self._start_storage(stack)
             self._start_simulator(stack)
@@ -93,21 +89,21 @@ class Stack:
 
     @property
     def connection_string(self) -> str:
-        """Of the storage account, for the SDKs."""
+        """The storage account's connection string."""
         return self.azurite.connection_string
 
     @property
     def simulator_url(self) -> str:
-        """Where the simulated Partner Center listens."""
+        """The URL of the simulated Partner Center."""
         return self.simulator.url
 
     @property
     def host_pid(self) -> int | None:
-        """The process id of the host; None where none runs."""
+        """The process id of the host, or `None`."""
         return self._host.pid if self._host else None
 
     def books(self) -> dict[str, Any]:
-        """Ask the simulator who bought what, over HTTP: ``{"totals": …, "carts": […]}``."""
+        """Return the simulator's report of who bought what, over HTTP: `{"totals": …, "carts": […]}`."""
         connection = http.client.HTTPConnection(self.simulator_url.removeprefix("http://"), timeout=10)
         try:
             connection.request("GET", "/_simulator/books")
@@ -117,10 +113,10 @@ class Stack:
         return found
 
     def check(self) -> None:
-        """See that the host still runs.
+        """Check that the host is running.
 
         Raises:
-            ProcessFailed: It ended by itself; its last words are in the text.
+            ProcessFailed: It ended by itself. The text quotes its last output.
         """
         if self._host is not None:
             self._host.check()
@@ -130,7 +126,7 @@ class Stack:
             wanted = Azurite(self._location, queue_port=self._ports.queue, blob_port=self._ports.blob)
             self._azurite = stack.enter_context(wanted)
         self.azurite = self._azurite
-        if self._ports != DEFAULT:  # else `UseDevelopmentStorage=true` says it shorter
+        if self._ports != DEFAULT:  # else the example's `UseDevelopmentStorage=true` is right
             self.environment |= dict.fromkeys(("AzureWebJobsStorage", "CheckoutStorage"), self.connection_string)
 
     def _start_simulator(self, stack: ExitStack) -> None:
@@ -138,15 +134,15 @@ class Stack:
         self.simulator = Simulator(
             tenant_id=tenant, scale=self._scale, latency=self._latency, port=self._ports.simulator
         )
-        self.simulator.identity.header = self.environment["IDENTITY_HEADER"]  # as it can be pasted, from a file
+        self.simulator.identity.header = self.environment["IDENTITY_HEADER"]  # the one of the example settings
         stack.enter_context(self.simulator)
         self.environment |= self.simulator.environment()
 
     def _create(self, stack: ExitStack) -> None:
-        """Make what the deployment would make: three queues and a container."""
+        """Create what a deployment would create: three queues and a container."""
 
         def queue(name: str) -> QueueClient:
-            # A proxy of the shell is of no use on the way to this machine.
+            # A proxy of the shell must not be used for this machine.
             found = QueueClient.from_connection_string(self.connection_string, name, use_env_settings=False)
             stack.enter_context(found)
             with suppress(ResourceExistsError):
@@ -165,11 +161,8 @@ class Stack:
             self.records.create_container()
 
     def _start_host(self, stack: ExitStack) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
-        here = f"{HOST},localhost"
-        environ |= {name: ",".join(filter(None, (environ.get(name), here))) for name in ("NO_PROXY", "no_proxy")}
         command = ("local.host", "--app-dir", str(ROOT))
-        environ |= self.environment
+        environ = child_environment() | self.environment
         self._host = ManagedProcess.of_module(*command, environ=environ, cwd=ROOT, on_line=self._on_line)
         stack.callback(self._host.terminate, DRAIN_SECONDS + 5)
         self._host.wait_until_ready("started$")

@@ -23,18 +23,20 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 after a stop; 1 when the stack cannot run, for the reason printed.
     """
-    parser = argparse.ArgumentParser(prog="make run", description="The local stack, until Ctrl-C.")
-    parser.add_argument("--free-ports", action="store_true", help="any free ports instead of 10000, 10001 and 10080")
+    parser = argparse.ArgumentParser(prog="make run", description="Run the local stack until Ctrl-C.")
+    parser.add_argument("--free-ports", action="store_true", help="use free ports instead of 10000, 10001 and 10080")
     parser.add_argument("--no-host", action="store_true", help="storage and simulator only, for `func start`")
-    parser.add_argument("--scale", type=float, default=SCALE, help="what the simulator makes of a second (%(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the storage's data there, over restarts")
+    parser.add_argument(
+        "--scale", type=float, default=SCALE, help="the simulator's factor for all delays (%(default)s)"
+    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store the storage's data there, over restarts")
     options = parser.parse_args(arguments)
-    # SIGTERM ends it like Ctrl-C: by unwinding, so that everything that was started ends too.
+    # SIGTERM unwinds like Ctrl-C, so that everything that was started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     guided = threading.Event()
 
     def show(line: str) -> None:
-        if guided.is_set():  # the guide comes first; should the host not start, the error quotes it
+        if guided.is_set():  # the guide comes first; if the host does not start, the error quotes its output
             print(line, end="", flush=True)
 
     stack = Stack(
@@ -59,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _wait(stack: Stack) -> None:
-    """Until a signal interrupts, or the host ends by itself (`check` then says why)."""
+    """Wait until a signal interrupts, or the host ends by itself (`check` raises)."""
     while True:
         stack.check()
         threading.Event().wait(1.0)

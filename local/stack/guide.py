@@ -1,4 +1,4 @@
-"""What `make run` tells: the settings to paste, how to send a cart, how to watch, how to run the real host."""
+"""The text that `make run` prints: settings to paste, how to send a cart, how to watch, how to run the real host."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 SHOWN = ("created", "pending-review", "partial", "dropped-after", "throttled", "already-ordered", "fault-403-13605")
 """The scenarios that the guide gives a cart for."""
 
-_WRITTEN = Path(__file__).parents[2] / ".local" / "local.settings.json"
+_ROOT = Path(__file__).parents[2]
+_WRITTEN = _ROOT / ".local" / "local.settings.json"
 
 
 def settings_file(environment: Mapping[str, str], example: Path, *, default_ports: bool) -> Path:
-    """The file that leads the operator's command here: the example, or one written for the ports of this run."""
+    """Return a settings file for `cart-checkout`: the example, or one written for the ports of this run."""
     if default_ports:
         return example
     _WRITTEN.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +29,7 @@ def settings_file(environment: Mapping[str, str], example: Path, *, default_port
 
 
 def text(environment: Mapping[str, str], settings: Path, *, host: bool) -> str:
-    """The guide. `settings` is the file that holds the same settings; `host`: whether the function app runs."""
+    """Return the guide. `settings` is the file that holds the same settings. `host`: whether the function app runs."""
     file = _shown(settings)
     block = "\n".join(f"export {name}='{value}'" for name, value in environment.items() if name.isupper())
     mixed = "\n".join(f"export {name}='{value}'" for name, value in environment.items() if not name.isupper())
@@ -56,7 +57,7 @@ The same in Python, with the settings above:
 
 Watch the outcomes:
   .venv/bin/cart-checkout watch --settings {file}
-Who bought what, by Partner Center's books:
+Who bought what, by the simulator's report:
   {environment["PARTNER_CENTER_URL"]}/_simulator/books
 
 {_HOST if host else _NO_HOST.format(file=file)}"""
@@ -71,6 +72,5 @@ Without Azure Functions Core Tools: .venv/bin/python -m local.host --settings {f
 
 
 def _shown(path: Path) -> str:
-    """The path as one would type it in the project's folder."""
-    root = Path(__file__).parents[2]
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    """Return the path relative to the project's folder, where it is inside."""
+    return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else str(path)

@@ -1,4 +1,4 @@
-"""Where the local stack listens: the ports that the example settings name, or free ones."""
+"""The ports of the local stack: those of the example settings, or free ones."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from local.azurite import BLOB_PORT, HOST, QUEUE_PORT
 
 
 class PortTaken(Exception):
-    """Another program listens there; the text names the port, and what to do."""
+    """Another program listens on the port. The text names it, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the servers listen; 0 is a free port."""
+    """Where the servers listen. 0 is a free port."""
 
     blob: int = 0
     queue: int = 0
     simulator: int = 0
 
     def check(self) -> None:
-        """See that each is free.
+        """Check that each port is free.
 
         Raises:
-            PortTaken: One is taken; the text names it.
+            PortTaken: One is taken.
         """
         for name, port in (("blob storage", self.blob), ("queue storage", self.queue), ("simulator", self.simulator)):
             with socket.socket() as probe:
-                # As the servers themselves do: a connection that has just ended does not hold the port.
+                # As the servers do: a connection that was just closed does not block the port.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((HOST, port))

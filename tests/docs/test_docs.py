@@ -1,4 +1,4 @@
-"""The documents are true: what they show is what the program does, what they list is what it reads.
+"""The documents agree with the program: their examples are its output, their lists are its settings and members.
 
 The examples in docs/outcomes.md are the program's own output. After a change that moves them:
 
@@ -44,11 +44,11 @@ OFFER = "CFQ7TTC0LH18:0001:CFQ7TTC0K971"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 WIDTH = 116
 
-# --- the examples: what the program really tells ----------------------------------------------------------------
+# --- the examples: what the program really publishes ------------------------------------------------------------
 
 
 class Service:
-    """Partner Center, with the answers it is told to give; the last one repeats."""
+    """A Partner Center with scripted answers. The last one repeats."""
 
     def __init__(self, world: World, *answers: ServiceResponse, cart: bytes = b"", orders: bytes = b"") -> None:
         self._world, self._answers = world, list(answers)
@@ -74,14 +74,14 @@ class Service:
 
 
 class Blobs(MemoryBlobs):
-    """Blobs with an address as Azure's, and a rival who may act just before a write."""
+    """Blobs with an address like Azure's, and a hook that runs just before a write."""
 
-    rival: Callable[[], object] | None = None
+    before_write: Callable[[], object] | None = None
 
     def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
-        rival, self.rival = self.rival, None
-        if rival is not None:
-            rival()
+        before_write, self.before_write = self.before_write, None
+        if before_write is not None:
+            before_write()
         super().write(name, content, content_type=content_type, match=match)
 
     def url(self, name: str) -> str:
@@ -89,16 +89,16 @@ class Blobs(MemoryBlobs):
 
 
 def world_of(*answers: ServiceResponse, **asked: bytes) -> World:
-    """A world with this service, in which one message waits."""
+    """A world with this service."""
     world = World()
     world.blobs = Blobs()
-    world.service = Service(world, *answers, **asked)
+    world.partner_center = Service(world, *answers, **asked)
     world.checkout = world.worker()
     return world
 
 
-def told(world: World) -> str:
-    """The last outcome, as the bytes of it say."""
+def published(world: World) -> str:
+    """The last published outcome as text."""
     return jsontext.decode(base64.b64decode(world.outcomes.messages[-1].text))
 
 
@@ -116,12 +116,12 @@ def request(request_id: str = "order-4711", **more: object) -> dict[str, object]
     return {"customerId": CUSTOMER, "cartId": CART, "requestId": request_id, **more}
 
 
-def tell(world: World, *bodies: Mapping[str, object]) -> str:
-    """Deliver these messages one after another; the text of the last outcome told."""
+def publish(world: World, *bodies: Mapping[str, object]) -> str:
+    """Deliver these messages one after another. Returns the last published outcome as text."""
     for body in bodies:
         world.carts.send(json.dumps(body))
         world.run()
-    return told(world)
+    return published(world)
 
 
 REFUSED = ServiceResponse(
@@ -135,25 +135,25 @@ def completed() -> str:
     asked = request(
         correlationId="0dd0dd00-1111-4222-8333-444444444444", context={"basket": 17}, traceparent=TRACEPARENT
     )
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), asked)
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), asked)
 
 
 def action_required() -> str:
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "pending_review"))), request())
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "pending_review"))), request())
 
 
 def partial() -> str:
     failure = '{"orderGroupId":"1","code":800089,"description":"The offer cannot be bought in this quantity."}'
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"), failures=failure)), request())
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"), failures=failure)), request())
 
 
 def failed() -> str:
-    return tell(world_of(REFUSED), request())
+    return publish(world_of(REFUSED), request())
 
 
 def unknown() -> str:
     line = f'"lineItems":[{{"catalogItemId":"{OFFER}","offerId":"{OFFER}"}}]'
-    return tell(
+    return publish(
         world_of(
             ServiceResponse(None, failure="no answer: ReadTimeout"),
             ServiceResponse(
@@ -168,13 +168,13 @@ def unknown() -> str:
 
 def invalid() -> str:
     mistyped = {"customerId": CUSTOMER, "cartId": CART, "requestID": "order-4711"}
-    return tell(world_of(REFUSED), mistyped)
+    return publish(world_of(REFUSED), mistyped)
 
 
 def answered_by() -> str:
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
     again = {"customerId": CUSTOMER, "cartId": CART}
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
 
 
 def corrects() -> str:
@@ -182,21 +182,21 @@ def corrects() -> str:
     body = json.dumps(request())
 
     def refuse_the_duplicate() -> None:
-        service, world.service = world.service, Service(world, REFUSED)
-        rival, world.service = world.worker(), service
+        service, world.partner_center = world.partner_center, Service(world, REFUSED)
+        concurrent, world.partner_center = world.worker(), service
         duplicate = world.carts.receive()
         assert duplicate is not None
-        world.deliver(duplicate, checkout=rival)
+        world.deliver(duplicate, checkout=concurrent)
 
-    world.blobs.rival = refuse_the_duplicate
+    world.blobs.before_write = refuse_the_duplicate
     world.carts.send(body)
     world.carts.send(body)
     world.run()
-    return told(world)
+    return published(world)
 
 
 def dataref() -> str:
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed", lines=400))), request())
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed", lines=400))), request())
 
 
 EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
@@ -213,7 +213,7 @@ EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
 
 
 def pretty(text: str, indent: int = 0) -> str:
-    """The same JSON with line breaks between its members, and each value as it is written."""
+    """The same JSON with line breaks between its members, and each value as written."""
     if text.startswith("{"):
         pieces = [f'"{name}": {pretty(raw, indent + 1)}' for name, raw in jsontext.members(text).items()]
     elif text.startswith("["):
@@ -235,12 +235,12 @@ MARKED = re.compile(r"<!-- example: (\w+) -->\n+```json\n(.*?)\n```", re.DOTALL)
 
 
 def shown() -> dict[str, str]:
-    """The documents' examples, by name."""
+    """The examples in docs/outcomes.md, by name."""
     return dict(MARKED.findall(OUTCOMES.read_text(encoding="utf-8")))
 
 
 def refresh() -> None:
-    """Put the program's present output into the documents."""
+    """Write the program's current output into docs/outcomes.md."""
 
     def present(found: re.Match[str]) -> str:
         made = pretty(EXAMPLES[found[1]][0]())
@@ -249,11 +249,11 @@ def refresh() -> None:
     OUTCOMES.write_text(MARKED.sub(present, OUTCOMES.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-# --- what the documents are read with ---------------------------------------------------------------------------
+# --- reading the documents --------------------------------------------------------------------------------------
 
 
 def table(path: Path, heading: str) -> list[list[str]]:
-    """The rows of the first table under a heading, without its head."""
+    """The rows of the first table under a heading, without its header."""
     section = path.read_text(encoding="utf-8").partition(f"# {heading}\n")[2]
     assert section, f"{path.name} has no heading {heading}"
     lines = [line.strip() for line in section.splitlines()]
@@ -267,7 +267,7 @@ def table(path: Path, heading: str) -> list[list[str]]:
 
 
 def quoted(cell: str) -> list[str]:
-    """What stands in back quotes."""
+    """The texts in back quotes."""
     return re.findall(r"`([^`]+)`", cell)
 
 
@@ -282,7 +282,7 @@ def every_json_block() -> Iterator[Any]:
 
 
 class Watched(dict[str, str]):
-    """An environment that notes what is read of it."""
+    """An environment that records which variables are read."""
 
     def __init__(self, *args: Mapping[str, str]) -> None:
         super().__init__(*args)
@@ -294,7 +294,7 @@ class Watched(dict[str, str]):
 
 
 def settings_read() -> set[str]:
-    """Every setting that the program reads, whichever way it is set up."""
+    """Every setting that the program reads, in every way of configuring it."""
     read: set[str] = set()
     for env in ({}, {"CheckoutStorage": "UseDevelopmentStorage=true"}, {"PARTNER_CENTER_AUTH": "federated"}):
         watched = Watched(env)
@@ -308,7 +308,7 @@ def settings_read() -> set[str]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_what_the_program_tells(name: str) -> None:
+def test_an_example_is_what_the_program_publishes(name: str) -> None:
     make, _ = EXAMPLES[name]
 
     assert pretty(make()) == shown()[name]
@@ -361,7 +361,7 @@ def test_the_contract_lists_the_members_of_a_request() -> None:
     assert [*messages._Fields.__struct_encode_fields__] == documented
 
 
-def test_the_contract_lists_what_a_copy_remembers() -> None:
+def test_the_contract_lists_the_state_in_a_deferred_copy() -> None:
     assert [*RetryState.__struct_encode_fields__] == [quoted(row[0])[0] for row in table(CONTRACT, "Deferred copies")]
 
 
@@ -381,7 +381,7 @@ def test_the_contract_lists_every_class_of_error_and_whether_it_is_retryable() -
         ("6 KiB", outcomes.SHOWN_OF_INVALID),
     ],
 )
-def test_the_contract_tells_the_limits_of_the_program(text: str, value: int) -> None:
+def test_the_contract_states_the_limits_of_the_program(text: str, value: int) -> None:
     assert int(text.split(maxsplit=1)[0]) * 1024 == value
     assert text in CONTRACT.read_text(encoding="utf-8")
 
@@ -416,10 +416,12 @@ def test_the_example_settings_are_known() -> None:
 def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     asked = CheckoutRequest(CUSTOMER, CART, "order-4711", now)
-    nobody = messages.Delivery("", 1, now)
+    delivered = messages.Delivery("", 1, now)
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
-    caused = messages.decode(json.dumps({**event, "data": {"customerId": CUSTOMER, "cartId": CART}}).encode(), nobody)
-    refused = messages.decode(b"hello", nobody)
+    caused = messages.decode(
+        json.dumps({**event, "data": {"customerId": CUSTOMER, "cartId": CART}}).encode(), delivered
+    )
+    refused = messages.decode(b"hello", delivered)
     assert isinstance(caused, CheckoutRequest)
     assert isinstance(refused, InvalidMessage)
     expected = {
@@ -476,6 +478,12 @@ def test_the_scenarios_listed_are_those_that_there_are() -> None:
 
 def test_the_tools_listed_are_those_that_there_are() -> None:
     assert [*VERBS] == [quoted(row[0])[0] for row in table(LOCAL, "Tools")]
+
+
+def test_the_architecture_lists_every_module_of_the_program() -> None:
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("shared/**/*.py") if path.stem != "__init__"}
+
+    assert modules == {quoted(row[0])[0] for row in table(ROOT / "docs" / "architecture.md", "Modules")}
 
 
 def test_the_readme_is_short() -> None:

@@ -1,4 +1,4 @@
-"""One message in our hands: its lease, and the three ways it ends (deleted, released, lost)."""
+"""A received queue message: its lease, and how it ends (deleted, released, or lost to another receiver)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("local.host")
 
 
-class Delivery:
+class LeasedMessage:
     """A received message. Its pop receipt changes with every renewal, hence the lock around each request.
 
     Args:
-        queue: Where it came from.
-        message: What came.
-        lease_seconds: How long it is invisible from ``received_at``; renewed when half of that is over.
-        received_at: On the monotonic clock, before the request was made: rather too early than too late.
+        queue: The queue it was received from.
+        message: The message.
+        lease_seconds: How long it is invisible from `received_at`. The lease is renewed at half of that.
+        received_at: On the monotonic clock, before the request was sent: too early is safe, too late is not.
     """
 
     def __init__(self, queue: QueueClient, message: QueueMessage, lease_seconds: float, received_at: float) -> None:
-        """The lease runs already."""
         self.message = message
         self.dequeue_count = message.dequeue_count or 0
         self._queue, self._lease = queue, lease_seconds
@@ -40,25 +39,25 @@ class Delivery:
         return f"{self.message.id} (delivery {self.dequeue_count})"
 
     def delete(self) -> None:
-        """Done with it."""
+        """Delete it: the delivery succeeded."""
         with self._lock:
             self._settled = True
             try:
                 self._queue.delete_message(self.message.id, self._receipt)
             except HttpResponseError as error:
-                self._taken_by_another(error)
+                self._log_lost_lease(error)
 
     def release(self, seconds: float) -> None:
-        """Let it be seen again after so many seconds."""
+        """Make it visible again after so many seconds."""
         with self._lock:
             self._settled = True
             try:
                 self._queue.update_message(self.message.id, self._receipt, visibility_timeout=round(seconds))
             except HttpResponseError as error:
-                self._taken_by_another(error)
+                self._log_lost_lease(error)
 
     def renew_if_due(self) -> None:
-        """Begin the lease anew once half of it is over; a failing storage is asked again a little later."""
+        """Renew the lease once half of it is over. A failed request is repeated a tenth of a lease later."""
         with self._lock:
             now = time.monotonic()
             if self._settled or now < self._renew_at:
@@ -72,13 +71,13 @@ class Delivery:
                 self._renew_at = now + self._lease / 10
                 _log.warning("%s: cannot renew %s: %s", self._queue.queue_name, self, first_line(error))
 
-    def _taken_by_another(self, error: HttpResponseError) -> None:
-        """Our lease ended before we answered: the message is another's business now, or nobody's."""
+    def _log_lost_lease(self, error: HttpResponseError) -> None:
+        """The lease ended before the message was settled: another receiver has it, or it is deleted."""
         if error.status_code not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
             raise error
         _log.warning("%s: %s was taken by another before it was settled", self._queue.queue_name, self)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error: the SDK's texts run over many."""
+    """Return the first line of an error, since the SDK's texts have many."""
     return str(error).partition("\n")[0]

@@ -169,12 +169,12 @@ def violations(
         for name, (content, _) in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
-    found = list(invariants.told_as_kept(told, records))
+    found = list(invariants.recorded_before_published(told, records))
     for request in accepted:
         mine = [event for event in told if event["id"] in (request.event_id, request.correction_id)]
-        found += invariants.one_answer(request, mine)
+        found += invariants.answered_once(request, mine)
         found += invariants.bought_once(request, purchases(request))
-        found += invariants.true(request, mine, purchases(request), alone=alone)
+        found += invariants.outcome_is_true(request, mine, purchases(request), alone=alone)
         found += _same_ms_request_id(request, journal)
     found += _never_posted_again(journal)
     return found

@@ -7,7 +7,6 @@ leases of seconds.
 
 from __future__ import annotations
 
-import http.client
 import json
 import random
 import shutil
@@ -21,10 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from azure.storage.blob import ContainerClient
-from azure.storage.queue import LinearRetry, QueueClient
+from azure.storage.queue import LinearRetry
 
-from local.azurite import HOST, Azurite
+from local.azurite import Azurite
 from local.chaos.crash_injector import CrashInjector
 from local.chaos.evidence import Evidence, WorkerLog
 from local.chaos.fault_table import InjectedFaults
@@ -32,7 +30,9 @@ from local.chaos.plan import Action, ChaosPlan, Kill, LineFault, PlannedMessage,
 from local.chaos.workers import Workers, clean_environment
 from local.outcomes import OutcomeCollector, data_of, message_counts
 from local.process import ManagedProcess
+from local.simulator.client import call
 from local.stack import EXAMPLE, ROOT
+from local.storage import create_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,13 +83,16 @@ class ChaosRun:
             settings: dict[str, str] = json.loads(EXAMPLE.read_text(encoding="utf-8"))["Values"]
             settings |= _SETTINGS | self._plan.intensity.settings | simulator
             settings["LOCAL_HOST_LEASE_SECONDS"] = str(self._plan.intensity.lease)
-            self._simulator = _port(settings["PARTNER_CENTER_URL"])
-            self._create(stack, settings)
+            self._simulator_url = settings["PARTNER_CENTER_URL"]
+            # The default policy of the SDK sleeps for 15 seconds and more.
+            retries = LinearRetry(backoff=1, retry_total=20, random_jitter_range=0)
+            clients = create_storage(stack, self._azurite.connection_string, settings, retry_policy=retries)
+            self._carts, self._poison, outcomes_queue, self._records = clients
             self._crash_injector = CrashInjector(self._plan.crashes, settings)
             ports: dict[Line, int] = {
                 "queue": _port(self._azurite.queue_endpoint),
                 "blob": _port(self._azurite.blob_endpoint),
-                "service": self._simulator,
+                "service": _port(self._simulator_url),
             }
             self._workers = stack.enter_context(
                 Workers(
@@ -103,7 +106,7 @@ class ChaosRun:
                 )
             )
             self._senders = stack.enter_context(ThreadPoolExecutor(SENDERS))
-            self._outcomes = OutcomeCollector(self._outcomes_queue)
+            self._outcomes = OutcomeCollector(outcomes_queue)
             self._outcomes.start()
             stack.callback(self._outcomes.stop)
             self._open = stack.pop_all()
@@ -123,7 +126,7 @@ class ChaosRun:
         self._workers.end()
         self._outcomes.stop()
         records, notes = self._read_records()
-        books = self._ask("GET", "/_simulator/books")
+        books = call(self._simulator_url, "/_simulator/books")
         published, first = self._outcomes.events, self._outcomes.first_seen
         return Evidence(
             plan=self._plan,
@@ -194,7 +197,7 @@ class ChaosRun:
             case LineFault():
                 self._workers.begin(event)
             case Action():
-                self._ask("POST", event.path, event.body)
+                call(self._simulator_url, event.path, event.body)
                 if event.fault is not None:
                     self._service_faults[event.fault] += 1
 
@@ -212,28 +215,6 @@ class ChaosRun:
         stack.callback(process.terminate, 5.0)
         return dict(json.loads(process.wait_until_ready("^{.*}$")[0]))
 
-    def _create(self, stack: ExitStack, settings: dict[str, str]) -> None:
-        """Create what a deployment would create. The run itself reaches it directly, not through a proxy."""
-        connection = self._azurite.connection_string
-        # The default policy of the SDK sleeps for 15 seconds and more.
-        patient: dict[str, Any] = {
-            "use_env_settings": False,
-            "retry_policy": LinearRetry(backoff=1, retry_total=20, random_jitter_range=0),
-        }
-
-        def queue(name: str) -> QueueClient:
-            found = stack.enter_context(QueueClient.from_connection_string(connection, name, **patient))
-            found.create_queue()
-            return found
-
-        self._carts = queue(settings["CARTS_QUEUE"])
-        self._poison = queue(f"{settings['CARTS_QUEUE']}-poison")
-        self._outcomes_queue = queue(settings["OUTCOMES_QUEUE"])
-        self._records = stack.enter_context(
-            ContainerClient.from_connection_string(connection, settings["RECORDS_CONTAINER"], **patient)
-        )
-        self._records.create_container()
-
     def _read_records(self) -> tuple[dict[str, list[Event]], int]:
         """The entries of the records by `{customerId}/{cartId}`, and how many notes were left."""
         names = list(self._records.list_blob_names())
@@ -246,15 +227,6 @@ class ChaosRun:
         with ThreadPoolExecutor(READERS) as pool:
             entries = pool.map(read, records)
             return dict(zip((name.removesuffix(".json") for name in records), entries, strict=True)), notes
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(HOST, self._simulator, timeout=30)
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body))
-            answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        return answer
 
 
 def _port(url: str) -> int:

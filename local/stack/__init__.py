@@ -7,19 +7,16 @@ that runs is the one that is deployed.
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-
-from azure.core.exceptions import ResourceExistsError
-from azure.storage.blob import ContainerClient
-from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.host.local_host import DRAIN_SECONDS
 from local.process import ManagedProcess, child_environment
 from local.simulator.server import Simulator
 from local.stack.ports import DEFAULT, FREE, Ports
+from local.storage import create_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,7 +74,8 @@ class Stack:
             self._ports.check()
             self._start_storage(stack)
             self._start_simulator(stack)
-            self._create(stack)
+            clients = create_storage(stack, self.connection_string, self.environment)
+            self.carts, self.poison, self.outcomes, self.records = clients
             if self._with_host:
                 self._start_host(stack)
             self._open = stack.pop_all()
@@ -130,28 +128,6 @@ class Stack:
         self.simulator.identity.header = self.environment["IDENTITY_HEADER"]  # the one of the example settings
         stack.enter_context(self.simulator)
         self.environment |= self.simulator.environment()
-
-    def _create(self, stack: ExitStack) -> None:
-        """Create what a deployment would create: three queues and a container."""
-
-        def queue(name: str) -> QueueClient:
-            # A proxy of the shell must not be used for this machine.
-            found = QueueClient.from_connection_string(self.connection_string, name, use_env_settings=False)
-            stack.enter_context(found)
-            with suppress(ResourceExistsError):
-                found.create_queue()
-            return found
-
-        carts = self.environment["CARTS_QUEUE"]
-        self.carts, self.poison = queue(carts), queue(f"{carts}-poison")
-        self.outcomes = queue(self.environment["OUTCOMES_QUEUE"])
-        self.records = stack.enter_context(
-            ContainerClient.from_connection_string(
-                self.connection_string, self.environment["RECORDS_CONTAINER"], use_env_settings=False
-            )
-        )
-        with suppress(ResourceExistsError):
-            self.records.create_container()
 
     def _start_host(self, stack: ExitStack) -> None:
         command = ("local.host", "--app-dir", str(ROOT))

@@ -104,12 +104,10 @@ def command(
 def _redrive(
     connection: StorageConnection, selection: Selection, sending: Sending, *, checked: bool, upn: str | None
 ) -> None:
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  --help must not import an SDK
-    from cli.redrive_plan import RedriveRules  # noqa: PLC0415  as above
+    from cli.redrive_plan import RedriveRules  # noqa: PLC0415  --help must not import an SDK
 
     rules = RedriveRules(checked=checked, upn=upn)
-    with connection.records() as container:
-        reader = RecordsReader(container)
+    with connection.reader() as reader:
         plans = [rules.plan(history) for history in selection.load(reader) if _is_selected(history, selection)]
         ready = sorted((plan for plan in plans if plan.request), key=lambda plan: plan.decided_at)
         skipped = [plan for plan in plans if not plan.request]

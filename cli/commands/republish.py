@@ -66,10 +66,8 @@ def command(
 
 
 def _load_entries(connection: StorageConnection, selection: Selection, outcomes: tuple[str, ...]) -> list[Entry]:
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  --help must not import an SDK
-
-    with connection.records() as container:
-        histories = selection.load(RecordsReader(container))
+    with connection.reader() as reader:
+        histories = selection.load(reader)
     for history in histories:
         if history.trouble:
             click.echo(f"skipped  cart {history.cart.cart_id}: {history.trouble}", err=True)

@@ -88,7 +88,7 @@ def selection_options(default_since: str = "") -> options.Decorator:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendOptions:
     """How messages are sent: asking first or not, at which rate, and printed as what."""
 
     rate: float
@@ -128,9 +128,9 @@ class Sending:
             sys.exit(DECLINED)
 
 
-sending_options = options.collected(
+send_options = options.collected(
     "sending",
-    Sending,
+    SendOptions,
     click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing."),
     click.option("--yes", is_flag=True, help="Send without asking. Required in scripts."),
     click.option(
@@ -143,7 +143,7 @@ sending_options = options.collected(
     ),
     options.as_json,
 )
-"""Adds the options of `Sending`. The command receives them as `sending`."""
+"""Adds the options of `SendOptions`. The command receives them as `sending`."""
 
 
 def ids_of(request: CheckoutRequest) -> dict[str, str]:

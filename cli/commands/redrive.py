@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import batch
-from cli.batch import Selection, Sending
+from cli.batch import Selection, SendOptions
 from cli.connection import StorageConnection, settings_option, storage_failures
 from cli.times import FiniteFloat
 from shared.core.jsontext import printable
@@ -41,11 +41,11 @@ _CART_LIFE = timedelta(days=7)
     metavar="MINUTES",
     help="With --poison: treat messages older than MINUTES as stuck.",
 )
-@batch.sending_options
+@batch.send_options
 @settings_option
 def command(
     selection: Selection,
-    sending: Sending,
+    sending: SendOptions,
     *,
     checked: bool,
     upn: str | None,
@@ -102,7 +102,7 @@ def command(
 
 
 def _redrive(
-    connection: StorageConnection, selection: Selection, sending: Sending, *, checked: bool, upn: str | None
+    connection: StorageConnection, selection: Selection, sending: SendOptions, *, checked: bool, upn: str | None
 ) -> None:
     from cli.redrive_plan import RedriveRules  # noqa: PLC0415  --help must not import an SDK
 
@@ -128,7 +128,7 @@ def _is_selected(history: "CartHistory", selection: Selection) -> bool:
     return any(entry is history.last for entry in selection.select([history]))
 
 
-def _list(ready: "Sequence[RedrivePlan]", skipped: "Sequence[RedrivePlan]", sending: Sending) -> None:
+def _list(ready: "Sequence[RedrivePlan]", skipped: "Sequence[RedrivePlan]", sending: SendOptions) -> None:
     for plan in skipped:
         if sending.as_json:
             print(json.dumps(plan.as_json("skipped")))
@@ -144,7 +144,7 @@ def _send(
     reader: "RecordsReader",
     rules: "RedriveRules",
     ready: "Sequence[RedrivePlan]",
-    sending: Sending,
+    sending: SendOptions,
 ) -> int:
     """Send them one after another, each planned again by its current record: it may have been decided meanwhile."""
     sent = 0

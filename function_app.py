@@ -1,7 +1,7 @@
 """The function app: two queue triggers, each of which hands its message to `Checkout.handle`.
 
-BINARY, because with the default data type the host merges the members of a JSON body into the trigger's
-metadata, where a body could name its own id and dequeue count; bytes also need not be UTF-8.
+The data type is BINARY. With the default one the host merges the members of a JSON body into the trigger's metadata,
+where a body could set its own id and dequeue count. Bytes also need not be UTF-8.
 """
 
 from datetime import UTC
@@ -26,7 +26,7 @@ app = func.FunctionApp()
     data_type=func.DataType.BINARY,
 )
 def checkout_cart(message: func.QueueMessage) -> None:
-    """Answer one delivery of a cart."""
+    """Handle one delivery of a cart."""
     checkout.handle(message.get_body(), delivery_of(message))
 
 
@@ -38,16 +38,16 @@ def checkout_cart(message: func.QueueMessage) -> None:
     data_type=func.DataType.BINARY,
 )
 def report_poison(message: func.QueueMessage) -> None:
-    """Answer what the host gave up: it delivered the message five times and nothing came back."""
-    checkout.handle(message.get_body(), delivery_of(message, last=True))
+    """Handle a poison message: five deliveries failed."""
+    checkout.handle(message.get_body(), delivery_of(message, from_poison=True))
 
 
-def delivery_of(message: func.QueueMessage, *, last: bool = False) -> Delivery:
-    """What the host says of this delivery."""
+def delivery_of(message: func.QueueMessage, *, from_poison: bool = False) -> Delivery:
+    """The delivery, as the host describes it."""
     inserted_at = message.insertion_time or utc_now()
     return Delivery(
         message_id=message.id or "",
         dequeue_count=message.dequeue_count or 1,
         inserted_at=inserted_at if inserted_at.tzinfo else inserted_at.replace(tzinfo=UTC),
-        last=last,
+        from_poison=from_poison,
     )

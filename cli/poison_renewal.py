@@ -23,6 +23,7 @@ from cli.connection import MAX_PEEKED, StorageConnection
 from cli.times import format_age
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.outcomes import timestamp
+from shared.core.retry import Deferral, Destination, RetryState
 from shared.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -115,17 +116,15 @@ def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueM
 
 def _send_copy(publisher: Publisher, message: "QueueMessage") -> None:
     read = _decode(message)
-    if isinstance(read, CheckoutRequest):
-        # an earlier delivery failed, maybe during its POST
-        in_doubt = msgspec.structs.replace(read.retry, doubt=datetime.now(UTC))
-        publisher.send_deferred(read, in_doubt, 0.0, poison=True)
-    else:
-        publisher.requeue_unparsed(read, 0.0, poison=True)
+    retry = read.retry if isinstance(read, CheckoutRequest) else RetryState()
+    # an earlier delivery failed, maybe during its POST
+    in_doubt = msgspec.structs.replace(retry, doubt=datetime.now(UTC))
+    publisher.send_deferred(read, Deferral(0.0, in_doubt, queue=Destination.POISON))
 
 
 def _decode(message: "QueueMessage") -> CheckoutRequest | InvalidMessage:
     inserted_at = message.inserted_on or datetime.now(UTC)
-    return decode(str(message.content).encode(), Delivery(message.id, 1, inserted_at, last=True))
+    return decode(str(message.content).encode(), Delivery(message.id, 1, inserted_at, from_poison=True))
 
 
 def _deliveries(message: "QueueMessage") -> int:

@@ -14,7 +14,7 @@ from cli.times import format_utc
 from shared.core.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.outcomes import SOURCE, TYPE
 from shared.core.retry import LAST_DAY, RetryState
-from shared.core.rules import apply_rules
+from shared.core.rules import Replay, apply_rules
 
 _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)
 _CHECK_FIRST = (
@@ -83,7 +83,7 @@ class RedriveRules:
         if len(new_id) > LONGEST_REQUEST_ID:
             return plan.withdraw("its requestId has no room for ~n: send it with another one, `cart-checkout send`")
         request = self._request(history.last, new_id, now, doubt=_doubt(history, now))
-        if apply_rules(history.record, request).tell is not None:
+        if isinstance(apply_rules(history.record, request), Replay):
             return plan.withdraw(f"{new_id} is answered already")
         read = decode(request.copy(request.retry), Delivery("", 1, now))
         if isinstance(read, InvalidMessage):

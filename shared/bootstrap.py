@@ -1,6 +1,6 @@
-"""Wires the program from its settings; used by the app, the tools and the tests alike.
+"""Wires the program from its settings. The app, the command line and the tests use it alike.
 
-Every part that touches the outside can be passed in: a test gives its own clock, dice and ports.
+Every part that touches the outside can be passed in: a test passes its own clock, random source and ports.
 """
 
 import logging
@@ -20,6 +20,7 @@ from shared.publisher import Publisher
 from shared.records import Records
 from shared.semconv import Endpoints
 from shared.settings import Settings, in_flight
+from shared.steps import Steps
 from shared.telemetry import LOGGER, Telemetry
 
 HOST_JSON = Path(__file__).parent.parent / "host.json"
@@ -45,12 +46,12 @@ def bootstrap(
         SettingsError: the settings are wrong; it lists every mistake.
     """
     settings = settings or Settings.from_env()
-    # the SDKs log each request at INFO, and a line costs as much as a storage call's own work
+    # the SDKs log each request at INFO, which costs as much as the storage call itself
     logging.getLogger("azure").setLevel(logging.WARNING)
-    # what it warns of is a missing token, and that is in our own line, without the answer it may quote
+    # it warns about a missing token and may quote the response; our own log line reports it without that
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
-    # urllib3 quotes whole addresses, and in storage's lies the signature of a SharedAccessSignature: at DEBUG each
-    # one, and at WARNING that of an answer whose head makes no sense, with the head
+    # urllib3 logs whole URLs, which hold the signature of a SharedAccessSignature: each one at DEBUG, and at
+    # WARNING that of a response whose header cannot be parsed
     logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     if queue is None or blobs is None:
@@ -58,27 +59,24 @@ def bootstrap(
         queue = queue or storage.queue
         blobs = blobs or storage.blobs(settings.records_container)
     if partner_center is None:
-        identity = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
-        partner_center = PartnerCenter(settings, identity)
+        tokens = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
+        partner_center = PartnerCenter(settings, tokens)
     policy = RetryPolicy(settings.retry_base, settings.retry_cap, settings.retry_max_age, settings.settle)
+    publisher = Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue))
+    endpoints = Endpoints(
+        settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
+    )
     return Checkout(
-        inquiry=CheckoutAttempt(partner_center, ThrottleGate(), policy, clock, uniform),
-        records=Records(blobs),
-        publisher=Publisher(queue(settings.outcomes_queue), queue(settings.carts_queue), queue(settings.poison_queue)),
-        policy=policy,
-        telemetry=Telemetry(
-            Endpoints(
-                settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
-            ),
-            clock,
-        ),
+        attempt=CheckoutAttempt(partner_center, ThrottleGate(), policy, clock, uniform),
+        steps=Steps(Records(blobs), publisher, policy, clock, uniform),
+        telemetry=Telemetry(endpoints, clock),
         clock=clock,
         uniform=uniform,
     )
 
 
 def warn_of_idle_messages(settings: Settings) -> None:
-    """Warn when the host hands over more messages than the worker has threads: they would wait leased."""
+    """Warn when the host hands over more messages than the worker has threads: the rest would wait, leased."""
     handed = in_flight(HOST_JSON)
     if settings.threads < handed:
         LOGGER.warning(

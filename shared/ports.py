@@ -17,7 +17,7 @@ from shared.core.models import ServiceResponse
 
 
 class StorageError(Exception):
-    """What the storage ports raise."""
+    """The base class of what the storage ports raise."""
 
 
 class StorageUnavailable(StorageError):
@@ -25,14 +25,14 @@ class StorageUnavailable(StorageError):
 
 
 class Conflict(StorageError):
-    """The blob is not what the caller had read."""
+    """The blob has changed since the caller read it."""
 
 
 class Queue(Protocol):
     """A queue to send to."""
 
     def send(self, text: str, delay: float = 0.0) -> None:
-        """Enqueue `text` for ever, visible after `delay` seconds (rounded up).
+        """Enqueue `text`, without expiry, visible after `delay` seconds (rounded up).
 
         Raises:
             StorageUnavailable: it may be in the queue or not.
@@ -58,7 +58,7 @@ class Blobs(Protocol):
         """
 
     def overwrite(self, name: str, content: bytes | None) -> None:
-        """Write whatever is there; None deletes. For notes that nothing depends on.
+        """Write without a condition; None deletes. For notes that nothing depends on.
 
         Raises:
             StorageUnavailable: it may have happened or not.
@@ -69,7 +69,7 @@ class Blobs(Protocol):
 
 
 class PartnerCenterApi(Protocol):
-    """What the program asks of the service."""
+    """The calls to the service."""
 
     def checkout(self, request: CheckoutRequest) -> ServiceResponse:
         """POST the cart's checkout.
@@ -79,15 +79,15 @@ class PartnerCenterApi(Protocol):
         """
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
-        """GET the cart. A missing token is an answer without a status."""
+        """GET the cart. A missing token is a response without a status."""
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
-        """GET the customer's orders. A missing token is an answer without a status."""
+        """GET the customer's orders. A missing token is a response without a status."""
 
 
 class TokenUnavailable(Exception):
-    """There is no token to call with, now: transient, whatever the reason."""
+    """There is no token to call with now. Transient, whatever the reason."""
 
 
 class WrongTenant(TokenUnavailable):
-    """The token belongs to another tenant than PARTNER_CENTER_TENANT_ID: it was not used."""
+    """The token belongs to another tenant than PARTNER_CENTER_TENANT_ID. It was not used."""

@@ -1,14 +1,14 @@
-"""What leaves for a queue: outcomes for downstream systems, and copies of messages that wait.
+"""What is sent to a queue: outcomes for downstream systems, and deferred copies of messages.
 
-It is base64 text that never expires: control characters cannot break the queue's XML, and an outcome waits for
-its consumer however long that takes. Only a message that is no request goes back as it came.
+A text is base64 and never expires: control characters cannot break the queue's XML, and an outcome waits for its
+consumer however long that takes. Only a message that is no request is sent as it came.
 """
 
 import base64
 
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.outcomes import Event
-from shared.core.retry import RetryState
+from shared.core.retry import Deferral, Destination
 from shared.ports import Queue
 
 
@@ -17,34 +17,26 @@ class Publisher:
 
     def __init__(self, outcomes: Queue, carts: Queue, poison: Queue) -> None:
         self._outcomes = outcomes
-        self._carts = carts
-        self._poison = poison
+        self._waiting = {Destination.CARTS: carts, Destination.POISON: poison}
 
     def publish(self, event: Event) -> None:
-        """Tell an outcome.
+        """Publish an outcome.
 
         Raises:
-            StorageUnavailable: it may be told or not; telling it again changes nothing, since its id stays.
+            StorageUnavailable: it may be published or not. To publish it again is safe, since its id stays.
         """
         self._outcomes.send(_base64(event.text.encode()))
 
-    def send_deferred(self, request: CheckoutRequest, retry: RetryState, delay: float, *, poison: bool = False) -> None:
-        """Send a copy of a request to wait `delay` seconds in the carts queue, or in the poison queue.
+    def send_deferred(self, message: CheckoutRequest | InvalidMessage, deferral: Deferral) -> None:
+        """Send a copy of a message to the queue that the deferral names, invisible for `deferral.delay` seconds.
 
         Raises:
-            StorageUnavailable: it may wait there or not; then the delivery must not be finished.
+            StorageUnavailable: it may be sent or not. The delivery must not be finished then.
         """
-        queue = self._poison if poison else self._carts
-        queue.send(_base64(request.copy(retry)), delay)
-
-    def requeue_unparsed(self, message: InvalidMessage, delay: float, *, poison: bool = False) -> None:
-        """Send a message that is no request to wait, unchanged, so that its outcome keeps its id.
-
-        Raises:
-            StorageUnavailable: it may wait there or not.
-        """
-        queue = self._poison if poison else self._carts
-        queue.send(message.body.decode("utf-8", "surrogateescape"), delay)
+        copy = message.copy(deferral.retry)
+        # what is no request goes back as it came, so that its outcome keeps its id
+        text = _base64(copy) if isinstance(message, CheckoutRequest) else copy.decode("utf-8", "surrogateescape")
+        self._waiting[deferral.queue].send(text, deferral.delay)
 
 
 def _base64(content: bytes) -> str:

@@ -21,7 +21,7 @@ _DEEPEST = jsontext.MAX_DEPTH + 3  # the array, the event and its data lie aroun
 
 
 class Records:
-    """The records container."""
+    """The records container. Reads and writes, and decides nothing."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
@@ -30,7 +30,7 @@ class Records:
         """Read a cart's record.
 
         Raises:
-            StorageUnavailable: it could not be read, or is no record: then nothing may be bought either.
+            StorageUnavailable: it could not be read, or is no record. Nothing may be bought then.
         """
         found = self._blobs.read(f"{customer_id}/{cart_id}.json")
         if found is None:
@@ -42,16 +42,16 @@ class Records:
             raise StorageUnavailable(f"the record {customer_id}/{cart_id}.json is damaged") from error
 
     def append(self, request: CheckoutRequest, record: Record, event: Event) -> Event:
-        """Keep an event behind those of `record`; returns it as kept, with a `dataref` if it was too large.
+        """Append an event to `record`. Returns it as recorded, with a `dataref` if it was too large.
 
         Raises:
             Conflict: the record has changed since it was read.
-            StorageUnavailable: it may be kept or not.
+            StorageUnavailable: it may be recorded or not.
         """
         folder = f"{request.customer_id}/{request.cart_id}"
         if event.too_large:
             name = f"{folder}/{event.id}.{event.data_sha256[:16]}.data.json"
-            self._keep_data(name, event.data or "")
+            self._write_data(name, event.data or "")
             event = event.claim_check(self._blobs.url(name))
         content = "[" + ",\n".join([*(entry.text for entry in record.entries), event.text]) + "]"
         self._blobs.write(f"{folder}.json", content.encode(), content_type=CONTENT_TYPE, match=record.etag)
@@ -79,7 +79,7 @@ class Records:
     def note_waiting(
         self, request: CheckoutRequest, deferral: Deferral | None, now: datetime, sent: str | None = None
     ) -> None:
-        """Note for operators what a cart waits for, or (None) that it does not wait any more. Nothing reads it.
+        """Write the note for operators about what a cart waits for, or delete it (None). Nothing depends on it.
 
         `sent`: the MS-RequestId of the last call, which Microsoft's support asks for; None: the next one's.
 
@@ -88,23 +88,23 @@ class Records:
         """
         note = None
         if deferral is not None:
-            memory = deferral.retry
+            retry = deferral.retry
             note = msgspec.json.encode(
                 {
                     "requestId": request.request_id,
-                    "attempt": memory.attempt,
-                    "since": timestamp(memory.since) if memory.since else None,
+                    "attempt": retry.attempt,
+                    "since": timestamp(retry.since) if retry.since else None,
                     "nextAt": timestamp(now + timedelta(seconds=deferral.delay)),
                     "reason": deferral.reason,
-                    "doubt": timestamp(memory.doubt) if memory.doubt else None,
+                    "doubt": timestamp(retry.doubt) if retry.doubt else None,
                     "msRequestId": sent or request.ms_request_id,
                     "msCorrelationId": request.correlation_id,
                 }
             )
         self._blobs.overwrite(f"{request.customer_id}/{request.cart_id}.waiting.json", note)
 
-    def _keep_data(self, name: str, data: str) -> None:
-        with suppress(Conflict):  # the name is made of the content: it is there already
+    def _write_data(self, name: str, data: str) -> None:
+        with suppress(Conflict):  # the name is made of the content, so it is there already
             self._blobs.write(name, data.encode(), content_type="application/json")
 
 

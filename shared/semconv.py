@@ -1,6 +1,6 @@
-"""What OpenTelemetry calls our steps and measures: its conventions for messaging and HTTP, as plain data.
+"""The names of spans and metrics: OpenTelemetry's semantic conventions for messaging and HTTP, as plain data.
 
-The names stand here as text, since the package that lists them costs import time, and few of them are stable yet.
+The names are plain text, since the package that lists them costs import time and few of them are stable yet.
 Source: OpenTelemetry semantic conventions, messaging spans, messaging client metrics, HTTP client spans.
 """
 
@@ -12,7 +12,7 @@ from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import SpanKind
 
 SYSTEM = "azure_queue_storage"
-"""`messaging.system`: the conventions know no value for Storage queues, and allow one's own."""
+"""`messaging.system`: the conventions have no value for Storage queues, and allow custom ones."""
 
 Attributes = dict[str, str | int | float | bool]
 
@@ -22,13 +22,13 @@ _CALLS = {
     "list_orders": ("GET", "/customers/{customerId}/orders"),
 }
 _HTTP_ERROR = 400
-# The conventions' own boundaries end at 10 s, where a checkout may take three minutes; and a cart waits for days.
+# The conventions' own boundaries end at 10 s. A checkout may take three minutes, and a cart may wait for days.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0)
 _AGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 518_400.0)
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """What spans and metrics are named after: two queues by their names, the service by its URL, version included."""
+    """What spans and metrics are named after: two queue names, and the URL of the service with its version."""
 
     carts: str
     outcomes: str
@@ -36,7 +36,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What a step is to OpenTelemetry. `url`: where it asks the service, with places for ids; `sends`: to a queue."""
+    """A step in OpenTelemetry. `url`: the URL template of a call to the service. `sends`: it sends to a queue."""
 
     name: str
     kind: SpanKind
@@ -54,18 +54,18 @@ class Operation(msgspec.Struct, frozen=True):
         return self.attributes | {"url.full": url}
 
 
-def operations(places: Endpoints) -> dict[str, Operation]:
-    """The operations by step, and those of the two functions; a step that is not here is internal."""
-    poison = f"{places.carts}-poison"
+def operations(endpoints: Endpoints) -> dict[str, Operation]:
+    """The operations by step, and those of the two functions. A step that is missing here is internal."""
+    poison = f"{endpoints.carts}-poison"
     return {
-        "checkout_cart": _messaging("process", places.carts, SpanKind.CONSUMER),
+        "checkout_cart": _messaging("process", endpoints.carts, SpanKind.CONSUMER),
         "report_poison": _messaging("process", poison, SpanKind.CONSUMER),
-        # who makes the context that a message carries is its producer; to send it then is a client's call
-        "keep": _messaging("create", places.outcomes, SpanKind.PRODUCER),
-        "publish": _messaging("send", places.outcomes, SpanKind.CLIENT),
-        "defer": _messaging("send", places.carts, SpanKind.CLIENT),
+        # the span that makes a message's context is its producer, and sending it is a client's call
+        "keep": _messaging("create", endpoints.outcomes, SpanKind.PRODUCER),
+        "publish": _messaging("send", endpoints.outcomes, SpanKind.CLIENT),
+        "defer": _messaging("send", endpoints.carts, SpanKind.CLIENT),
         "defer to poison": _messaging("send", poison, SpanKind.CLIENT),
-        **{step: _call(places.service, method, template) for step, (method, template) in _CALLS.items()},
+        **{step: _call(endpoints.service, method, template) for step, (method, template) in _CALLS.items()},
     }
 
 
@@ -91,7 +91,7 @@ def _call(service: str, method: str, template: str) -> Operation:
 
 
 def response_attributes(status: object, failure: object) -> Attributes:
-    """What is said of the answer to a call: its status, or how it failed ("no answer: ReadTimeout")."""
+    """The attributes of a response: its status, or how the call failed ("no answer: ReadTimeout")."""
     if isinstance(status, int):
         failed: Attributes = {"error.type": str(status)} if status >= _HTTP_ERROR else {}
         return {"http.response.status_code": status, **failed}

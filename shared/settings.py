@@ -1,7 +1,7 @@
 """The app's settings: read once from the environment, checked together, frozen.
 
-Every mistake is reported, all in one `SettingsError`: the host then indexes no function and the messages
-wait in their queue, which is what an operator wants of a half-configured function that spends money.
+All mistakes are reported in one `SettingsError`. The host then indexes no function, and the messages wait in their
+queue, which is the safe state of a misconfigured function that spends money.
 """
 
 import json
@@ -20,8 +20,8 @@ DAY = 86_400.0
 MAX_AGE = 6 * DAY
 """Seconds after which a request is given up in any case: a cart lives seven days."""
 
-# The two clouds, spelled out: a token is sent to these hosts or to this machine, and nowhere else. Matched
-# as a whole, so user info, look-alike hosts, paths and queries have no place to stand.
+# The two clouds, spelled out: a token is sent to these hosts or to this machine, and nowhere else. The whole URL is
+# matched, so that no user info, look-alike host, path or query passes.
 _CLOUD = re.compile(
     r"(https://(?:api\.partnercenter\.microsoft\.com|partner\.partnercenterapi\.microsoftonline\.cn))(?::443)?/?",
     re.IGNORECASE | re.ASCII,
@@ -34,7 +34,7 @@ _STORAGE_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])+", re.ASCII)
 _SHORTEST_NAME = 3  # the service's rule, for queues and containers alike
 _ENDPOINT = re.compile(rf"(?:https://[^/@?#\s]+|http{_THIS_MACHINE})(?:/[^@?#\s]*)?", re.ASCII)
 
-# The account name and key that every Azurite has; they are public and protect nothing.
+# The account name and key of every Azurite. They are public and protect nothing.
 _DEVELOPMENT_STORAGE = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
@@ -53,9 +53,9 @@ class SettingsError(ValueError):
 
 
 class Settings(Redacted, frozen=True):
-    """Everything the program is told from outside. Durations are seconds."""
+    """Every setting of the program. Durations are seconds."""
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"storage_connection_string"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset({"storage_connection_string"})
 
     carts_queue: str
     outcomes_queue: str
@@ -80,7 +80,7 @@ class Settings(Redacted, frozen=True):
 
     @property
     def poison_queue(self) -> str:
-        """Where the host puts what failed `maxDequeueCount` times; the name is the host's rule, not ours."""
+        """Where the host puts a message that failed `maxDequeueCount` times. The host defines the name."""
         return f"{self.carts_queue}-poison"
 
     @property
@@ -238,7 +238,7 @@ class _Reader:
 
 
 def _connects(connection_string: str) -> bool:
-    """Whether the SDK finds both services and a credential in it; its own complaint would come too late."""
+    """Whether the SDK finds both services and a credential in it. Its own error would come too late."""
     pairs = [part.partition("=") for part in connection_string.rstrip(";").split(";")]
     given = {name.lower() for name, _, value in pairs if value}
     addressed = "accountname" in given or {"blobendpoint", "queueendpoint"} <= given

@@ -1,18 +1,18 @@
-"""One wide log line per message, spans and metrics. Nothing secret: ids, classes, times and sizes only.
+"""One wide log line per delivery, spans and metrics. Nothing secret: ids, classes, times and sizes only.
 
-The line is a JSON object, so that a log query can parse it. Of what the producer or the service wrote only ids
-and error codes enter it; tokens, the UPN and connection strings never do. Of an exception only its type does, in
-line and span alike: its text may quote anything.
+The line is a JSON object, so that a log query can parse it. It holds ids and error codes of what the producer or the
+service wrote, and never a token, the UPN or a connection string. Of an exception it holds only the type, and so does
+the span: its text may quote anything.
 
     the trace of the message's `traceparent`
     └── process {carts}          CONSUMER   one delivery
-        ├── recall               INTERNAL
-        ├── POST …/checkout      CLIENT     the service, and so are the GETs
-        ├── create {outcomes}    PRODUCER   decided and kept: its id is the outcome's `traceparent`
-        └── send {outcomes}      CLIENT     told. Or `send {carts}`: a copy that waits
+        ├── recall               INTERNAL   the record is loaded
+        ├── POST …/checkout      CLIENT     the call to the service, and so are the GETs
+        ├── create {outcomes}    PRODUCER   decided and recorded: its id is the outcome's `traceparent`
+        └── send {outcomes}      CLIENT     published. Or `send {carts}`: a copy that waits
 
-`shared.semconv` has the names, docs/telemetry.md tells them. Telemetry that fails breaks no checkout: what
-raises in it is dropped.
+`shared.semconv` has the names, docs/telemetry.md lists them. Telemetry that fails does not fail a checkout: its
+exceptions are dropped.
 """
 
 import json
@@ -29,6 +29,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
+from shared.core.models import ServiceResponse
 from shared.otlp import export_where_asked
 from shared.semconv import Attributes, Endpoints, Instruments, Operation, operations, response_attributes
 
@@ -45,63 +46,53 @@ _IDS = {
 }
 
 
-class _Step(msgspec.Struct):
-    """One step on its way; the times are set when it has returned, `error` when it has failed."""
+class Step(msgspec.Struct):
+    """One step of a delivery: its operation, its span, and what is learned of it on the way."""
 
     operation: Operation
     span: trace.Span
-    seconds: float = 0.0
-    ended_at: int = 0
-    error: str | None = None
+    attributes: Attributes = {}
+
+    def answered(self, response: ServiceResponse) -> None:
+        """Take the response to the call that this step makes, for its span and metrics."""
+        self.attributes = response_attributes(response.status, response.failure)
 
 
 class LogLine:
-    """The facts of one message, gathered on its way and logged once at its end."""
+    """The facts of one delivery, gathered on its way and logged once at its end."""
 
     def __init__(self, telemetry: "Telemetry") -> None:
         self._telemetry = telemetry
         self.level = logging.INFO
         self.facts: dict[str, str | int | float | bool | None] = {}
         self._milliseconds: dict[str, float] = {}
-        self._returned: _Step | None = None
 
     def add(self, **facts: str | float | bool | None) -> None:
-        """Add facts; a later one of the same name replaces the earlier."""
+        """Add facts. A later one of the same name replaces the earlier."""
         self.facts.update(facts)
-        if "status" in facts:
-            self.settle(facts["status"], facts.get("failure"))
 
     def escalate(self, level: int) -> None:
-        """Log the line at this level at least: an alert can match it."""
+        """Log the line at this level at least, so that an alert can match it."""
         self.level = max(self.level, level)
 
     @contextmanager
-    def step(self, name: str, *, to_poison: bool = False) -> Iterator[None]:
-        """Time a step of the way, in milliseconds, and span it. A repeated step adds up.
+    def step(self, name: str, *, to_poison: bool = False) -> Iterator[Step]:
+        """Time a step in milliseconds, and span it. The times of a repeated step add up.
 
         `to_poison`: what it sends goes to the poison queue.
         """
-        self.settle()
         step = self._telemetry.begin(f"{name} to poison" if to_poison else name, self.facts)
         begin = time.perf_counter()
         try:
-            with _inside(step.span):
-                yield
+            with _current(step.span):
+                yield step
         except BaseException as error:
-            step.error = type(error).__name__
+            step.attributes = {"error.type": type(error).__name__}
             raise
         finally:
-            step.seconds, step.ended_at = time.perf_counter() - begin, time.time_ns()
-            self._milliseconds[name] = round(self._milliseconds.get(name, 0.0) + step.seconds * 1000, 1)
-            self._returned = step
-            if step.error or not step.operation.url:
-                self.settle()
-
-    def settle(self, status: object = None, failure: object = None) -> None:
-        """Finish the step that has returned: of a call it is known only afterwards what was answered."""
-        step, self._returned = self._returned, None
-        if step is not None:
-            self._telemetry.finish(step, status, failure)
+            seconds = time.perf_counter() - begin
+            self._milliseconds[name] = round(self._milliseconds.get(name, 0.0) + seconds * 1000, 1)
+            self._telemetry.finish(step, seconds)
 
     def text(self) -> str:
         """The line: a compact JSON object without what is absent, every text in it made printable."""
@@ -114,14 +105,14 @@ class LogLine:
 
 
 class Telemetry:
-    """Where the lines, spans and metrics of a process go."""
+    """The log lines, spans and metrics of a process."""
 
     def __init__(self, places: Endpoints, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._operations = operations(places)
         self._tracer: trace.Tracer = trace.NoOpTracer()
         meter: metrics.Meter = metrics.NoOpMeter(NAME)
-        with suppress(Exception):  # a provider that the environment names and nobody can load
+        with suppress(Exception):  # the environment names a provider that cannot be loaded
             export_where_asked(os.environ)
             self._tracer = trace.get_tracer(NAME)
             meter = metrics.get_meter(NAME)
@@ -131,8 +122,8 @@ class Telemetry:
     def message(self, delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> Iterator[LogLine]:
         """Span, count and log one delivery. The span is a child of the message's own `traceparent`.
 
-        That is attached by hand: the worker gives a function of its thread pool no trace context or, on Python
-        3.11 and 3.12, the host's; to that the span is linked.
+        The context is attached by hand: in its thread pool the worker gives a function no trace context or, on
+        Python 3.11 and 3.12, the host's. The span is linked to that one.
         """
         line = LogLine(self)
         line.add(**_facts(delivery, request))
@@ -141,7 +132,7 @@ class Telemetry:
         line.add(traceId=_trace_id(span))
         since = request.started_at if isinstance(request, CheckoutRequest) else delivery.inserted_at
         begin = time.perf_counter()
-        with _inside(span):
+        with _current(span):
             try:
                 yield line
             except BaseException as error:
@@ -149,7 +140,6 @@ class Telemetry:
                 line.escalate(logging.ERROR)
                 raise
             finally:
-                line.settle()
                 with suppress(Exception):
                     line.add(waited=round(max(0.0, (self._clock() - since).total_seconds()), 1))
                 with suppress(Exception):
@@ -159,26 +149,25 @@ class Telemetry:
                 with suppress(Exception):
                     span.end()
 
-    def begin(self, name: str, facts: Mapping[str, object]) -> _Step:
-        """A step of the way begins."""
+    def begin(self, name: str, facts: Mapping[str, object]) -> Step:
+        """Start the span of a step."""
         operation = self._operations.get(name) or Operation(name, SpanKind.INTERNAL, {})
-        return _Step(operation, self._start(operation, operation.span_attributes(facts)))
+        return Step(operation, self._start(operation, operation.span_attributes(facts)))
 
-    def finish(self, step: _Step, status: object, failure: object) -> None:
-        """A step of the way has ended; `status` and `failure` tell of the answer to a call."""
-        known: Attributes = {"error.type": step.error} if step.error else response_attributes(status, failure)
+    def finish(self, step: Step, seconds: float) -> None:
+        """End the span of a step, and measure it."""
         with suppress(Exception):
-            step.span.set_attributes(known)
-            if "error.type" in known:
+            step.span.set_attributes(step.attributes)
+            if "error.type" in step.attributes:
                 step.span.set_status(StatusCode.ERROR)
-            step.span.end(step.ended_at)
+            step.span.end()
         with suppress(Exception):
-            attributes = step.operation.attributes | known
+            attributes = step.operation.attributes | step.attributes
             if step.operation.sends:
                 self._measure.sent.add(1, attributes)
-                self._measure.sending.record(step.seconds, attributes)
+                self._measure.sending.record(seconds, attributes)
             elif step.operation.url:
-                self._measure.calling.record(step.seconds, attributes)
+                self._measure.calling.record(seconds, attributes)
 
     def _start(self, operation: Operation, attributes: Attributes, traceparent: str | None = None) -> trace.Span:
         with suppress(Exception):
@@ -198,18 +187,18 @@ class Telemetry:
         self._measure.consumed.add(1, operation.attributes | error)
         self._measure.processing.record(seconds, operation.attributes | error)
         if facts.get("result") == "told":
-            told: Attributes = {
+            labels: Attributes = {
                 name: kinds[name] for name in ("cart_checkout.outcome", "cart_checkout.class") if name in kinds
             }
-            self._measure.outcomes.add(1, told)
+            self._measure.outcomes.add(1, labels)
             if isinstance(age, float):
-                self._measure.ages.record(age, told)
+                self._measure.ages.record(age, labels)
         elif facts.get("result") == "deferred":
             self._measure.deferrals.add(1, {"cart_checkout.reason": kinds["cart_checkout.reason"]})
 
 
 def current_traceparent() -> str | None:
-    """The trace context to pass on: of the span we are in, where somebody records spans."""
+    """The `traceparent` of the current span, where spans are recorded."""
     carrier: dict[str, str] = {}
     with suppress(Exception):
         propagate.inject(carrier)
@@ -217,16 +206,16 @@ def current_traceparent() -> str | None:
 
 
 @contextmanager
-def _inside(span: trace.Span) -> Iterator[None]:
-    """The span is the current one. What is raised passes by it: a span would keep its text and stack."""
+def _current(span: trace.Span) -> Iterator[None]:
+    """Make the span the current one, without recording exceptions: a span would hold their text and stack."""
     with trace.use_span(span, record_exception=False, set_status_on_exception=False):
         yield
 
 
 def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dict[str, str | int | bool | None]:
-    """What the line begins with."""
+    """The facts that the line begins with."""
     facts: dict[str, str | int | bool | None] = {
-        "function": "report_poison" if delivery.last else "checkout_cart",
+        "function": "report_poison" if delivery.from_poison else "checkout_cart",
         "messageId": delivery.message_id,
         "dequeueCount": delivery.dequeue_count,
         "customerId": request.customer_id,
@@ -244,7 +233,7 @@ def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dic
 
 
 def _of_message(operation: Operation, delivery: Delivery, facts: Mapping[str, object]) -> Attributes:
-    """What the span of a message says from its beginning, where a sampler sees it."""
+    """The attributes that a sampler sees when the span of a message starts."""
     attributes: Attributes = {
         **operation.attributes,
         "messaging.message.id": delivery.message_id,

@@ -12,6 +12,7 @@ from cli.batch import Selection, SendOptions
 from cli.connection import StorageConnection, settings_option, storage_failures
 from cli.times import FiniteFloat
 from shared.core.jsontext import printable
+from shared.core.retry import Deferral
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +155,7 @@ def _send(
             if plan.request and plan.new_id != listed.new_id:
                 plan = plan.withdraw("its record has changed since it was listed: look again")
             if plan.request:
-                publisher.send_deferred(plan.request, plan.request.retry, 0.0)
+                publisher.send_deferred(plan.request, Deferral(0.0, plan.request.retry))
                 sent += 1
             status = "sent" if plan.request else "skipped"
             line = f"{status}  cart {plan.cart.cart_id}  {plan.reason or f'requestId {plan.new_id}'}"

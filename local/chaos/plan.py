@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from local.chaos.fault_proxy import Fault, Kind
-from local.simulator import server
+from local.simulator.__main__ import main as run_simulator
 from local.simulator.scenarios import BY_NAME, BY_NUMBER, Scenario, cart_id
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 
@@ -338,7 +338,7 @@ def _form(body: dict[str, Any], form: str) -> str:
 def main() -> None:
     """The simulator, with the scenarios that keep the documented promise."""
     BY_NUMBER.update({scenario.number: scenario for scenario in DOCUMENTED.values()})
-    server.main()
+    run_simulator()
 
 
 if __name__ == "__main__":

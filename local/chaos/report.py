@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from local import invariants as checker
 from local.chaos.fault_table import survived
 from local.invariants import BOUGHT, final, outcome_of
-from local.simulator.scenarios import Fault, Masked
+from local.simulator.steps import FaultStep, Masked
 from shared.core.outcomes import invalid
 
 if TYPE_CHECKING:
@@ -247,4 +247,4 @@ class Aftermath:
 def _faults_with_a_code(demand: ExpectedRequest) -> int:
     """How many of the scenario's steps fail the call with a fault code: each allows another MS-RequestId."""
     answers = (step.by if isinstance(step, Masked) else step for step in demand.scenario.script)
-    return sum(isinstance(step, Fault) and step.status >= SERVICE_FAILED and bool(step.code) for step in answers)
+    return sum(isinstance(step, FaultStep) and step.status >= SERVICE_FAILED and bool(step.code) for step in answers)

@@ -216,9 +216,9 @@ class Chaos:
         """Start it, and return the settings that lead to it."""
         said: list[str] = []
         command = ["local.chaos.plan", "--port", "0", "--scale", str(SCALE), "--latency", str(LATENCY)]
-        child = ManagedProcess(command, environ=clean_environment(), folder=ROOT, on_line=said.append)
-        stack.callback(child.end, 5.0)
-        child.wait_until_it_says("}")
+        child = ManagedProcess.of_module(*command, environ=clean_environment(), cwd=ROOT, on_line=said.append)
+        stack.callback(child.terminate, 5.0)
+        child.wait_until_ready("}$")
         return dict(json.loads(said[0]))
 
     def _create(self, stack: ExitStack, settings: dict[str, str]) -> None:

@@ -125,7 +125,7 @@ class Workers:
             for worker in range(self._count):
                 self._children.append(self._start(worker))
             for child in self._children:
-                child.wait_until_it_says("started")
+                child.wait_until_ready("started$")
             self._open = stack.pop_all()
         return self
 
@@ -158,7 +158,7 @@ class Workers:
                         self.crashed.append(str(failed))
                         self._dead.add(worker)
             for worker in self._dead:
-                self._children[worker].end(0.0)
+                self._children[worker].terminate(0.0)
                 self._children[worker] = self._start(worker)
             self._dead.clear()
 
@@ -168,7 +168,7 @@ class Workers:
             for proxy in lines.values():
                 proxy.set()
         with self._lock:
-            threads = [threading.Thread(target=child.end, args=(DRAIN_SECONDS + 5,)) for child in self._children]
+            threads = [threading.Thread(target=child.terminate, args=(DRAIN_SECONDS + 5,)) for child in self._children]
             self._children = []
         for thread in threads:
             thread.start()
@@ -196,10 +196,12 @@ class Workers:
             "PARTNER_CENTER_URL": lines["service"].url,
             "IDENTITY_ENDPOINT": f"{lines['service'].url}/msi/token",
         }
-        return ManagedProcess(
-            ["local.host", "--app-dir", str(self._app)],
+        return ManagedProcess.of_module(
+            "local.host",
+            "--app-dir",
+            str(self._app),
             environ=clean_environment() | dict(self._settings) | leading | {"PYTHONFAULTHANDLER": "1"},
-            folder=ROOT,
+            cwd=ROOT,
             on_line=self._on_line,
         )
 

@@ -1,8 +1,8 @@
-"""An HTTP session that learns once what the machine says of proxies and certificate authorities.
+"""An HTTP session that reads proxies and certificate authorities from the environment once.
 
-`requests` looks through the environment and for a .netrc at each request, and has urllib3 load all authorities
-anew for each connection: 20 ms and half a megabyte, 96 times in a worker with 32 threads. Here a session reads
-the environment once for each host, and its connections share one TLS context.
+`requests` reads the environment and looks for a .netrc at each request, and lets urllib3 load all authorities for
+each connection: 20 ms and half a megabyte, 96 times in a worker with 32 threads. This session reads the environment
+once for each host, and its connections share one TLS context.
 """
 
 import os
@@ -21,11 +21,11 @@ from urllib3.util.ssl_ import ALPN_PROTOCOLS, create_urllib3_context
 
 
 class Session:
-    """What the SDK and the API client use of a `requests.Session`: it sends a complete request, and tells the answer.
+    """The part of `requests.Session` that the SDK and the API client use: it sends a complete request.
 
-    Nothing is merged into a request, no cookie is kept, and a redirect is an answer like any other: `requests` would
-    read its body, unbounded, and parse its Location even where it may not follow. There is no .netrc, whose entry
-    would take the place of an Authorization header.
+    Nothing is merged into a request, no cookie is stored, and a redirect is a response like any other: `requests`
+    would read its body, unbounded, and parse its Location even where it must not follow. No .netrc is read, whose
+    entry would replace an Authorization header.
     """
 
     def __init__(self, adapter: HTTPAdapter) -> None:
@@ -45,14 +45,14 @@ class Session:
         verify: bool | str = True,
         cert: Any = None,  # noqa: ANN401  likewise
         proxies: Mapping[str, str] | None = None,
-        allow_redirects: bool = False,  # noqa: ARG002  said by the SDK, which follows them itself
+        allow_redirects: bool = False,  # noqa: ARG002  passed by the SDK, which follows them itself
     ) -> requests.Response:
         """Send a request; unless `stream`, its body is read before this returns. Timeouts: to connect, to read.
 
         `proxies` wins over the environment; its `no_proxy` excepts hosts. Authorities are the adapter's.
 
         Raises:
-            requests.RequestException: no answer came, or none that can be read.
+            requests.RequestException: no response came, or none that can be read.
         """
         prepared = requests.PreparedRequest()
         prepared.prepare_method(method)
@@ -68,7 +68,7 @@ class Session:
             proxies=self.proxies(url, proxies or {}),
         )
         if not stream:
-            response.content  # noqa: B018  it is read here
+            response.content  # noqa: B018  the property reads the body
         return response
 
     def proxies(self, url: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -77,7 +77,7 @@ class Session:
         return {**self._proxies_of(f"{parts.scheme}://{parts.netloc}", given.get("no_proxy")), **given}
 
     def close(self) -> None:
-        """Hang up all connections."""
+        """Close all connections."""
         self._adapter.close()
 
 
@@ -122,8 +122,8 @@ class Adapter(HTTPAdapter):
 def _context() -> ssl.SSLContext:
     """A context that checks certificates and host names, and that several threads can connect with at once.
 
-    urllib3 sets the protocols of ALPN anew for each connection. OpenSSL frees the old list while another thread,
-    without the GIL, may be copying it, and that one's handshake then carries whatever lay there. So they are set once.
+    urllib3 sets the ALPN protocols for each connection. OpenSSL frees the old list while another thread, without the
+    GIL, may be copying it, whose handshake then carries arbitrary bytes. So they are set once.
     """
     context = create_urllib3_context()
     context.set_alpn_protocols(ALPN_PROTOCOLS)

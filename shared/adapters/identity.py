@@ -1,10 +1,10 @@
-"""Whose token pays: one credential for the process, guarded by the tenant it must belong to.
+"""Acquires tokens for the Partner Center API, and rejects those of another tenant.
 
     managed_identity   the identity's own token for Partner Center
-    federated          the identity's token is the assertion by which a registered app signs in
+    federated          the identity's token is the assertion with which a registered app signs in
 
-A token names the tenant that will be invoiced in its `tid` claim, and the sandbox has the same address as
-production: so the guard on `tid` is the only thing between a test and a real invoice.
+The `tid` claim of a token names the tenant that is invoiced. The sandbox has the same address as production, so the
+check of `tid` is all that separates a test from a real invoice.
 """
 
 import base64
@@ -26,18 +26,18 @@ from shared.settings import CHINA_URL, Settings
 ASSERTION_SCOPE = "api://AzureADTokenExchange/.default"
 ASSERTION_SCOPE_CHINA = "api://AzureADTokenExchangeChina/.default"
 REFRESH_BEFORE = 300.0
-"""Seconds before its end at which a token is asked for anew."""
+"""Seconds before its expiry at which a token is renewed."""
 LAST_USE = 30.0
-"""Seconds before its end until which a token is used when no new one is to be had."""
+"""Seconds before its expiry until which a token is used when no new one can be acquired."""
 RENEW_EVERY = 60.0
-"""Seconds between two credential objects: a service that refuses every token must not cost one each."""
+"""Seconds between two credential objects, so that a service that refuses every token does not cost one each."""
 CONNECT_TIMEOUT = 2.0
 READ_TIMEOUT = 5.0
 LONGEST_REQUEST = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
-"""Seconds one token can take at worst: federated, it is two requests."""
+"""Seconds that acquiring a token can take at worst: with `federated` it takes two requests."""
 
-# One try: the message waits in its queue for the next one, while the SDK's retry would sleep in its thread for
-# as long as a Retry-After says.
+# One try: the message waits in its queue for the next one. The SDK's retry would sleep in the thread for as long as a
+# Retry-After says.
 LIMITS: dict[str, Any] = {
     "connection_timeout": CONNECT_TIMEOUT,
     "read_timeout": READ_TIMEOUT,
@@ -69,12 +69,12 @@ class TokenProvider:
         self._renewed_at = float("-inf")
 
     def token(self) -> str:
-        """A token that may be used.
+        """Return a token that may be used.
 
         Raises:
             TokenUnavailable: the identity service gave none; WrongTenant: it gave another tenant's.
 
-        One request at a time, and those who waited for one share how it ended:
+        One request at a time. The threads that waited for it share its result:
 
             thread 1   lock ──── request ──── unlock
             thread 2     wait ────────────────┤ finds the token, or the failure that is younger than its wait
@@ -90,16 +90,16 @@ class TokenProvider:
             return self._request()
 
     def renew(self, refused: str) -> str | None:
-        """Another token than the one the service has just refused; None: there is none for now.
+        """Return another token than the one that the service has just refused, or None.
 
-        A credential caches its token until it ends, so a new one needs a new credential object. As in `token`,
-        those who waited share how it ended.
+        A credential caches its token until it expires, so a new one needs a new credential object. As in `token`, the
+        threads that waited share the result.
         """
         waiting_since = self._monotonic()
         with self._lock:
             current = self._fresh()
             if current is not None and current != refused:
-                return current  # another thread has been here
+                return current  # another thread has renewed it
             if self._failure is not None and self._failure[0] >= waiting_since:
                 return None
             if not self._replace_credential():
@@ -110,7 +110,7 @@ class TokenProvider:
                 return None
 
     def _replace_credential(self) -> bool:
-        """Forget the credential and its tokens; False: that was done a moment ago."""
+        """Replace the credential and drop its token; False: that was done less than RENEW_EVERY ago."""
         if self._monotonic() - self._renewed_at < RENEW_EVERY:
             return False
         self._renewed_at = self._monotonic()
@@ -128,10 +128,10 @@ class TokenProvider:
             self._check_tenant(token.token)
         except WrongTenant as error:
             self._failure = (self._monotonic(), error)
-            self._replace_credential()  # it would keep that token for a day, however soon the tenant is corrected
+            self._replace_credential()  # it caches that token for a day, even if the tenant is corrected sooner
             raise
-        except Exception as error:  # noqa: BLE001  an answer that is no token ends in AttributeError, TypeError, …
-            # of what the identity service said, only the codes that can be looked up: the rest may be anything
+        except Exception as error:  # noqa: BLE001  a response that is no token ends in AttributeError, TypeError, …
+            # of the identity service's text only the codes that can be looked up: the rest may be anything
             said = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
             failure = TokenUnavailable(f"no token for {self._scope}: {said}")
             self._failure = (self._monotonic(), failure)
@@ -140,14 +140,14 @@ class TokenProvider:
         return token.token
 
     def _without(self, failure: TokenUnavailable) -> str:
-        """What is left when no new token is to be had: the one in hand, almost to its end."""
+        """Without a new token, use the present one almost until it expires."""
         token = self._token
         if token is not None and token.expires_on - self._clock() > LAST_USE:
             return token.token
         raise failure from None
 
     def _check_tenant(self, token: str) -> None:
-        if self._tenant_id is None:  # the settings allow that on this machine only
+        if self._tenant_id is None:  # the settings allow that for a loopback service only
             return
         tenant = claims(token).get("tid")
         if not isinstance(tenant, str) or tenant.lower() != self._tenant_id:
@@ -156,7 +156,7 @@ class TokenProvider:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT, unverified: the service verifies, we only look; {} where it is none."""
+    """The claims of a JWT, or {}. They are not verified: the service does that."""
     try:
         payload = token.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -166,7 +166,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def credential_factory(settings: Settings, **transport: Any) -> Callable[[], TokenCredential]:  # noqa: ANN401  the SDK's options
-    """What makes a new credential of the kind the settings name. `transport` goes to the app's sign-in."""
+    """Return a factory of credentials of the configured kind. `transport` goes to the app's sign-in."""
 
     def managed_identity() -> ManagedIdentityCredential:
         return ManagedIdentityCredential(client_id=settings.identity_client_id, **LIMITS)

@@ -34,17 +34,17 @@ READ_TIMEOUT = 3.0
 TRIES = 3
 PAUSE, JITTER = 1.5, 0.25
 LONGEST_OPERATION = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + (TRIES - 1) * (PAUSE + JITTER)
-"""Seconds that one storage operation can take at worst: every try times out, and the pauses between them."""
+"""Seconds that one storage operation can take at worst: every try times out, with the pauses between them."""
 READ_TRIES = 3
-"""How often the SDK begins a download anew whose body stalls, a second apart; it has no setting for that."""
+"""How often the SDK restarts a download whose body stalls, a second apart. It has no setting for that."""
 READ_AGAIN, READ_PAUSE = 2.0, 0.75
-"""A download that fails before its body is made again after a pause, but only if it failed within these seconds."""
+"""A download that fails before its body is repeated after a pause, but only if it failed within these seconds."""
 LONGEST_READ = READ_AGAIN + READ_PAUSE + READ_TRIES * (CONNECT_TIMEOUT + 2 * READ_TIMEOUT) + (READ_TRIES - 1) * 1.0
-"""Seconds that reading a blob can take at worst: it fails, and then each try stalls in its body, its head late."""
+"""Seconds that reading a blob takes at worst: one failure, then every try times out in headers and body."""
 LONGEST_SIGN_IN = TRIES * (identity.CONNECT_TIMEOUT + identity.READ_TIMEOUT)
-"""Seconds that an operation takes longer, identity-based, where there is no token for it."""
+"""Seconds that an identity-based operation takes longer where no token can be acquired."""
 _CLIENTS_KEPT = 32
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _QUERY = re.compile(r"\?\S+")
 
 
@@ -65,7 +65,7 @@ class AzureBlobs:
 
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
-        # one message reads and writes the same blob, and to make a client costs half of what a request does
+        # one message reads and writes the same blob, and making a client costs half as much as a request
         self._client: Callable[[str], BlobClient] = lru_cache(_CLIENTS_KEPT)(container.get_blob_client)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
@@ -74,26 +74,26 @@ class AzureBlobs:
             try:
                 return self._download(name)
             except ResourceNotFoundError as error:
-                # a missing container looks the same but for its code, and is no sign that nothing was bought
+                # a missing container differs only in its code, and does not mean that nothing was bought
                 if getattr(error, "error_code", None) == "BlobNotFound":
                     return None
                 raise
 
     def _download(self, name: str) -> tuple[bytes, str]:
-        """Download a blob; what fails at once (refused, cut, busy) is tried again like every other operation."""
+        """Download a blob. What fails at once (refused, cut, busy) is tried again like every other operation."""
         began = time.monotonic()
         for _ in range(TRIES - 1):
             try:
                 return self._download_once(name)
             except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
-                passing = not isinstance(error, HttpResponseError) or error.status_code in _PASSING
-                if not passing or time.monotonic() - began > READ_AGAIN:
+                is_transient = not isinstance(error, HttpResponseError) or error.status_code in _TRANSIENT
+                if not is_transient or time.monotonic() - began > READ_AGAIN:
                     raise
             time.sleep(READ_PAUSE)
         return self._download_once(name)
 
     def _download_once(self, name: str) -> tuple[bytes, str]:
-        # a body that breaks off has tries of its own, see READ_TRIES: the policy's would multiply them
+        # a body that breaks off has its own tries, see READ_TRIES, which the policy's would multiply
         stream = self._client(name).download_blob(retry_total=0)
         return stream.readall(), stream.properties.etag
 
@@ -117,7 +117,7 @@ class AzureBlobs:
             if content is not None:
                 self._container.upload_blob(name, content, overwrite=True)
                 return
-            with suppress(ResourceNotFoundError):  # it was never written, or somebody else took it away
+            with suppress(ResourceNotFoundError):  # it was never written, or is deleted already
                 self._container.delete_blob(name)
 
     def url(self, name: str) -> str:
@@ -131,17 +131,17 @@ def _translate_errors(what: str) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except Exception as error:  # noqa: BLE001  a reply that makes no sense ends in ValueError, TypeError, IndexError, …
+    except Exception as error:  # noqa: BLE001  a malformed response ends in ValueError, TypeError, IndexError, …
         code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
         code = getattr(code, "value", code)
         message = error.message if isinstance(error, AzureError) else ""
         said = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
-        # not from error, whose text may quote the URL, and that the signature of a SharedAccessSignature
+        # `from None`: the error's text may quote the URL, and with it the signature of a SharedAccessSignature
         raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from None
 
 
 class Storage:
-    """The storage account that holds the queues and the records: one session, as many sockets as threads."""
+    """The storage account of the queues and the records: one session, as many connections as threads."""
 
     def __init__(self, settings: Settings) -> None:
         session: Any = Session(Adapter(pool_connections=4, pool_maxsize=settings.threads))
@@ -152,9 +152,9 @@ class Storage:
                 connection_timeout=CONNECT_TIMEOUT,
                 read_timeout=READ_TIMEOUT,
             ),
-            # the SDK's own policy would sleep 15 seconds and more in a thread that could serve a cart
+            # the SDK's own policy would sleep for 15 seconds and more in a thread that could serve a cart
             "initial_backoff": PAUSE - 1,
-            "increment_base": 1,  # to the power of the count comes on top
+            "increment_base": 1,  # the SDK adds this to the power of the count
             "random_jitter_range": JITTER,
             "retry_total": TRIES - 1,
             "connection_timeout": CONNECT_TIMEOUT,

@@ -1,8 +1,8 @@
-"""What the service's errors mean: the classes, and the table that sorts (HTTP status, code) into them. Pure.
+"""What the service's errors mean: the classes, and the table that maps (HTTP status, code) to them. Pure.
 
-The table is the whole knowledge, one row a fact. Classified by status and code together, never by the status
-alone: a 500 can be the cart's fault, a 403 the customer's. Codes and descriptions are kept verbatim, since texts
-mislead and new codes appear. Sources: the Partner Center REST reference and its list of error codes.
+An error is classified by status and code together, never by the status alone: a 500 can be the cart's fault, a 403
+the customer's. Codes and descriptions are passed on verbatim, since texts mislead and new codes appear. Sources: the
+Partner Center REST reference and its list of error codes.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ import msgspec
 
 
 class ErrorClass(StrEnum):
-    """Whose turn it is after an error."""
+    """The error category: it decides on retry, and on who must act."""
 
     SERVICE = "service"
     THROTTLED = "throttled"
@@ -38,7 +38,10 @@ TRANSIENT = frozenset(
         ErrorClass.CONFIGURATION,
     }
 )
-"""Classes that are tried again; the last two are held for an operator, since the cart itself is fine."""
+"""Classes that are tried again."""
+
+HELD_FOR_OPERATOR = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION})
+"""Classes that an alert must match: carts wait until an operator corrects something, since they are fine themselves."""
 
 RETRYABLE = TRANSIENT | {ErrorClass.UNANSWERED}
 """Classes after which a new request for the same, unchanged cart may succeed."""

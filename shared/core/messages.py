@@ -3,7 +3,7 @@
     bytes ── plain or base64 ──► JSON ── one object, or the `data` of a CloudEvent 1.0 ──► CheckoutRequest
                   └────────────────┴─────────── anything else ───────────────────────────► InvalidMessage
 
-`decode` never raises: what cannot be read is a value too, and is answered like every other message.
+`decode` never raises: a message that cannot be read is a value too, and gets an outcome like every other one.
 """
 
 import base64
@@ -27,9 +27,9 @@ from shared.core.retry import RetryState
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout")
 LONGEST = 44 * 1024
-"""Bytes of a decoded message. A deferred copy may be longer, by what it remembers."""
+"""Bytes of a decoded message. A deferred copy may be longer by its `retry`."""
 LONGEST_COPY = 47 * 1024
-"""Bytes of a deferred copy: the next one, longer by a few hundred, still fits a queue message (48 KiB in base64)."""
+"""Bytes of a deferred copy. The next one, longer by a few hundred, fits a queue message too (48 KiB in base64)."""
 LONGEST_REQUEST_ID = 256
 
 _BOM = b"\xef\xbb\xbf"
@@ -45,18 +45,20 @@ def derive(*parts: str | int) -> str:
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One delivery of a queue message. `last`: it comes from the poison queue, which has none behind it."""
+    """One delivery of a queue message, by the carts queue or, with `from_poison`, by its poison queue."""
 
     message_id: str
     dequeue_count: int
     inserted_at: datetime
-    last: bool = False
+    from_poison: bool = False
 
 
 class CheckoutRequest(Redacted, frozen=True):
     """A valid request. GUIDs are in lower case; `context` is the producer's JSON as it was written."""
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"customer_user_upn", "context", "raw_fields", "raw_envelope"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset(
+        {"customer_user_upn", "context", "raw_fields", "raw_envelope"}
+    )
 
     customer_id: str
     cart_id: str
@@ -96,9 +98,9 @@ class CheckoutRequest(Redacted, frozen=True):
         return self.correlation or self._id("ms-correlation")
 
     def copy(self, retry: RetryState) -> bytes:
-        """This message again, as compact JSON, with its request id pinned and `retry` to remember.
+        """This message again, as compact JSON, with its request id pinned and with `retry`.
 
-        Every other member keeps the text it came with; a CloudEvent stays that CloudEvent.
+        Every other member keeps the text it came with. A CloudEvent stays that CloudEvent.
         """
         pinned = msgspec.structs.replace(retry, started_at=self.started_at)
         data = _object(
@@ -112,12 +114,12 @@ class CheckoutRequest(Redacted, frozen=True):
 
 
 class InvalidMessage(Redacted, frozen=True):
-    """A message that is no request: where it went wrong, and what stood there in its stead.
+    """A message that is no request: the JSON path of the fault, and what was expected there.
 
-    `deferred`: it carries `retry`, so a POST may have been made for it by another version of this program.
+    `deferred`: it carries `retry`, so another version of this program may have made a POST for it.
     """
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
 
     body: bytes
     path: str
@@ -125,6 +127,11 @@ class InvalidMessage(Redacted, frozen=True):
     deferred: bool = False
     customer_id: str | None = None
     cart_id: str | None = None
+
+    def copy(self, retry: RetryState) -> bytes:
+        """The same bytes, so that the outcome keeps its id; `retry` has no place in them."""
+        del retry
+        return self.body
 
     @property
     def sha256(self) -> str:
@@ -316,7 +323,7 @@ def _object(members: Mapping[str, str]) -> str:
 
 
 def _invalid(body: bytes, error: NotJson | _Invalid) -> InvalidMessage:
-    """What can still be told of a message that is no request: its ids, where they are ids."""
+    """What can still be said of a message that is no request: its ids, where they are valid."""
     data: Any = None
     try:
         tree = jsontext.load(_plain(body))

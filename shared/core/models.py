@@ -241,7 +241,7 @@ class ServiceResponse(Redacted, frozen=True):
     as it came; the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
     """
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
 
     status: int | None
     body: bytes = b""

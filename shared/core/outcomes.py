@@ -1,7 +1,7 @@
-"""The CloudEvent that tells what happened. Pure: from a decision to the exact bytes that are kept and told.
+"""The CloudEvent that reports an outcome. Pure: from a decision to the exact bytes that are recorded and published.
 
-An event is made once, kept in the record, and told as kept: `time` is the moment of the decision and is
-never renewed. What the service answered is embedded as the text it came in, so `36.480` stays `36.480`.
+An event is made once, recorded, and published as recorded: `time` is the moment of the decision and never changes.
+The service's response is embedded as the text it came in, so `36.480` stays `36.480`.
 """
 
 import base64
@@ -22,7 +22,7 @@ SOURCE = "urn:partnercenter:cart-checkout"
 TYPE = "partnercenter.cart.checkout."
 SCHEMA = "urn:partnercenter:cart-checkout:outcome:1"
 LONGEST_EVENT = 48 * 1024
-"""Bytes of JSON that still fit a queue message (64 KiB) once encoded in base64; more becomes a `dataref`."""
+"""Bytes of JSON that fit a queue message (64 KiB) in base64. The data of a longer event become a `dataref`."""
 SHOWN_OF_INVALID = 6 * 1024
 """Bytes of an invalid message that its outcome repeats."""
 
@@ -40,13 +40,13 @@ class Outcome(StrEnum):
 _OUTCOMES = {TYPE + outcome: outcome for outcome in Outcome}
 
 BOUGHT = frozenset({Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL})
-"""Outcomes after which the cart, or a part of it, is paid for: it is never posted again."""
+"""Outcomes after which the cart, or a part of it, is bought: it is never posted again."""
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What was decided for a request, before it is written down as an event.
+    """What was decided for a request, before it becomes an event.
 
-    `result` is JSON text as received; `error` is ours or, borrowed from another entry, JSON text too.
+    `result` is JSON text as received. `error` is ours or, copied from another entry, JSON text too.
     `response` holds what Microsoft support asks for.
     """
 
@@ -59,7 +59,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An outcome as it is kept and told: the whole CloudEvent, as text."""
+    """An outcome as it is recorded and published: the whole CloudEvent, as text."""
 
     id: str
     outcome: Outcome
@@ -78,7 +78,7 @@ class Event(msgspec.Struct, frozen=True):
         return self.dataref is None and len(self.text.encode()) > LONGEST_EVENT
 
     def claim_check(self, url: str) -> "Event":
-        """The same event with a reference in the place of its data."""
+        """The same event with a reference to its data instead of them."""
         attributes = {name: raw for name, raw in jsontext.members(self.text).items() if name != "data"}
         return msgspec.structs.replace(self, text=_present(**attributes, dataref=_text(url)), data=None, dataref=url)
 
@@ -89,7 +89,7 @@ class Event(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "Event":
-        """Read an event that was kept.
+        """Read an event that was recorded.
 
         Raises:
             KeyError, ValueError: it is no event of ours.
@@ -137,14 +137,14 @@ def decided(
 
 
 def copied(entry: Event, data: str, attempts: int) -> Decision:
-    """The decision of another request's entry, for a request that asks for the same, bought cart."""
+    """The decision of another request's entry, for a request for the same cart, which is bought already."""
     raw = jsontext.members(data)
     return Decision(entry.outcome, attempts, result=raw.get("result"), error=raw.get("error"), answered_by=entry.id)
 
 
 def invalid(message: InvalidMessage) -> Event:
-    """The outcome of a message that is no request: made of its bytes alone, so a repeat is told the same."""
-    # a message of a newer version may have been posted by it: what cannot be known is not told as failed
+    """The outcome of a message that is no request. It is made of its bytes alone, so a repeat publishes the same."""
+    # a newer version may have made a POST for its copy: what cannot be known is not published as failed
     outcome = Outcome.UNKNOWN if message.deferred else Outcome.FAILED
     found = error(
         ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: expected {message.expected}"
@@ -169,16 +169,16 @@ _DEFERRED_ADVICE = (
 )
 
 
-def response(answer: ServiceResponse, ms_request_id: str, correlation_id: str) -> dict[str, str | int] | None:
-    """What support asks for: the status and the ids of the exchange; None where nothing was answered."""
-    if answer.status is None:
+def response_ids(response: ServiceResponse, ms_request_id: str, correlation_id: str) -> dict[str, str | int] | None:
+    """What Microsoft support asks for: the status and the ids of the exchange. None without a response."""
+    if response.status is None:
         return None
     ids = {
-        "requestId": answer.request_id or ms_request_id,
-        "correlationId": answer.correlation_id or correlation_id,
-        "cv": answer.cv,
+        "requestId": response.request_id or ms_request_id,
+        "correlationId": response.correlation_id or correlation_id,
+        "cv": response.cv,
     }
-    return {"status": answer.status, **{name: value for name, value in ids.items() if value}}
+    return {"status": response.status, **{name: value for name, value in ids.items() if value}}
 
 
 def timestamp(instant: datetime) -> str:
@@ -214,7 +214,7 @@ def _event(
 
 
 def _error(found: Error, **more: str) -> str:
-    # every text in it is free of lone surrogates: `models.read` and `printable` see to that
+    # every text in it is free of lone surrogates: `models.parse_lenient` and `printable` see to that
     members: dict[str, Any] = {
         "class": found.error_class,
         "code": found.code,

@@ -1,46 +1,47 @@
-"""When to try again, when to give up, and the throttle gate. Pure: the clock and the dice are passed in.
+"""When to try again, when to give up, and the throttle gate. Pure: the clock and the random source are passed in.
 
-A transient answer burns no delivery and blocks no thread. A copy of the message goes back to its queue,
-invisible for a while, and carries `RetryState`, the request's memory:
+A transient response burns no delivery and blocks no thread. A copy of the message goes back to a queue, invisible
+for a while, and carries the request's `RetryState`:
 
-    answer                       delay                              attempt, since
+    response                     delay                              attempt, since
     ---------------------------  ---------------------------------  --------------
     transient                    Retry-After + backoff(attempt)     +1, set once
-    429                          Retry-After + backoff(attempt)     as they were
-    kept nothing after a POST    backoff(attempt)                   +1, as it was
-    gate closed, no call made    to the opening + uniform(0, 60)    as they were
-    storage or token             uniform(30, 60)                    as they were
-    in doubt, not settled yet    until doubt + settle               as they were
-    back from poison             uniform(0, 20): `shared.checkout`  as they were
+    429                          Retry-After + backoff(attempt)     unchanged
+    not recorded after a POST    backoff(attempt)                   +1, unchanged
+    gate closed, no call made    to the opening + uniform(0, 60)    unchanged
+    storage or token failed      uniform(30, 60)                    unchanged
+    in doubt, not settled yet    until doubt + settle               unchanged
+    back from poison             uniform(0, 20): `shared.poison`    unchanged
 
-Standing in line is not failing, so only the first row can lead to giving up by age.
+Waiting for a turn is not failing, so only the first row can lead to giving up by age.
 """
 
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 
 Uniform = Callable[[float, float], float]
-"""A source of chance: `random.uniform`, or a test's own."""
+"""A random source with the signature of `random.uniform`."""
 
 LONGEST_RETRY_AFTER = 3600.0
 LONGEST_GATE = 900.0
 LAST_DAY = timedelta(days=6)
-"""A cart lives seven days: after six, nothing is tried again."""
+"""A cart lives seven days. After six, nothing is tried again."""
 
 MAX_COUNT = 1_000_000
-"""The largest count that a copy may carry; what counts beyond stays there, so that the copy can be read again."""
+"""The largest count that a copy may carry. Counting stops there, so that the copy can always be read again."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What a deferred copy remembers of its request. Unknown fields are ignored: versions roll over.
+    """What a deferred copy carries about its request. Unknown fields are ignored, for rolling updates.
 
     `doubt` is the time of the latest POST that may still be at work; it never goes back to none.
     """
@@ -54,6 +55,10 @@ class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     poisoned: bool = False
 
 
+POISONED = "poisoned"
+"""The reason why a message waits that comes back from the poison queue."""
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
     """The settings of the same names, in seconds."""
 
@@ -63,12 +68,20 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     settle: float = 600.0
 
 
+class Destination(StrEnum):
+    """The queue that a deferred copy goes to."""
+
+    CARTS = "carts"
+    POISON = "poison"
+
+
 class Deferral(msgspec.Struct, frozen=True):
-    """Try again later: a value, not an error. `delay` is in seconds; `called`: the service was asked."""
+    """Try again later: a value, not an error. `delay` is in seconds. `called`: the service was called."""
 
     delay: float
     retry: RetryState
     called: bool = False
+    queue: Destination = Destination.CARTS
 
     @property
     def reason(self) -> str:
@@ -99,44 +112,44 @@ def backoff(policy: RetryPolicy, attempt: int, uniform: Uniform) -> float:
 
 
 def is_expired(retry: RetryState, policy: RetryPolicy, started_at: datetime, now: datetime, *, throttled: bool) -> bool:
-    """Whether a transient answer is the last one: too old by `since`, or six days old by any reckoning."""
+    """Whether to give up after a transient response: too old by `since`, or six days after `started_at`."""
     too_old = retry.since is not None and (now - retry.since).total_seconds() > policy.max_age
     return (too_old and not throttled) or is_last_day(started_at, now)
 
 
 def is_last_day(started_at: datetime, now: datetime) -> bool:
-    """Whether the request is so old that even standing in line must end."""
+    """Whether the request is so old that even a throttled one gives up."""
     return now - started_at >= LAST_DAY
 
 
 def after_answer(
     retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime, *, reason: str, wait: float
 ) -> Deferral:
-    """After a transient answer that is no 429: one attempt more, and `since` is set if it was not."""
+    """After a transient response other than 429: counts an attempt, and sets `since` if it was not set."""
     attempt = min(retry.attempt + 1, MAX_COUNT)
     after = msgspec.structs.replace(retry, attempt=attempt, since=retry.since or now, reason=reason)
     return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
 
 
 def after_throttling(retry: RetryState, policy: RetryPolicy, uniform: Uniform, wait: float) -> Deferral:
-    """After a 429: wait what it says, and the backoff on top of it, since every request accrues."""
+    """After a 429: wait its Retry-After plus the backoff, since every request counts against the limit."""
     after = msgspec.structs.replace(retry, reason="throttled")
     return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
 
 
 def after_unrecorded_response(retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime) -> Deferral:
-    """After an answer that could not be kept: it is as good as no answer, so the cart is in doubt."""
+    """After a response that could not be recorded. It counts as no response, so the cart is in doubt."""
     after = msgspec.structs.replace(retry, attempt=min(retry.attempt + 1, MAX_COUNT), doubt=now, reason="storage")
     return Deferral(backoff(policy, retry.attempt, uniform), after, called=True)
 
 
-def without_call(retry: RetryState, uniform: Uniform, reason: str) -> Deferral:
-    """Storage or the token failed, and no POST is without its record."""
-    return Deferral(uniform(30.0, 60.0), msgspec.structs.replace(retry, reason=reason))
+def without_call(retry: RetryState, uniform: Uniform, reason: str, queue: Destination = Destination.CARTS) -> Deferral:
+    """After a failure of storage or of the token, with no POST made."""
+    return Deferral(uniform(30.0, 60.0), msgspec.structs.replace(retry, reason=reason), queue=queue)
 
 
 def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, now: datetime) -> Deferral:
-    """The gate is closed: come back spread over the minute after it opens."""
+    """The gate is closed: come back within the minute after it opens."""
     delay = (opening - now).total_seconds() + uniform(0.0, 60.0)
     return Deferral(delay, msgspec.structs.replace(retry, reason="throttled"))
 
@@ -150,7 +163,7 @@ def settle_remaining(retry: RetryState, policy: RetryPolicy, now: datetime) -> f
 
 
 def settling(retry: RetryState, delay: float) -> Deferral:
-    """Refused while an earlier POST may still be at work: ask again when it cannot be."""
+    """Refused while an earlier POST may still be at work: POST again when it cannot be."""
     return Deferral(delay, msgspec.structs.replace(retry, reason="settling"), called=True)
 
 
@@ -161,8 +174,8 @@ class ThrottleGate:
         customer B            429, Retry-After 30 ──closed─┐ │
         everybody             ├──────────── closed ──────────┤   two at once: it is the tenant's limit
 
-    One customer's limit must not hold the others; two customers throttled at the same time are the sign of
-    the limit that the whole partner tenant shares.
+    One customer's limit must not hold the others. Two customers throttled at the same time indicate the limit
+    that the whole partner tenant shares.
     """
 
     def __init__(self) -> None:

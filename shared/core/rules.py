@@ -1,4 +1,4 @@
-"""The record of one cart, and the three rules that say who answers a request: the record or the service. Pure.
+"""The record of one cart, and the three rules that say whether the record answers a request, or the service. Pure.
 
     1  the last entry of this request answers it                      ──► publish it again, unchanged
     2  else the first entry that bought the cart, even in part         ──► a new entry with its outcome
@@ -30,27 +30,38 @@ class Record(msgspec.Struct, frozen=True):
         return next((entry for entry in self.entries if entry.bought), None)
 
 
-class Ruling(msgspec.Struct, frozen=True):
-    """What the rules say: exactly one of the two is set, or neither, and then the service decides.
+class Replay(msgspec.Struct, frozen=True):
+    """Rule 1: publish this entry again, unchanged."""
 
-    `tell`: this entry, unchanged. `borrow`: a new entry with this one's outcome. `corrects`: the id of the
-    request's own entry that the new one replaces.
-    """
+    event: Event
 
-    tell: Event | None = None
-    borrow: Event | None = None
+
+class CopyOf(msgspec.Struct, frozen=True):
+    """Rule 2: append a new entry with the outcome of `entry`. `corrects`: the id of the own entry it replaces."""
+
+    entry: Event
     corrects: str | None = None
+
+
+class Undecided(msgspec.Struct, frozen=True):
+    """Rule 3: the service decides. `corrects`: the id of the own entry that a purchase in hand replaces."""
+
+    corrects: str | None = None
+
+
+Ruling = Replay | CopyOf | Undecided
 
 
 def apply_rules(record: Record, request: CheckoutRequest, *, bought_in_hand: bool = False) -> Ruling:
     """Apply the three rules; `bought_in_hand`: the service has just said that the cart is bought.
 
-    An order in hand never yields to a `failed` or `unknown` that a rival kept for the same request:
+    A confirmed purchase overrides a concurrent `failed` or `unknown` of the same request:
 
-        this delivery     recall ─ POST ─────────────── 201 ─ keep: lost the race ─ correction, told
-        its duplicate       recall ─ POST ─ 400 ─ keep `failed` ─ told
+        this delivery     load ─ POST ─────────────── 201 ─ append: lost the race ─ correction, published
+        its duplicate       load ─ POST ─ 400 ─ append `failed` ─ published
     """
     own, bought = record.own(request), record.bought()
     if own is not None and (own.bought or not bought_in_hand):
-        return Ruling(tell=own)
-    return Ruling(borrow=bought, corrects=own.id if own else None)
+        return Replay(own)
+    corrects = own.id if own else None
+    return Undecided(corrects) if bought is None else CopyOf(bought, corrects)

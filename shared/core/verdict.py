@@ -1,10 +1,11 @@
-"""What an answer of the service means. Pure.
+"""What a response of the service means. Pure.
 
-    2xx ──► by its shape ──► completed, action_required, partial, refused, already ordered, again
-    else ─► by (status, code), never by the status alone ──► refused, already ordered, again
+    2xx ──► by its shape ──► Bought, Refused, AlreadyOrdered, Retry
+    else ─► by (status, code), never by the status alone ──► Refused, AlreadyOrdered, Retry
 
-A refusal is proof only when no earlier POST is unanswered: in doubt the cart itself is asked for, and `standing`
-reads what it says. Sources: the Partner Center REST reference; what is inferred says so in docs/service.md.
+A refusal proves something only when no earlier POST is unanswered. In doubt the cart itself is read, by
+`read_cart_status`. Sources: the Partner Center REST reference; docs/service.md marks what is
+inferred.
 """
 
 from datetime import datetime, timedelta
@@ -30,18 +31,7 @@ from shared.core.models import (
     parse_date,
     parse_lenient,
 )
-
-
-class Kind(StrEnum):
-    """What to do about an answer."""
-
-    COMPLETED = "completed"
-    ACTION_REQUIRED = "action_required"
-    PARTIAL = "partial"
-    REFUSED = "refused"
-    ALREADY_ORDERED = "already_ordered"
-    AGAIN = "again"
-
+from shared.core.outcomes import Outcome
 
 _ANY_BODY_DECIDES = frozenset({401, 403, 408, 429})
 """Statuses that mean the same from a gateway as from the API."""
@@ -59,61 +49,93 @@ _PARTIAL_ADVICE = (
 )
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What an answer means. `result`: the CartCheckoutResult as it came.
+class Bought(msgspec.Struct, frozen=True):
+    """The cart, or a part of it, is bought. `result`: the CartCheckoutResult as it came.
 
-    `doubtful`: the POST may still be at work. `new_epoch`: the service itself failed the call with a fault
-    code, so the next one needs a new MS-RequestId. `known`: False for a refusal whose code proves nothing.
+    `error`: what a person must do, for `action_required` and `partial`.
     """
 
-    kind: Kind
+    outcome: Outcome
+    result: str
     error: Error | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The service refused the checkout. `known`: False for a code that proves nothing about the cart."""
+
+    error: Error
     result: str | None = None
-    doubtful: bool = False
-    new_epoch: bool = False
     known: bool = True
 
 
-def judge(answer: ServiceResponse) -> Verdict:
-    """What the answer to a checkout means."""
-    if answer.status is None:
-        return _again(error(ErrorClass.SERVICE, answer.failure or "no answer"))
-    tree = _object(answer.body)
-    if 200 <= answer.status < 300:  # noqa: PLR2004  the success statuses
-        return _judge_success(answer, tree)
-    return _judge_error(answer.status, tree)
+class AlreadyOrdered(msgspec.Struct, frozen=True):
+    """Another call has ordered the cart."""
+
+    error: Error
+    result: str | None = None
 
 
-def _judge_success(answer: ServiceResponse, tree: dict[str, Any] | None) -> Verdict:
+class Retry(msgspec.Struct, frozen=True):
+    """A transient response: try again later.
+
+    `doubtful`: the POST may still be at work. `new_epoch`: the service failed the call with a coded fault, so the
+    next call needs a new MS-RequestId.
+    """
+
+    error: Error
+    doubtful: bool
+    new_epoch: bool = False
+
+
+Verdict = Bought | Refused | AlreadyOrdered | Retry
+
+
+def judge(response: ServiceResponse) -> Verdict:
+    """What the response to a checkout means."""
+    if response.status is None:
+        return _retry(error(ErrorClass.SERVICE, response.failure or "no answer"))
+    tree = _object(response.body)
+    if 200 <= response.status < 300:  # noqa: PLR2004  the success statuses
+        return _judge_success(response, tree)
+    return _judge_error(response.status, tree)
+
+
+def _judge_success(response: ServiceResponse, tree: dict[str, Any] | None) -> Verdict:
     """A 2xx is not success by itself: the first shape that fits decides."""
     result = parse_lenient(CartCheckoutResult, tree)
-    orders, failures = result.orders or [], result.order_errors or []
-    text = jsontext.decode(answer.body) if tree is not None else None
-    if orders:
-        failed = [order for order in orders if normal_status(order.status) in _FAILED_ORDERS]
-        if failures or failed:
-            return Verdict(Kind.PARTIAL, _partial_error(result, failed), text)
-        for order in orders:
-            if advice := _WAITING_ORDERS.get(normal_status(order.status)):
-                return Verdict(Kind.ACTION_REQUIRED, _order_error(ErrorClass.PARTNER, order, advice), text)
-        return Verdict(Kind.COMPLETED, result=text)
-    if failures:
-        found = [_failure(failure) for failure in failures]
-        for each in found:
-            if each.error_class is ErrorClass.ALREADY_ORDERED:
-                return Verdict(Kind.ALREADY_ORDERED, each, text)
-        return Verdict(Kind.REFUSED, found[0], text, known=all(_known(each.code) for each in found))
+    if result.orders:
+        return _judge_orders(result, result.orders, jsontext.decode(response.body))
+    if result.order_errors:
+        return _judge_order_errors(result.order_errors, jsontext.decode(response.body))
     fault = parse_lenient(Fault, tree)
     if error_class := BY_CODE.get(fault.code or ""):
-        return _verdict(_fault_error(error_class, fault))
-    return _again(error(ErrorClass.SERVICE, f"HTTP {answer.status} without an answer in it"))
+        return _by_class(_fault_error(error_class, fault))
+    return _retry(error(ErrorClass.SERVICE, f"HTTP {response.status} without an answer in it"))
+
+
+def _judge_orders(result: CartCheckoutResult, orders: list[Order], text: str) -> Bought:
+    failed = [order for order in orders if normal_status(order.status) in _FAILED_ORDERS]
+    if result.order_errors or failed:
+        return Bought(Outcome.PARTIAL, text, _partial_error(result, failed))
+    for order in orders:
+        if advice := _WAITING_ORDERS.get(normal_status(order.status)):
+            return Bought(Outcome.ACTION_REQUIRED, text, _order_error(ErrorClass.PARTNER, order, advice))
+    return Bought(Outcome.COMPLETED, text)
+
+
+def _judge_order_errors(failures: list[OrderError], text: str) -> Refused | AlreadyOrdered:
+    found = [_failure(failure) for failure in failures]
+    for each in found:
+        if each.error_class is ErrorClass.ALREADY_ORDERED:
+            return AlreadyOrdered(each, text)
+    return Refused(found[0], text, known=all(_known(each.code) for each in found))
 
 
 def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
     from_gateway = tree is None and 400 <= status < 500 and status not in _ANY_BODY_DECIDES  # noqa: PLR2004
     fault = parse_lenient(Fault, tree)
     found = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
-    return _verdict(
+    return _by_class(
         _fault_error(found, fault, f"HTTP {status} without a fault in it"),
         new_epoch=500 <= status < 600 and fault.code is not None,  # noqa: PLR2004
         known=_known(fault.code),
@@ -123,22 +145,22 @@ def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
 def _known(code: str | None) -> bool:
     """Whether a refusal with this code proves that nothing was ordered.
 
-    Not where the code stands in no row, nor where its own row tells of an order, made or in the making: then it
-    came with a status that it should not have, or in `orderErrors`.
+    It does not where the code stands in no row of the table, or in a row that means an order, made or in progress:
+    such a code came with an unexpected status, or in `orderErrors`.
     """
     return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _OF_AN_ORDER
 
 
-def _verdict(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
+def _by_class(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
     if found.error_class is ErrorClass.ALREADY_ORDERED:
-        return Verdict(Kind.ALREADY_ORDERED, found)
+        return AlreadyOrdered(found)
     if found.error_class in TRANSIENT:
-        return _again(found, new_epoch=new_epoch and found.error_class is ErrorClass.SERVICE)
-    return Verdict(Kind.REFUSED, found, known=known)
+        return _retry(found, new_epoch=new_epoch and found.error_class is ErrorClass.SERVICE)
+    return Refused(found, known=known)
 
 
-def _again(found: Error, *, new_epoch: bool = False) -> Verdict:
-    return Verdict(Kind.AGAIN, found, doubtful=found.error_class in DOUBTFUL, new_epoch=new_epoch)
+def _retry(found: Error, *, new_epoch: bool = False) -> Retry:
+    return Retry(found, doubtful=found.error_class in DOUBTFUL, new_epoch=new_epoch)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
@@ -175,7 +197,7 @@ _CART_LIFE = timedelta(days=7)
 
 
 class CartStatusReading(StrEnum):
-    """What GET cart says of a cart, when a POST's answer could not settle it."""
+    """What GET cart says about a cart, where the response to the POST proves nothing."""
 
     ACTIVE = "active"
     ORDERED = "ordered"
@@ -183,24 +205,24 @@ class CartStatusReading(StrEnum):
     UNCLEAR = "unclear"
 
 
-def read_cart_status(asked: ServiceResponse) -> CartStatusReading:
-    """Read the answer to GET cart."""
-    tree = _object(asked.body)
-    if asked.status is not None and 200 <= asked.status < 300 and tree is not None:  # noqa: PLR2004
+def read_cart_status(response: ServiceResponse) -> CartStatusReading:
+    """Read the response to GET cart."""
+    tree = _object(response.body)
+    if response.status is not None and 200 <= response.status < 300 and tree is not None:  # noqa: PLR2004
         status = normal_status(parse_lenient(Cart, tree).status)
         return (
             CartStatusReading(status)
             if status in (CartStatus.ACTIVE, CartStatus.ORDERED)
             else CartStatusReading.UNCLEAR
         )
-    return CartStatusReading.NOT_NOW if judge(asked).kind is Kind.AGAIN else CartStatusReading.UNCLEAR
+    return CartStatusReading.NOT_NOW if isinstance(judge(response), Retry) else CartStatusReading.UNCLEAR
 
 
 def candidates(cart: ServiceResponse, orders: ServiceResponse, now: datetime) -> tuple[str, ...]:
     """The ids of the customer's orders that could be this cart's: recent ones, of its offers and no others.
 
-    Nothing in an order names its cart, so none is told to be the one: it could be another cart's. Empty where
-    the cart or the orders could not be read.
+    An order does not name its cart, so none is reported as the match: it could be another cart's. Empty where the
+    cart or the orders could not be read.
     """
     offers = _offers(parse_lenient(Cart, _object(cart.body)).line_items or [])
     since = now - _CART_LIFE

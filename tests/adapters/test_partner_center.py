@@ -411,7 +411,7 @@ def test_after_no_answer_the_next_call_is_made_on_a_new_connection() -> None:
         assert [service.checkout(REQUEST).status for _ in range(2)] == [None, 201]
 
 
-def test_a_failure_tells_neither_the_token_nor_the_user_nor_the_address() -> None:
+def test_a_failure_names_neither_the_token_nor_the_user_nor_the_address() -> None:
     for got in (exchange(hang_up(b"")), client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)):
         for secret in (TOKEN, UPN, CUSTOMER, CART):
             assert secret not in repr(got)
@@ -649,7 +649,7 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_over_tls_answers_come_back_and_the_connection_is_kept(tls: ssl.SSLContext) -> None:
+def test_over_tls_answers_come_back_and_the_connection_is_reused(tls: ssl.SSLContext) -> None:
     with Server(always(answer(201, BOUGHT)), tls) as server:
         service = client(server.url)
         assert [service.checkout(REQUEST) for _ in range(3)] == [ServiceResponse(201, BOUGHT)] * 3

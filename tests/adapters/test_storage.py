@@ -169,7 +169,7 @@ def test_the_url_has_no_signature_in_it() -> None:
     assert storage_of(signed).blobs("records").url("a/b.json") == "https://b.example/records/a/b.json"
 
 
-def test_the_content_type_is_kept(storage: conftest.Storage) -> None:
+def test_the_content_type_is_stored(storage: conftest.Storage) -> None:
     blobs = storage_of(storage.connection_string).blobs(storage.records.container_name)
     batch = "application/cloudevents-batch+json"
     for match in (None, "again"):
@@ -369,7 +369,7 @@ def failure(operation: str, connection_string: str) -> str:
 
 @pytest.mark.parametrize("credential", [keyed, signed])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_storage_that_refuses_connections_is_unavailable_and_no_secret_is_told(
+def test_storage_that_refuses_connections_is_unavailable_and_no_secret_is_shown(
     operation: str, credential: Callable[[str], str], pauses: list[float]
 ) -> None:
     said = failure(operation, credential(f"http://127.0.0.1:{refusing_port()}"))

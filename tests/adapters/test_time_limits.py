@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import checkout
+from shared import steps
 from shared.adapters import identity, partner_center, storage
 from shared.settings import Settings, SettingsError
 
@@ -21,7 +21,7 @@ LONGEST_POST = 200.0
 def longest_race() -> float:
     """`keep`: rounds begin for LONGEST_RACE seconds; the last one reads the record, the data of a rival's entry
     that lies in a blob of its own, and writes its own data and the record."""
-    return checkout.LONGEST_RACE + 2 * storage.LONGEST_READ + 2 * storage.LONGEST_OPERATION
+    return steps.LONGEST_RACE + 2 * storage.LONGEST_READ + 2 * storage.LONGEST_OPERATION
 
 
 def longest_message() -> dict[str, float]:

@@ -84,7 +84,7 @@ def test_the_outcome_goes_to_the_outcomes_queue_and_the_record_to_the_blobs() ->
     assert service.calls == [f"POST {REQUEST['cartId']}"]
 
 
-def test_what_waits_goes_back_to_the_carts_queue_after_the_clock_and_the_dice_that_were_passed_in() -> None:
+def test_what_waits_goes_back_to_the_carts_queue_after_the_clock_and_the_random_source_that_were_passed_in() -> None:
     queues = Queues()
     deliver(Service(ServiceResponse(503, b"")), queues, MemoryBlobs())
     (waiting,) = queues.made["carts"].messages

@@ -54,7 +54,7 @@ for delivered in (full, naive, bare):
     functions["checkout_cart"](delivered)
 functions["report_poison"](full)
 print(json.dumps([
-    [body.decode(), d.message_id, d.dequeue_count, d.inserted_at.astimezone(timezone.utc).isoformat(), d.last]
+    [body.decode(), d.message_id, d.dequeue_count, d.inserted_at.astimezone(timezone.utc).isoformat(), d.from_poison]
     for body, d in heard
 ]))
 """

@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided
 from shared.core.retry import Deferral, RetryState
-from shared.core.rules import Record, Ruling, apply_rules
+from shared.core.rules import Record
 from shared.ports import Conflict, StorageUnavailable
 from shared.records import CONTENT_TYPE, Records
-from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, cloud_event, event, request, text_of
+from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, event, request, text_of
 from tests.support.memory import MemoryBlobs
 
 RECORD = f"{CUSTOMER}/{CART}.json"
@@ -48,76 +48,11 @@ def kept(*entries: Event) -> tuple[MemoryBlobs, Records]:
     return blobs, records
 
 
-# --- the three rules ----------------------------------------------------------------------------------------
-
 FAILED, UNKNOWN, DONE = event(Outcome.FAILED, OURS), event(Outcome.UNKNOWN, OURS), event(Outcome.COMPLETED, OURS)
-WAITS, PART = event(Outcome.ACTION_REQUIRED, OURS), event(Outcome.PARTIAL, OURS)
 CORRECTED = correction(OURS)
 THEIR_FAILED, THEIR_UNKNOWN = event(Outcome.FAILED, THEIRS), event(Outcome.UNKNOWN, THEIRS)
 THEIR_DONE, THEIR_PART = event(Outcome.COMPLETED, THEIRS), event(Outcome.PARTIAL, THEIRS)
-THEIR_WAITS = event(Outcome.ACTION_REQUIRED, THEIRS)
 THEIR_CORRECTED = correction(THEIRS)
-ANSWERED_BY_THEIRS = decided(OURS, copied(THEIR_DONE, THEIR_DONE.data or "", 0), NOW)
-
-BOTH: list[tuple[str, list[Event], Ruling]] = [
-    # rule 1: the last entry of this request answers it, whatever it says
-    ("done", [DONE], Ruling(tell=DONE)),
-    ("waits", [WAITS], Ruling(tell=WAITS)),
-    ("part", [PART], Ruling(tell=PART)),
-    ("done behind theirs", [THEIR_FAILED, DONE], Ruling(tell=DONE)),
-    ("done before theirs", [DONE, THEIR_DONE], Ruling(tell=DONE)),
-    ("failed and corrected", [FAILED, CORRECTED], Ruling(tell=CORRECTED)),
-    ("unknown, theirs, corrected", [UNKNOWN, THEIR_FAILED, CORRECTED], Ruling(tell=CORRECTED)),
-    ("corrected before theirs", [FAILED, CORRECTED, THEIR_DONE], Ruling(tell=CORRECTED)),
-    ("answered by theirs", [THEIR_DONE, ANSWERED_BY_THEIRS], Ruling(tell=ANSWERED_BY_THEIRS)),
-    # rule 2: else the first entry that bought the cart
-    ("theirs done", [THEIR_DONE], Ruling(borrow=THEIR_DONE)),
-    ("theirs waits", [THEIR_WAITS], Ruling(borrow=THEIR_WAITS)),
-    ("theirs part", [THEIR_PART], Ruling(borrow=THEIR_PART)),
-    ("theirs twice", [THEIR_PART, THEIR_DONE], Ruling(borrow=THEIR_PART)),
-    ("theirs failed and corrected", [THEIR_FAILED, THEIR_CORRECTED], Ruling(borrow=THEIR_CORRECTED)),
-    # rule 3: else the service
-    ("nothing", [], Ruling()),
-    ("theirs failed", [THEIR_FAILED], Ruling()),
-    ("theirs failed and unknown", [THEIR_FAILED, THEIR_UNKNOWN], Ruling()),
-]
-WITHOUT_AN_ORDER_IN_HAND = [
-    *BOTH,
-    ("failed", [FAILED], Ruling(tell=FAILED)),
-    ("unknown", [UNKNOWN], Ruling(tell=UNKNOWN)),
-    ("failed before theirs", [FAILED, THEIR_DONE], Ruling(tell=FAILED)),
-    ("failed behind theirs", [THEIR_DONE, FAILED], Ruling(tell=FAILED)),
-]
-WITH_AN_ORDER_IN_HAND = [
-    *BOTH,
-    ("failed", [FAILED], Ruling(corrects=OURS.event_id)),
-    ("unknown", [UNKNOWN], Ruling(corrects=OURS.event_id)),
-    ("failed before their failed", [FAILED, THEIR_FAILED], Ruling(corrects=OURS.event_id)),
-    ("failed before theirs", [FAILED, THEIR_DONE], Ruling(borrow=THEIR_DONE, corrects=OURS.event_id)),
-    ("unknown behind theirs", [THEIR_PART, UNKNOWN], Ruling(borrow=THEIR_PART, corrects=OURS.event_id)),
-]
-
-
-def cases(table: list[tuple[str, list[Event], Ruling]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("entries", "ruling"), [case[1:] for case in table], ids=[case[0] for case in table])
-
-
-@cases(WITHOUT_AN_ORDER_IN_HAND)
-def test_the_record_answers_by_the_three_rules(entries: list[Event], ruling: Ruling) -> None:
-    assert ruling == apply_rules(Record(tuple(entries), "etag"), OURS)
-
-
-@cases(WITH_AN_ORDER_IN_HAND)
-def test_an_order_in_hand_never_yields_to_a_failed_or_unknown_of_its_own(entries: list[Event], ruling: Ruling) -> None:
-    assert ruling == apply_rules(Record(tuple(entries), "etag"), OURS, bought_in_hand=True)
-
-
-def test_the_rules_look_at_ids_and_types_and_never_at_data() -> None:
-    lying = replace(THEIR_FAILED, data='{"outcome":"completed","requestId":"ours"}')
-    assert Ruling() == apply_rules(Record((lying,)), OURS)
-    modest = replace(THEIR_DONE, data='{"outcome":"failed"}')
-    assert Ruling(borrow=modest) == apply_rules(Record((modest,)), OURS)
-
 
 # --- appending ----------------------------------------------------------------------------------------------
 
@@ -126,7 +61,7 @@ def test_a_cart_without_a_record_has_an_empty_one() -> None:
     assert Record((), None) == Records(MemoryBlobs()).load(CUSTOMER, CART)
 
 
-def test_what_is_appended_is_recalled_in_order_under_a_new_etag() -> None:
+def test_what_is_appended_is_loaded_in_order_under_a_new_etag() -> None:
     blobs, records = kept(THEIR_FAILED, FAILED)
     before = records.load(CUSTOMER, CART)
     assert CORRECTED == records.append(OURS, before, CORRECTED)
@@ -177,7 +112,7 @@ def test_a_rival_who_appended_first_wins() -> None:
     assert (THEIR_FAILED, THEIR_CORRECTED) == records.load(CUSTOMER, CART).entries
 
 
-def test_the_deepest_result_and_context_can_be_recalled() -> None:
+def test_the_deepest_result_and_context_can_be_loaded() -> None:
     deepest = accepted(body(requestId="deep", context="#").replace(b'"#"', b"[" * 63 + b"]" * 63))
     found = event(Outcome.COMPLETED, deepest, result='{"orders":' + "[" * 63 + "]" * 63 + "}")
     _, records = kept(found)
@@ -192,7 +127,7 @@ def data_name(found: Event, request_event_id: str) -> str:
     return f"{CUSTOMER}/{CART}/{request_event_id}.{digest[:16]}.data.json"
 
 
-def test_large_data_is_kept_in_a_blob_of_its_own_before_the_record() -> None:
+def test_large_data_is_recorded_in_a_blob_of_its_own_under_a_dataref_before_the_record() -> None:
     blobs = WatchedBlobs()
     large = event(Outcome.COMPLETED, OURS, result=LARGE)
     told = Records(blobs).append(OURS, Record(), large)
@@ -205,7 +140,7 @@ def test_large_data_is_kept_in_a_blob_of_its_own_before_the_record() -> None:
     assert not told.too_large
 
 
-def test_a_record_names_no_data_that_was_not_kept() -> None:
+def test_a_record_names_no_data_that_was_not_recorded() -> None:
     blobs = WatchedBlobs(fails=".data.json")
     with pytest.raises(StorageUnavailable):
         Records(blobs).append(OURS, Record(), event(Outcome.COMPLETED, OURS, result=LARGE))
@@ -258,7 +193,7 @@ def test_an_entry_without_data_has_empty_data() -> None:
         "x.data.json",
     ],
 )
-def test_an_entry_can_name_no_data_outside_its_carts_folder(dataref: str) -> None:
+def test_an_entry_can_name_no_dataref_outside_its_carts_folder(dataref: str) -> None:
     blobs = MemoryBlobs()
     blobs.overwrite("other-customer/other-cart/x.data.json", b'"theirs"')
     blobs.overwrite("x.data.json", b'"the root\'s"')
@@ -367,9 +302,3 @@ def test_a_note_is_renewed_and_taken_away_and_changes_no_decision() -> None:
     records.note_waiting(OURS, None, NOW)
     records.note_waiting(OURS, None, NOW)
     assert [RECORD] == list(blobs.blobs)
-
-
-def test_a_request_from_a_cloud_event_is_found_by_its_derived_id() -> None:
-    found = accepted(cloud_event())
-    told = event(Outcome.FAILED, found)
-    assert Ruling(tell=told) == apply_rules(Record((told,)), accepted(cloud_event(), message_id="another", count=3))

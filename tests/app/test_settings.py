@@ -460,7 +460,7 @@ def test_the_name_of_the_carts_queue_leaves_room_for_its_poison_queue() -> None:
 
 
 @pytest.mark.parametrize("outcomes", ["carts", "carts-poison"])
-def test_outcomes_are_not_told_to_ourselves(outcomes: str) -> None:
+def test_outcomes_are_not_published_to_a_queue_that_the_app_reads(outcomes: str) -> None:
     assert the_mistake(OUTCOMES_QUEUE=outcomes).startswith("OUTCOMES_QUEUE must be another queue")
 
 

@@ -205,7 +205,7 @@ def test_what_is_absent_is_left_out(logged: Logged) -> None:
 
 
 @pytest.mark.parametrize(
-    ("delivery", "function"), [(DELIVERY, "checkout_cart"), (Delivery("m", 1, NOW, last=True), "report_poison")]
+    ("delivery", "function"), [(DELIVERY, "checkout_cart"), (Delivery("m", 1, NOW, from_poison=True), "report_poison")]
 )
 def test_an_invalid_message_is_a_line_too_without_its_words(delivery: Delivery, function: str, logged: Logged) -> None:
     body = json.dumps(REQUEST | {PLANTED: UPN, "cartId": PLANTED}).encode()
@@ -235,7 +235,7 @@ def test_what_raises_is_an_error_that_names_its_type_alone(logged: Logged) -> No
 
 
 def test_a_poisoned_message_is_a_warning(logged: Logged) -> None:
-    handle(orders("completed"), delivery=Delivery("message-1", 1, NOW, last=True))
+    handle(orders("completed"), delivery=Delivery("message-1", 1, NOW, from_poison=True))
     level, facts = logged()
     assert (level, facts["function"], facts["result"], facts["reason"]) == (
         "WARNING",
@@ -435,7 +435,7 @@ def test_a_copy_that_waits_is_sent_to_the_carts_queue(spans: Spans) -> None:
 def test_from_the_poison_queue_a_copy_goes_where_its_span_says(retry: dict[str, Any], queue: str, spans: Spans) -> None:
     body = json.dumps(REQUEST | {"retry": retry}).encode()
     away = Away() if retry else None
-    queues, _ = handle(orders("completed"), body, Delivery("m", 1, NOW, last=True), blobs=away)
+    queues, _ = handle(orders("completed"), body, Delivery("m", 1, NOW, from_poison=True), blobs=away)
     assert 1 == len(queues[queue].messages)
     assert "process carts-poison" == spans.ended[0].name
     assert spans.named(f"send {queue}")

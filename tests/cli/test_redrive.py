@@ -522,5 +522,5 @@ def test_the_function_answers_the_new_request_separately(run: Run, storage: Stor
     events = [json.loads(text) for text in texts(storage.outcomes)]
     assert ["order-1", "order-1~1"] == [event["data"]["requestId"] for event in events]
     assert 1 == len({event["correlationid"] for event in events})
-    (page,) = simulator.books.snapshot()["carts"]
+    (page,) = simulator.service.snapshot()["carts"]
     assert 2 == len(set(page["msRequestIds"]))

@@ -44,6 +44,24 @@ def data_faults(data: Any) -> list[str]:
     return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(data)]
 
 
+def undescribed(event: dict[str, Any], data: dict[str, Any]) -> set[str]:
+    """The members of an outcome that the schema does not name. An unknown member is valid, so nothing else notices."""
+    schema: dict[str, Any] = validator("checkout-outcome").schema
+    kind = "InvalidMessage" if "sha256" in data else data["outcome"].title().replace("_", "")
+    error = "InvalidMessageError" if "sha256" in data else "Error"
+
+    def named(definition: str) -> set[str]:
+        return {*schema["definitions"][definition]["properties"]}
+
+    unknown: set[str] = (
+        (event.keys() - schema["properties"].keys())
+        | (data.keys() - named(kind))
+        | (data.get("error", {}).keys() - named(error))
+        | (data.get("response", {}).keys() - named("Response"))
+    )
+    return unknown
+
+
 def event(name: str) -> dict[str, Any]:
     """A real outcome, one of the README's."""
     return dict(json.loads(_told(name)))
@@ -105,6 +123,7 @@ def test_whatever_the_service_does_every_message_is_as_published(scenario: Scena
     for told in events:
         assert [] == faults("checkout-outcome", told)
         assert [] == data_faults(world.data(told))
+        assert set() == undescribed(told, world.data(told)), "describe it in scripts/schemas.py"
         assert [] == faults("cart-checkout-result", world.data(told).get("result", {}))
     assert scenario.expected == world.data(events[-1])["outcome"]
     for text in waited:
@@ -114,6 +133,8 @@ def test_whatever_the_service_does_every_message_is_as_published(scenario: Scena
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_real_outcome_of_every_kind_is_as_published(name: str) -> None:
     assert [] == faults("checkout-outcome", event(name))
+    data = event(name).get("data") or {"outcome": event(name)["type"].rpartition(".")[2]}
+    assert set() == undescribed(event(name), data), "describe it in scripts/schemas.py"
 
 
 def test_the_request_in_the_readme_is_as_published() -> None:

@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from local.simulator import scenarios
 from local.simulator.scenarios import SCENARIOS
 from shared import telemetry
-from shared.checkout import LAST_POISON_DELIVERY
 from shared.otlp import ENDPOINTS, REQUIREMENTS
+from shared.poison import LAST_POISON_DELIVERY
 from shared.ports import StorageUnavailable
 from tests.docs.test_docs import blocks, quoted, table
 from tests.support.world import CUSTOMER, World
@@ -112,7 +112,7 @@ def live() -> None:
     for _ in range(LAST_POISON_DELIVERY):
         world.poison.receive(lease=0)
     (message,) = world.poison.messages
-    world.deliver(message, last=True)
+    world.deliver(message, from_poison=True)
     world = World()
     world.container.read = away  # type: ignore[method-assign]
     world.poison.send(json.dumps({"customerId": CUSTOMER, "cartId": CUSTOMER, "retry": {"poisoned": True}}))
@@ -169,7 +169,7 @@ def test_the_queries_use_fields_that_there_are(everything: Everything) -> None:
     assert """message startswith '{"function":'""" in queries
 
 
-def test_the_settings_that_ask_for_otlp_and_its_requirements_are_told() -> None:
+def test_the_settings_that_ask_for_otlp_and_its_requirements_are_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert f"`{ENDPOINTS[0]}`" in text
     pyproject = (DOCUMENT.parents[1] / "pyproject.toml").read_text(encoding="utf-8")

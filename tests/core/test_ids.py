@@ -132,9 +132,9 @@ def test_an_id_is_made_of_a_compact_json_array(parts: list[str | int]) -> None:
     assert by_hand(text) == derive(*parts)
 
 
-def test_the_readmes_vectors_are_right_and_cover_every_kind() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    vectors = re.findall(r"`(\[\"([a-z-]+)\",[^`]+\])` \| `([0-9a-f-]{36})`", readme)
+def test_the_contracts_vectors_are_right_and_cover_every_kind() -> None:
+    contract = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+    vectors = re.findall(r"`(\[\"([a-z-]+)\",[^`]+\])` \| `([0-9a-f-]{36})`", contract)
     assert {text: by_hand(text) for text, _, _ in vectors} == {text: vector for text, _, vector in vectors}
     assert {"event", "correction", "ms-request", "ms-correlation", "cloudevent", "invalid"} == {
         kind for _, kind, _ in vectors
@@ -197,6 +197,6 @@ def test_the_same_cloud_event_is_one_request_under_any_message_id() -> None:
 
 
 def test_an_invalid_message_is_known_by_the_text_as_it_lay_in_the_queue() -> None:
-    assert refused(b"{}").event_id == refused(b"{}", message_id="m-2", count=4, last=True).event_id
+    assert refused(b"{}").event_id == refused(b"{}", message_id="m-2", count=4, from_poison=True).event_id
     assert refused(b"{}").event_id != refused(b"{} ").event_id
     assert refused(b"{}").event_id != refused(b"e30=").event_id  # the same object in base64

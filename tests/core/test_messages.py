@@ -123,7 +123,7 @@ def test_a_cloud_event_causes_the_outcome_under_its_own_id() -> None:
     assert "e-1" == accepted(cloud_event()).causation_id
 
 
-def test_the_request_does_not_show_the_users_name_or_the_producers_context() -> None:
+def test_the_request_does_not_show_the_upn_or_the_producers_context() -> None:
     shown = repr(accepted(cloud_event(members(customerUserUpn="kim@contoso.com", context="planted"))))
     assert "kim@" not in shown
     assert "planted" not in shown
@@ -222,7 +222,7 @@ def test_what_is_no_cloud_event_1_0_of_a_request_is_refused_where_it_fails(messa
     assert path == refused(message).path
 
 
-def test_half_a_character_in_an_extension_is_nobodys_business() -> None:
+def test_half_a_character_in_an_extension_is_ignored() -> None:
     assert accepted(cloud_event(extension="\ud800")).causation_id == "e-1"
 
 
@@ -381,7 +381,7 @@ def test_a_message_of_44_kib_is_accepted_and_one_byte_more_is_refused(shape: Any
     assert "$" == refused(shape(of_size(44 * KIB + 1))).path
 
 
-def test_a_message_too_long_is_told_how_long_it_may_be() -> None:
+def test_the_error_of_a_message_too_long_says_how_long_it_may_be() -> None:
     assert "at most 45056 bytes, not 45057" == refused(of_size(44 * KIB + 1)).expected
 
 
@@ -520,7 +520,7 @@ def test_a_request_id_too_short_too_long_or_with_control_characters_is_refused(r
 
 
 @pytest.mark.parametrize("upn", ["kim@contoso.com", "o'neil+x@contoso.com", "Kim Lee <k@c.com>", "!~"])
-def test_a_user_name_is_printable_ascii(upn: str) -> None:
+def test_a_upn_is_printable_ascii(upn: str) -> None:
     assert upn == accepted(body(customerUserUpn=upn)).customer_user_upn
 
 
@@ -529,7 +529,7 @@ def test_a_user_name_is_printable_ascii(upn: str) -> None:
     ["kím@contoso.com", "kim@contoso.com\r\nX-Header: 1", "kim\n", "kim\t@x", "\0", "kim\x7f", "kim\x85", "\ud800"],
     ids=ascii,
 )
-def test_a_user_name_of_other_characters_is_refused(upn: str) -> None:
+def test_a_upn_of_other_characters_is_refused(upn: str) -> None:
     assert "$.customerUserUpn" == refused(body(customerUserUpn=upn)).path
 
 
@@ -587,7 +587,7 @@ CONTEXTS = [
 
 
 @pytest.mark.parametrize("context", CONTEXTS, ids=lambda text: ascii(text)[:40])
-def test_the_context_is_kept_as_it_was_written(context: str) -> None:
+def test_the_context_is_passed_on_as_it_was_written(context: str) -> None:
     for message in (raw(context=context), cloud_event("#").replace(b'"#"', raw(context=context))):
         found = accepted(message)
         assert context == found.context
@@ -754,7 +754,7 @@ def test_the_copy_of_any_copy_fits_a_queue_message(size: int) -> None:
 # --- what is told of a message that is no request -----------------------------------------------------------
 
 
-def test_a_refused_message_is_kept_with_its_hash() -> None:
+def test_a_refused_message_has_its_bytes_and_their_hash() -> None:
     found = refused(b"\xff\0")
     assert (b"\xff\0", hashlib.sha256(b"\xff\0").hexdigest()) == (found.body, found.sha256)
     assert "xff" not in repr(found), "foreign text does not get into a log by accident"
@@ -777,7 +777,7 @@ def test_a_refused_message_is_kept_with_its_hash() -> None:
         (b"", None, None),
     ],
 )
-def test_a_refused_message_tells_the_ids_that_are_ids(message: bytes, customer: str | None, cart: str | None) -> None:
+def test_a_refused_message_reports_the_ids_that_are_ids(message: bytes, customer: str | None, cart: str | None) -> None:
     found = refused(message)
     assert (customer, cart) == (found.customer_id, found.cart_id)
 
@@ -816,7 +816,7 @@ def check(message: bytes) -> None:
 
 
 def decode_again(message: bytes) -> InvalidMessage:
-    return refused(message, message_id="another", count=3, inserted_at=after(99), last=True)
+    return refused(message, message_id="another", count=3, inserted_at=after(99), from_poison=True)
 
 
 @settings(deadline=None)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from shared.core.errors import Error, ErrorClass, error
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
-from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, response, timestamp
+from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, response_ids, timestamp
 from tests.support.builders import (
     CART,
     CUSTOMER,
@@ -146,11 +146,11 @@ RESULTS = [
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda text: ascii(text)[:40])
-def test_a_result_is_told_byte_for_byte(result: str) -> None:
+def test_a_result_is_published_byte_for_byte(result: str) -> None:
     assert f'"result":{result},"error":' in event(result=result, error=REFUSAL).text
 
 
-def test_the_moment_of_the_decision_is_told_twice_and_in_utc() -> None:
+def test_the_moment_of_the_decision_is_published_twice_and_in_utc() -> None:
     zone = timezone(timedelta(hours=-8))
     told = json.loads(decided(request(), Decision(Outcome.COMPLETED, 1), NOW.astimezone(zone)).text)
     assert "2026-11-22T10:00:00.000Z" == told["time"] == told["data"]["finishedAt"]
@@ -177,7 +177,7 @@ def test_the_current_span_goes_before_the_messages_own() -> None:
     assert TRACE == json.loads(event(of=found).text)["traceparent"]
 
 
-def test_the_users_name_is_never_told() -> None:
+def test_the_upn_is_never_published() -> None:
     assert "kim@c.com" not in decided(full_request(), Decision(Outcome.COMPLETED, 1), NOW).text
 
 
@@ -197,7 +197,7 @@ def test_the_users_name_is_never_told() -> None:
 def test_the_ids_that_support_asks_for_are_the_services_or_else_those_we_sent(
     answer: ServiceResponse, told: dict[str, str | int] | None
 ) -> None:
-    assert told == response(answer, "sent-r", "sent-c")
+    assert told == response_ids(answer, "sent-r", "sent-c")
 
 
 # --- corrections and borrowed outcomes ----------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_correction_names_what_it_replaces_and_has_an_id_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL])
-def test_a_borrowed_outcome_repeats_the_entry_under_the_requests_own_ids_and_times(outcome: Outcome) -> None:
+def test_a_copied_outcome_repeats_the_entry_under_the_requests_own_ids_and_times(outcome: Outcome) -> None:
     result = '{ "orders" : [{"totalPrice":36.480}] }'
     theirs = event(outcome, request("theirs", context=1), result=result, error=REFUSAL, response=ANSWERED)
     ours = request("ours", context=2)
@@ -234,12 +234,12 @@ def test_a_borrowed_outcome_repeats_the_entry_under_the_requests_own_ids_and_tim
     } == data_of(told)
 
 
-def test_a_borrowed_outcome_without_an_error_has_none() -> None:
+def test_a_copied_outcome_without_an_error_has_none() -> None:
     theirs = event(Outcome.COMPLETED, request("theirs"), result="{}")
     assert Decision(Outcome.COMPLETED, 0, result="{}", answered_by=theirs.id) == copied(theirs, theirs.data or "", 0)
 
 
-def test_a_borrowed_error_is_not_written_anew() -> None:
+def test_a_copied_error_is_not_written_anew() -> None:
     theirs = event(Outcome.PARTIAL)
     data = '{"result": {} ,"error" : { "class":"of a newer version", "x":1.0 } }'
     assert '"error":{ "class":"of a newer version", "x":1.0 }' in decided(request(), copied(theirs, data, 1), NOW).text
@@ -293,7 +293,7 @@ def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
     ],
     ids=["none", "customer", "cart", "both"],
 )
-def test_the_ids_of_an_invalid_message_are_told_only_where_they_are_ids(message: bytes, there: set[str]) -> None:
+def test_the_ids_of_an_invalid_message_are_published_only_where_they_are_ids(message: bytes, there: set[str]) -> None:
     told = json.loads(invalid(refused(message)).text)
     assert there == {"customerId", "cartId"} & told["data"].keys()
     assert ("customerId" in there) is ("partitionkey" in told)
@@ -303,7 +303,7 @@ def test_the_ids_of_an_invalid_message_are_told_only_where_they_are_ids(message:
 def test_the_outcome_of_an_invalid_message_is_made_of_its_bytes_alone() -> None:
     message = cloud_event(members(x=1, traceparent=TRACE, correlationId=CORRELATION, requestId="r"), traceparent=TRACE)
     one = invalid(refused(message))
-    assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), last=True))
+    assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), from_poison=True))
     told = json.loads(one.text)
     assert set() == {"time", "correlationid", "causationid", "traceparent"} & told.keys()
     assert set() == {"startedAt", "finishedAt", "attempts", "requestId", "context"} & told["data"].keys()
@@ -320,7 +320,7 @@ def test_six_kib_of_an_invalid_message_are_shown(size: int, shown: int, truncate
     assert hashlib.sha256(message).hexdigest() == data["sha256"]
 
 
-def test_a_deferred_copy_that_cannot_be_read_is_told_as_unknown_not_as_failed() -> None:
+def test_a_deferred_copy_that_cannot_be_read_is_published_as_unknown_not_as_failed() -> None:
     found = refused(body(retry={}, newField=1))
     told = invalid(found)
     assert (Outcome.UNKNOWN, found.event_id) == (told.outcome, told.id)
@@ -357,7 +357,7 @@ def test_an_event_is_too_large_when_its_base64_does_not_fit_64_kib(letter: str) 
     assert [False, True] == [fits.too_large, too_large.too_large]
 
 
-def test_a_claim_check_has_the_datas_address_in_the_place_of_the_data() -> None:
+def test_a_claim_check_has_a_dataref_in_the_place_of_the_data() -> None:
     found = decided(full_request(), Decision(Outcome.COMPLETED, 1, result=text_of("9" * FITS)), FINISHED)
     checked = found.claim_check('https://account/records/"x"/é.data.json')
     attributes = json.loads(found.text)
@@ -394,7 +394,7 @@ def test_the_data_is_known_by_its_hash() -> None:
     ],
     ids=["completed", "unknown", "correction", "claim check", "invalid"],
 )
-def test_an_event_that_was_kept_is_read_as_it_was(found: Event) -> None:
+def test_an_event_that_was_recorded_is_read_as_it_was(found: Event) -> None:
     assert found == Event.parse(found.text)
 
 
@@ -457,7 +457,7 @@ ERRORS = st.builds(
     st.sampled_from([1, 100, 5000]),
     st.datetimes(timezones=st.just(UTC)),
 )
-def test_any_decision_is_told_as_json_that_fits_a_queue_message(
+def test_any_decision_is_published_as_json_that_fits_a_queue_message(
     outcome: Outcome,
     result: str | None,
     found: Error | None,

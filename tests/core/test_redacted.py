@@ -7,7 +7,7 @@ from shared.core.redacted import Redacted
 
 
 class Parcel(Redacted, frozen=True):
-    hidden: ClassVar[frozenset[str]] = frozenset({"content"})
+    redacted_fields: ClassVar[frozenset[str]] = frozenset({"content"})
 
     number: int
     content: str = ""
@@ -23,8 +23,8 @@ def test_hidden_fields_are_compared_and_copied_like_all_others() -> None:
     assert replace(Parcel(7, "a"), number=8) == Parcel(8, "a")
 
 
-def test_nothing_is_hidden_or_changed_by_accident() -> None:
+def test_nothing_is_redacted_or_changed_by_accident() -> None:
     parcel = Parcel(7)
     with pytest.raises(AttributeError, match="immutable"):
         parcel.number = 8  # type: ignore[misc]
-    assert Redacted.hidden == frozenset()
+    assert Redacted.redacted_fields == frozenset()

@@ -165,7 +165,7 @@ def test_after_a_429_the_attempt_and_since_stay_as_they_were() -> None:
     assert Deferral(97, msgspec.structs.replace(WAITED, reason="throttled"), called=True) == waited
 
 
-def test_after_an_answer_that_could_not_be_kept_the_cart_is_in_doubt() -> None:
+def test_after_an_answer_that_could_not_be_recorded_the_cart_is_in_doubt() -> None:
     deferral = again.after_unrecorded_response(WAITED, POLICY, highest, NOW)
     after_it = msgspec.structs.replace(WAITED, attempt=4, doubt=NOW, reason="storage")
     assert Deferral(40, after_it, called=True) == deferral
@@ -180,7 +180,7 @@ def test_without_a_call_it_waits_half_a_minute_to_a_minute(uniform: Uniform, del
 
 
 @pytest.mark.parametrize(("uniform", "delay"), [(lowest, 57), (highest, 117)])
-def test_in_line_it_waits_for_the_opening_and_up_to_a_minute_more(uniform: Uniform, delay: float) -> None:
+def test_behind_a_closed_gate_it_waits_for_the_opening_and_up_to_a_minute_more(uniform: Uniform, delay: float) -> None:
     deferral = again.after_closed_gate(WAITED, uniform, after(57), NOW)
     assert Deferral(delay, msgspec.structs.replace(WAITED, reason="throttled"), called=False) == deferral
 

@@ -14,11 +14,11 @@ from shared.core.retry import (
     after_unrecorded_response,
     backoff,
 )
-from shared.core.verdict import Kind, judge
 from shared.ports import StorageUnavailable
 from shared.records import Records
 from tests.support.builders import CART, CUSTOMER, NOW, after, answer, request, text_of
 from tests.support.memory import MemoryBlobs
+from tests.support.verdicts import judge
 
 ORDER_ERROR = {"code": "800089", "description": "out of stock", "orderGroupId": "0"}
 LARGE = "x" * 49_152
@@ -36,10 +36,10 @@ def test_a_row_of_the_table_is_its_class_its_status_and_its_codes() -> None:
     assert Row(ErrorClass.CART, 404, frozenset({"2072", "800015"})) == _row(ErrorClass.CART, 404, "2072 800015")
 
 
-def test_what_came_with_an_order_that_was_already_placed_is_kept_too() -> None:
+def test_the_result_of_an_order_that_was_already_placed_is_passed_on_too() -> None:
     tree = {"orderErrors": [{"code": 800065}]}
     verdict = judge(answer(200, tree))
-    assert (Kind.ALREADY_ORDERED, text_of(tree)) == (verdict.kind, verdict.result)
+    assert ("already_ordered", text_of(tree)) == (verdict.kind, verdict.result)
 
 
 def test_a_fault_in_a_200_without_a_description_has_none() -> None:
@@ -83,7 +83,7 @@ def test_a_third_customer_throttled_for_longer_holds_everybody_for_longer() -> N
     assert after(90) == gate.opening("somebody else", NOW)
 
 
-def test_everybody_waits_as_long_as_was_said_before_though_a_shorter_wait_is_told_later() -> None:
+def test_everybody_waits_as_long_as_was_said_before_though_a_shorter_wait_is_named_later() -> None:
     gate = ThrottleGate()
     gate.close("a", NOW, 90)
     gate.close("b", NOW, 60)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from shared.core import errors
 from shared.core.models import ServiceResponse
-from shared.core.verdict import CartStatusReading, Kind, Verdict, candidates, judge, read_cart_status
+from shared.core.verdict import CartStatusReading, candidates, read_cart_status
 from tests.core.test_errors import BY_STATUS, KNOWN, KNOWN_CODES_WITH_ANOTHER_STATUS, TABLE, UNKNOWN_CODES
 from tests.support.builders import NOW, after, answer, text_of
+from tests.support.verdicts import Judged, judge
 
 HELD = {"service", "throttled", "in_progress", "authentication", "configuration"}
 IN_DOUBT = {"service", "in_progress"}
@@ -48,15 +49,15 @@ def kind_of(error_class: str) -> str:
     """What to do after an error of this class."""
     if error_class == "already_ordered":
         return "already_ordered"
-    return "again" if error_class in HELD else "refused"
+    return "retry" if error_class in HELD else "refused"
 
 
-def class_in(verdict: Verdict) -> str:
+def class_in(verdict: Judged) -> str:
     assert verdict.error is not None
     return verdict.error.error_class
 
 
-def code_in(verdict: Verdict) -> str | None:
+def code_in(verdict: Judged) -> str | None:
     assert verdict.error is not None
     return verdict.error.code
 
@@ -75,15 +76,15 @@ def test_a_known_code_is_judged_by_its_row(status: int, code: str, error_class: 
     assert code == code_in(verdict)
     assert (error_class in IN_DOUBT) is verdict.doubtful
     assert (status >= 500 and error_class == "service") is verdict.new_epoch
-    assert verdict.known is not (code == "800065" and verdict.kind is Kind.REFUSED)
+    assert verdict.known is not (code == "800065" and verdict.kind == "refused")
     assert verdict.result is None
 
 
 @pytest.mark.parametrize("status", [404, 410, 417])
 @pytest.mark.parametrize("code", OF_AN_ORDER)
-def test_a_refusal_whose_code_tells_of_an_order_proves_nothing(status: int, code: str) -> None:
+def test_a_refusal_whose_code_means_an_order_proves_nothing(status: int, code: str) -> None:
     verdict = judge(answer(status, {"code": code}))
-    assert (Kind.REFUSED, "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
+    assert ("refused", "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert not verdict.known
 
 
@@ -137,7 +138,7 @@ def test_an_unknown_code_is_judged_by_its_status_and_stands_in_no_row(status: in
 )
 def test_a_gateways_body_decides_nothing(status: int, error_class: str, body: bytes) -> None:
     verdict = judge(answer(status, body))
-    assert (Kind.AGAIN, error_class, None) == (verdict.kind, class_in(verdict), code_in(verdict))
+    assert ("retry", error_class, None) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert (error_class == "service") is verdict.doubtful
     assert not verdict.new_epoch
 
@@ -147,13 +148,13 @@ def test_the_throttling_gateway_is_understood() -> None:
     assert (
         errors.error(errors.ErrorClass.THROTTLED, "Rate limit is exceeded. Try again in 57 seconds.") == verdict.error
     )
-    assert (Kind.AGAIN, False, False) == (verdict.kind, verdict.doubtful, verdict.new_epoch)
+    assert ("retry", False, False) == (verdict.kind, verdict.doubtful, verdict.new_epoch)
 
 
 @pytest.mark.parametrize("failure", ["timeout after 180 s", None])
 def test_no_http_answer_leaves_the_cart_in_doubt(failure: str | None) -> None:
     verdict = judge(ServiceResponse(None, failure=failure))
-    assert (Kind.AGAIN, "service", True, False) == (
+    assert ("retry", "service", True, False) == (
         verdict.kind,
         class_in(verdict),
         verdict.doubtful,
@@ -167,7 +168,7 @@ def test_no_http_answer_leaves_the_cart_in_doubt(failure: str | None) -> None:
 @pytest.mark.parametrize("tree", [{"code": 800089}, {"code": 999999}, b""])
 def test_a_status_that_http_does_not_know_proves_nothing(status: int, tree: object) -> None:
     verdict = judge(answer(status, tree))
-    assert (Kind.AGAIN, "service", True, False) == (
+    assert ("retry", "service", True, False) == (
         verdict.kind,
         class_in(verdict),
         verdict.doubtful,
@@ -178,7 +179,7 @@ def test_a_status_that_http_does_not_know_proves_nothing(status: int, tree: obje
 # --- errors: what is passed on ------------------------------------------------------------------------------
 
 
-def test_what_the_service_said_is_kept_word_for_word() -> None:
+def test_what_the_service_said_is_passed_on_word_for_word() -> None:
     said = "  Kündigung – siehe <a href='x'>hier</a>.  "  # noqa: RUF001  an en dash
     fault = {"code": 800089, "description": said, "data": ["a", "b"], "source": "PartnerFD"}
     verdict = judge(answer(403, fault))
@@ -206,7 +207,7 @@ def test_a_fault_may_begin_with_a_byte_order_mark(mark: bytes) -> None:
     assert "800089" == code_in(judge(answer(403, mark + b'{"code": 800089}')))
 
 
-def test_half_a_character_in_a_fault_can_be_told() -> None:
+def test_half_a_character_in_a_fault_can_be_published() -> None:
     found = judge(answer(403, b'{"code": 800089, "description": "\\ud800", "data": ["\\udfff"]}')).error
     assert found is not None
     assert ("\ufffd", ("\ufffd",)) == (found.description, found.data)
@@ -267,26 +268,26 @@ SHAPES: list[tuple[str, Any, str]] = [
     ("800065 behind another", {"orderErrors": [FAILURE, {"code": 800065}]}, "already_ordered"),
     # a fault inside a 2xx
     ("400072", {"code": 400072, "description": "no"}, "refused"),
-    ("a transient fault", {"code": "800003", "description": "no"}, "again"),
-    ("a fault in progress", {"code": 800064, "description": "no"}, "again"),
+    ("a transient fault", {"code": "800003", "description": "no"}, "retry"),
+    ("a fault in progress", {"code": 800064, "description": "no"}, "retry"),
     ("a fault of 800065", {"code": 800065, "description": "no"}, "already_ordered"),
     ("a fault beside empty orders", {"orders": [], "code": 800089, "description": "no"}, "refused"),
-    ("an unknown fault", {"code": 999999, "description": "no"}, "again"),
-    ("the fault 0", {"code": 0, "description": "no"}, "again"),
+    ("an unknown fault", {"code": 999999, "description": "no"}, "retry"),
+    ("the fault 0", {"code": 0, "description": "no"}, "retry"),
     # no answer
-    ("empty", b"", "again"),
-    ("empty object", {}, "again"),
-    ("empty orders", {"orders": []}, "again"),
-    ("both empty", {"orders": [], "orderErrors": []}, "again"),
-    ("null", None, "again"),
-    ("array", [{"orders": [DONE]}], "again"),
-    ("string", "completed", "again"),
-    ("orders of another shape", {"orders": {"id": "o1"}}, "again"),
-    ("orders in other letters", {"Orders": [DONE]}, "again"),
-    ("HTML", b"<html>201 Created</html>", "again"),
-    ("XML", b"<CartCheckoutResult><Orders/></CartCheckoutResult>", "again"),
-    ("cut off", b'{"orders": [{"id": "o1"}', "again"),
-    ("not UTF-8", b'{"orders": [{"id": "\xff"}]}', "again"),
+    ("empty", b"", "retry"),
+    ("empty object", {}, "retry"),
+    ("empty orders", {"orders": []}, "retry"),
+    ("both empty", {"orders": [], "orderErrors": []}, "retry"),
+    ("null", None, "retry"),
+    ("array", [{"orders": [DONE]}], "retry"),
+    ("string", "completed", "retry"),
+    ("orders of another shape", {"orders": {"id": "o1"}}, "retry"),
+    ("orders in other letters", {"Orders": [DONE]}, "retry"),
+    ("HTML", b"<html>201 Created</html>", "retry"),
+    ("XML", b"<CartCheckoutResult><Orders/></CartCheckoutResult>", "retry"),
+    ("cut off", b'{"orders": [{"id": "o1"}', "retry"),
+    ("not UTF-8", b'{"orders": [{"id": "\xff"}]}', "retry"),
 ]
 
 
@@ -297,24 +298,24 @@ def test_a_2xx_is_judged_by_its_shape(tree: object, kind: str, status: int) -> N
     assert kind == verdict.kind
     assert (kind == "completed") is (verdict.error is None)
     assert not verdict.new_epoch
-    assert (kind == "again") is verdict.doubtful
+    assert (kind == "retry") is verdict.doubtful
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
 def test_every_2xx_is_judged_alike(status: int) -> None:
-    assert Verdict(Kind.COMPLETED, result=text_of({"orders": [DONE]})) == judge(answer(status, {"orders": [DONE]}))
-    assert Kind.AGAIN is judge(answer(status, b"")).kind
+    assert Judged("completed", None, text_of({"orders": [DONE]})) == judge(answer(status, {"orders": [DONE]}))
+    assert "retry" == judge(answer(status, b"")).kind
 
 
 @pytest.mark.parametrize("status", [300, 301, 304, 399])
 def test_a_3xx_is_held_for_an_operator_whatever_its_body(status: int) -> None:
     for tree in ({"orders": [DONE]}, {"code": 800089}, b""):
         verdict = judge(answer(status, tree))
-        assert (Kind.AGAIN, "configuration", False) == (verdict.kind, class_in(verdict), verdict.doubtful)
+        assert ("retry", "configuration", False) == (verdict.kind, class_in(verdict), verdict.doubtful)
 
 
 def test_a_4xx_with_orders_in_it_is_none_the_less_an_error() -> None:
-    assert Kind.REFUSED is judge(answer(400, {"orders": [DONE]})).kind
+    assert "refused" == judge(answer(400, {"orders": [DONE]})).kind
 
 
 def test_what_is_no_answer_is_described_by_its_status() -> None:
@@ -358,19 +359,19 @@ BYTES_TO_KEEP = {
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
 @pytest.mark.parametrize("body", BYTES_TO_KEEP.values(), ids=BYTES_TO_KEEP.keys())
-def test_a_result_is_kept_byte_for_byte_but_for_its_byte_order_mark(body: bytes, mark: bytes) -> None:
+def test_a_result_is_passed_on_byte_for_byte_but_for_its_byte_order_mark(body: bytes, mark: bytes) -> None:
     verdict = judge(answer(201, mark + body))
-    assert Kind.COMPLETED is verdict.kind
+    assert "completed" == verdict.kind
     assert verdict.result is not None
     assert body == verdict.result.encode()
 
 
 def test_a_result_65_deep_is_not_json_and_so_no_answer() -> None:
     verdict = judge(answer(201, b'{"orders":[{"x":' + b"[" * 62 + b"]" * 62 + b"}]}"))
-    assert (Kind.AGAIN, True, None) == (verdict.kind, verdict.doubtful, verdict.result)
+    assert ("retry", True, None) == (verdict.kind, verdict.doubtful, verdict.result)
 
 
-def test_a_partial_tells_the_first_order_error_and_warns_of_sending_the_cart_again() -> None:
+def test_a_partial_reports_the_first_order_error_and_warns_of_sending_the_cart_again() -> None:
     tree = {"orders": [DONE], "orderErrors": [{**FAILURE, "code": 999999, "description": "first"}, FAILURE]}
     verdict = judge(answer(201, tree))
     assert text_of(tree) == verdict.result
@@ -387,7 +388,7 @@ def test_after_a_partial_no_new_request_can_succeed_whatever_failed(code: int) -
     assert not found.retryable
 
 
-def test_a_partial_without_order_errors_tells_the_first_order_that_failed() -> None:
+def test_a_partial_without_order_errors_reports_the_first_order_that_failed() -> None:
     orders = [DONE, {"id": "o2", "status": "Partial Success"}, {"id": "o3", "status": "error"}]
     found = judge(answer(201, {"orders": orders})).error
     assert found is not None
@@ -396,7 +397,7 @@ def test_a_partial_without_order_errors_tells_the_first_order_that_failed() -> N
 
 
 @pytest.mark.parametrize(("status", "word"), [("pending_review", "review"), ("pending_po_upload", "purchase order")])
-def test_action_required_tells_what_a_person_must_do(status: str, word: str) -> None:
+def test_action_required_reports_what_a_person_must_do(status: str, word: str) -> None:
     verdict = judge(answer(201, {"orders": [DONE, order(status)]}))
     assert text_of({"orders": [DONE, order(status)]}) == verdict.result
     assert verdict.error is not None
@@ -415,7 +416,7 @@ def test_the_first_order_errors_code_alone_selects_the_row(status: int, code: st
     del status
     tree = {"orderErrors": [{"code": int(code), "description": "first"}, FAILURE]}
     verdict = judge(answer(201, tree))
-    assert (Kind.REFUSED, error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
+    assert ("refused", error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert text_of(tree) == verdict.result, "failed tells the result as received, if there was one"
     assert verdict.known is (code not in OF_AN_ORDER)
     assert not verdict.doubtful
@@ -424,7 +425,7 @@ def test_the_first_order_errors_code_alone_selects_the_row(status: int, code: st
 @pytest.mark.parametrize("code", [999999, 800064])
 def test_what_one_order_group_leaves_open_makes_the_refusal_no_proof(code: int) -> None:
     verdict = judge(answer(201, {"orderErrors": [FAILURE, {"code": code}]}))
-    assert (Kind.REFUSED, str(FAILURE["code"])) == (verdict.kind, code_in(verdict))
+    assert ("refused", str(FAILURE["code"])) == (verdict.kind, code_in(verdict))
     assert not verdict.known
 
 
@@ -434,7 +435,7 @@ def test_what_one_order_group_leaves_open_makes_the_refusal_no_proof(code: int) 
 )
 def test_an_order_error_of_no_row_is_rejected(first: object, code: str | None, known: bool) -> None:
     verdict = judge(answer(201, {"orderErrors": [{"code": first}, FAILURE]}))
-    assert (Kind.REFUSED, "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
+    assert ("refused", "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert known is verdict.known
     assert verdict.error is not None
     assert "" == verdict.error.description
@@ -446,7 +447,7 @@ def test_800065_anywhere_in_the_order_errors_is_already_ordered(place: int, code
     failures = [{"code": 800089, "description": "no"}, {"code": 999999, "description": "no"}]
     failures.insert(place, {"code": code, "description": "submitted"})
     verdict = judge(answer(201, {"orderErrors": failures}))
-    assert Kind.ALREADY_ORDERED is verdict.kind
+    assert "already_ordered" == verdict.kind
     assert verdict.error is not None
     assert ("already_ordered", "800065", "submitted") == (
         class_in(verdict),
@@ -492,8 +493,8 @@ STATUSES = st.none() | st.integers(100, 599) | st.integers()
 @example(400, b'{"code": ' + b"9" * 5000 + b"}")
 def test_any_answer_can_be_judged(status: int | None, body: bytes) -> None:
     verdict = judge(ServiceResponse(status, body))
-    assert verdict.kind is Kind.COMPLETED or verdict.error is not None
-    assert not verdict.doubtful or verdict.kind is Kind.AGAIN
+    assert verdict.kind == "completed" or verdict.error is not None
+    assert not verdict.doubtful or verdict.kind == "retry"
     assert not verdict.new_epoch or (verdict.doubtful and 500 <= (status or 0) < 600)
     if verdict.error is not None:
         verdict.error.description.encode()
@@ -505,7 +506,7 @@ def test_any_answer_can_be_judged(status: int | None, body: bytes) -> None:
 def test_an_answer_with_orders_is_never_a_failure(orders: list[object], failures: object, status: int) -> None:
     body = json.dumps({"orders": orders, "orderErrors": failures}).replace("NaN", "0").replace("Infinity", "0").encode()
     verdict = judge(ServiceResponse(status, body))
-    assert verdict.kind in {Kind.COMPLETED, Kind.ACTION_REQUIRED, Kind.PARTIAL}
+    assert verdict.kind in {"completed", "action_required", "partial"}
     assert body.decode() == verdict.result
 
 

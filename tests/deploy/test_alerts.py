@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.attempt import OPERATORS_TURN
+from shared.core.errors import HELD_FOR_OPERATOR
 from shared.core.outcomes import Outcome
 from shared.ports import StorageUnavailable
 from shared.settings import SettingsError
@@ -89,7 +89,7 @@ def _renewed() -> None:
     message = world.carts.receive()
     assert message is not None
     message.dequeue_count = 4
-    world.deliver(message, last=True)
+    world.deliver(message, from_poison=True)
 
 
 def _raised() -> None:
@@ -185,7 +185,7 @@ def test_every_line_of_a_cart_says_how_long_it_has_waited(lines: list[dict[str, 
 def test_the_alert_on_operators_errors_knows_their_classes(deployment: Deployment) -> None:
     (classes,) = re.findall(r"class in \(([^)]+)\)", query(deployment, "configuration-or-authentication"))
 
-    assert {str(each) for each in OPERATORS_TURN} == set(re.findall(r"'(\w+)'", classes))
+    assert {str(each) for each in HELD_FOR_OPERATOR} == set(re.findall(r"'(\w+)'", classes))
 
 
 def test_an_app_that_cannot_start_is_known_by_its_own_words(deployment: Deployment) -> None:
@@ -239,7 +239,7 @@ def test_no_line_is_lost_to_sampling(settings: dict[str, str]) -> None:
     assert sampling.get("isEnabled") is False or "Trace" in sampling.get("excludedTypes", "").split(";")
 
 
-def test_operators_are_told_by_mail_when_there_is_an_address(deployment: Deployment) -> None:
+def test_operators_are_notified_by_mail_when_there_is_an_address(deployment: Deployment) -> None:
     told = deployed(ALERT_EMAIL="operators@contoso.example")
     (group,) = told.of("Microsoft.Insights/actionGroups")
 

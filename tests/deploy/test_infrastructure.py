@@ -253,7 +253,7 @@ def test_records_outlive_everything_that_could_ask_for_them(deployment: Deployme
     assert days >= 90 > MAX_AGE / 86_400
 
 
-def test_the_least_that_records_are_kept_is_90_days() -> None:
+def test_records_are_retained_for_at_least_90_days() -> None:
     (policy,) = deployed(RECORDS_RETENTION_DAYS="90").of("Microsoft.Storage/storageAccounts/managementPolicies")
 
     assert "daysAfterModificationGreaterThan': 90" in str(policy.properties)

@@ -105,7 +105,7 @@ def test_numbers_come_back_as_they_were_written(shop: Shop) -> None:
         (base64.b64encode(b'{"no": "request"}').decode(), "$.no"),
     ],
 )
-def test_a_message_that_is_no_request_is_told_as_that(shop: Shop, text: str, path: str) -> None:
+def test_a_message_that_is_no_request_is_published_as_invalid(shop: Shop, text: str, path: str) -> None:
     text %= {"id": uuid.uuid4()} if "%(" in text else ()
 
     (event, *_) = shop.told(shop.send(text))
@@ -206,7 +206,7 @@ def test_another_request_for_a_bought_cart_is_answered_by_the_first(shop: Shop) 
     assert shop.page(body["cartId"])["posts"] == 1
 
 
-def test_a_burst_with_duplicates_is_told_under_one_id_each_and_bought_once_each(shop: Shop) -> None:
+def test_a_burst_with_duplicates_is_published_under_one_id_each_and_bought_once_each(shop: Shop) -> None:
     bodies = [request() for _ in range(200)]
     ids = [shop.send(json.dumps(body)) for body in bodies]
     again = [shop.send(json.dumps(body)) for body in bodies[::10]]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from local.simulator import scenarios
-from shared.checkout import POISON_SPREAD_SECONDS
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.poison import POISON_SPREAD_SECONDS
 from shared.ports import Conflict, StorageUnavailable, TokenUnavailable, WrongTenant
 from tests.support.builders import accepted
 from tests.support.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
@@ -71,17 +71,17 @@ def faulty_queue(world: World, name: str) -> Faulty:
 
 
 def purchases(world: World, cart: str) -> int:
-    return int(world.books.page(CUSTOMER, cart)["purchases"])
+    return int(world.service.page(CUSTOMER, cart)["purchases"])
 
 
 def posts(world: World, cart: str) -> int:
-    return int(world.books.page(CUSTOMER, cart)["posts"])
+    return int(world.service.page(CUSTOMER, cart)["posts"])
 
 
 # --- one request, many deliveries -----------------------------------------------------------------------------
 
 
-def test_a_cart_enqueued_twice_is_bought_once_and_told_twice_under_one_id(world: World) -> None:
+def test_a_cart_enqueued_twice_is_bought_once_and_published_twice_under_one_id(world: World) -> None:
     cart = world.enqueue("created")
     world.enqueue("created")
 
@@ -144,7 +144,7 @@ def test_the_result_is_passed_on_byte_for_byte(world: World) -> None:
         def checkout(self, _: object) -> ServiceResponse:
             return ServiceResponse(201, body)
 
-    world.service = Service()
+    world.partner_center = Service()
     world.checkout = world.worker()
     world.enqueue("created", context=[1.50, {"b": 1, "a": 2}])
     world.run()
@@ -211,14 +211,14 @@ def test_a_throttled_customer_waits_and_others_go_on(world: World) -> None:
 
     assert ["order-3"] == [event["data"]["requestId"] for event in world.told()]
     with pytest.raises(KeyError):
-        world.books.page(CUSTOMER, waiting)  # no call was made for it
+        world.service.page(CUSTOMER, waiting)  # no call was made for it
     world.run()
     assert 3 == len(world.told())
     assert all(event["data"]["attempts"] == 1 for event in world.told())  # standing in line is not failing
 
 
 def test_a_throttled_cart_is_not_given_up_before_its_last_day(world: World) -> None:
-    world.books.limiter.limit, world.books.limiter.window = 1, 10 * DAY
+    world.service.limiter.limit, world.service.limiter.window = 1, 10 * DAY
     world.enqueue("created", "order-1")
     late = world.enqueue("created", "order-2", seed="late")
     started = world.clock.now
@@ -243,13 +243,13 @@ def test_a_service_that_is_down_is_asked_once_more_after_a_day_and_then_given_up
         world.outcome()["data"]["outcome"],
         world.outcome()["data"]["error"]["class"],
     )
-    assert 1 == len(set(world.books.page(CUSTOMER, cart)["msRequestIds"]))
+    assert 1 == len(set(world.service.page(CUSTOMER, cart)["msRequestIds"]))
     assert posts(world, cart) < 140  # at most one in seven minutes once at the cap
 
 
 def test_a_missing_token_holds_the_cart_without_counting_it_as_an_attempt(world: World) -> None:
     tokens = [TokenUnavailable("none"), WrongTenant("another"), None]
-    service = world.service
+    service = world.partner_center
 
     class Tokenless:
         def checkout(self, request: Any) -> ServiceResponse:
@@ -258,7 +258,7 @@ def test_a_missing_token_holds_the_cart_without_counting_it_as_an_attempt(world:
             answer: ServiceResponse = service.checkout(request)
             return answer
 
-    world.service = Tokenless()
+    world.partner_center = Tokenless()
     world.checkout = world.worker()
     world.enqueue("created")
 
@@ -276,7 +276,7 @@ def test_a_token_that_never_comes_is_given_up_on_the_last_day_without_a_post(wor
         def checkout(self, _: object) -> ServiceResponse:
             raise TokenUnavailable("the identity endpoint is gone")
 
-    world.service = Tokenless()
+    world.partner_center = Tokenless()
     world.checkout = world.worker()
     world.enqueue("created")
 
@@ -319,7 +319,7 @@ def test_a_redelivery_puts_a_refusal_in_doubt(world: World) -> None:
 
 
 def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> None:
-    service = world.service
+    service = world.partner_center
 
     class Forgetful:
         def checkout(self, request: Any) -> ServiceResponse:
@@ -329,7 +329,7 @@ def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> No
         def get_cart(self, _: object) -> ServiceResponse:
             return ServiceResponse(404, b'{"code": 800008, "description": "no such cart"}')
 
-    world.service = Forgetful()
+    world.partner_center = Forgetful()
     world.checkout = world.worker()
     world.enqueue("dropped-before-then-refused")
 
@@ -339,14 +339,14 @@ def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> No
     assert ("unknown", "cart", "800013") == (data["outcome"], data["error"]["class"], data["error"]["code"])
 
 
-def test_an_order_found_in_doubt_is_told_with_the_ids_that_could_be_it(world: World) -> None:
+def test_an_order_found_in_doubt_is_published_with_the_ids_that_could_be_it(world: World) -> None:
     cart = world.enqueue("dropped-after-then-ordered")
 
     world.run()
 
     error = world.outcome()["data"]["error"]
     assert ("already_ordered", False) == (error["class"], error["retryable"])
-    assert world.books.page(CUSTOMER, cart)["orderIds"] == error["data"]
+    assert world.service.page(CUSTOMER, cart)["orderIds"] == error["data"]
 
 
 # --- storage ---------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_without_the_record_nothing_is_posted(world: World, blobs: Faulty) -> No
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_an_order_that_could_not_be_kept_is_asked_for_again_and_bought_once(
+def test_an_order_that_could_not_be_recorded_is_posted_again_and_bought_once(
     world: World, blobs: Faulty, how: str
 ) -> None:
     cart = world.enqueue("created")
@@ -387,7 +387,7 @@ def test_an_order_that_could_not_be_kept_is_asked_for_again_and_bought_once(
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_an_outcome_that_could_not_be_published_is_told_from_the_record(world: World, how: str) -> None:
+def test_an_outcome_that_could_not_be_published_is_published_from_the_record(world: World, how: str) -> None:
     cart = world.enqueue("created")
     outcomes = faulty_queue(world, "checkout-outcomes")
     outcomes.fail("send", how)
@@ -441,7 +441,7 @@ def test_a_failing_note_changes_nothing(world: World, blobs: Faulty) -> None:
 # --- races -----------------------------------------------------------------------------------------------------
 
 
-def test_the_loser_of_a_race_tells_what_the_winner_kept(world: World, blobs: Faulty) -> None:
+def test_the_loser_of_a_race_publishes_what_the_winner_recorded(world: World, blobs: Faulty) -> None:
     cart = world.enqueue("created")
     world.enqueue("created")
     first, second = world.carts.receive(), world.carts.receive()
@@ -467,9 +467,9 @@ def test_an_order_in_hand_corrects_a_failure_that_a_rival_kept(world: World, blo
         def checkout(self, _: object) -> ServiceResponse:
             return ServiceResponse(400, b'{"code": 800013, "description": "refused"}')
 
-    service, world.service = world.service, Refusing()
+    service, world.partner_center = world.partner_center, Refusing()
     rival = world.worker()
-    world.service = service
+    world.partner_center = service
     copy = message.text
 
     def refuse() -> None:
@@ -539,7 +539,7 @@ def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: Wor
     cart = world.enqueue("created")
     world.poison.send(world.carts.messages.pop().text)
 
-    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     retry = world.waiting()
     world.run()
 
@@ -557,7 +557,7 @@ def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> N
         world.poison.send(world.carts.messages.pop().text)
 
     for _ in range(4):
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     waits = [(message.visible_at - world.clock.now).total_seconds() for message in world.carts.messages]
     assert 4 == len(set(waits))
@@ -568,7 +568,7 @@ def came_back_from_poison(world: World, number: int) -> str:
     """Let a cart be poisoned once; the id of the outcome that it will have."""
     world.enqueue("created", f"order-{number}", seed=number)
     world.poison.send(world.carts.messages.pop().text)
-    world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     return accepted(world.carts.messages[-1].text.encode()).event_id
 
 
@@ -602,7 +602,7 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
         copy = accepted(world.carts.messages[-1].text.encode())
         found.append((settled, len(world.told()), copy.event_id, copy.retry.poisoned, copy.retry.doubt is not None))
 
-    world.service = Meeting(world.service, meet)
+    world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -613,9 +613,9 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
 def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    world.books.outage = "503"
+    world.service.outage = "503"
     assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    world.books.outage = None
+    world.service.outage = None
     world.clock.advance(60)
     found: list[str] = []
 
@@ -623,7 +623,7 @@ def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: W
         world.deliver(world.carts.receive())  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.told())
 
-    world.service = Meeting(world.service, meet)
+    world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -645,11 +645,11 @@ def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_
     # it has killed nobody, but it has had no chance to: let in together, the innocent would die with the killer
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    service = world.service
+    service = world.partner_center
     if missing == "records":
         blobs.fail("read", "before", "before")
     else:
-        world.service = NoToken()
+        world.partner_center = NoToken()
         world.checkout = world.worker()
     for _ in ids:
         assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
@@ -659,7 +659,7 @@ def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_
     def meet() -> None:
         found.append((world.deliver(world.carts.receive()), len(world.told())))  # type: ignore[arg-type]
 
-    world.service = Meeting(service, meet)
+    world.partner_center = Meeting(service, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -674,10 +674,10 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
     found: list[str] = []
 
     def meet() -> None:
-        world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+        world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.told())
 
-    world.service = Meeting(world.service, meet)
+    world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -688,12 +688,12 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
 def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    service = world.service
+    service = world.partner_center
 
     def fail() -> None:
         raise AssertionError("a bug")
 
-    world.service = Meeting(service, fail)
+    world.partner_center = Meeting(service, fail)
     world.checkout = world.worker()
 
     assert not world.deliver(world.carts.receive())  # type: ignore[arg-type]
@@ -711,7 +711,7 @@ def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
         def get_cart(self, _: object) -> ServiceResponse:
             return ServiceResponse(200, b'{"status": "Active"}')
 
-    world.service = Deadly()
+    world.partner_center = Deadly()
     world.checkout = world.worker()
 
     deliveries = world.run()
@@ -723,7 +723,7 @@ def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
         posts(world, cart)
 
 
-def test_a_poisoned_message_that_is_decided_is_told_from_its_record(world: World) -> None:
+def test_a_poisoned_message_that_is_decided_is_published_from_its_record(world: World) -> None:
     cart = world.enqueue("created")
     text = world.carts.messages[0].text
     world.run()
@@ -736,7 +736,7 @@ def test_a_poisoned_message_that_is_decided_is_told_from_its_record(world: World
     assert 1 == posts(world, cart)
 
 
-def test_the_poison_handler_also_tells_the_entry_that_answers_another_request(world: World) -> None:
+def test_the_poison_handler_also_reports_the_entry_that_answers_another_request(world: World) -> None:
     world.enqueue("created", "order-1")
     world.run()
     world.enqueue("created", "order-2")
@@ -754,7 +754,7 @@ def test_the_poison_handler_waits_in_its_own_queue_while_records_cannot_be_read(
     world.poison.send(world.carts.messages.pop().text)
     blobs.fail("read", "before")
 
-    assert world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     (message,) = world.poison.messages
     assert "message-1" == json.loads(base64.b64decode(message.text))["requestId"]
@@ -772,7 +772,7 @@ def test_the_poison_handler_never_raises_even_on_a_bug(world: World, blobs: Faul
 
     blobs.before("read", bug)
 
-    assert world.deliver(world.poison.receive(), last=True)  # type: ignore[arg-type]
+    assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
     assert 1 == len(world.poison.messages)
 
 
@@ -785,7 +785,7 @@ def test_a_message_with_few_deliveries_left_in_the_poison_queue_is_renewed(world
     assert message is not None
     message.dequeue_count = 4
 
-    world.deliver(message, last=True)
+    world.deliver(message, from_poison=True)
 
     (fresh,) = world.poison.messages
     assert 0 == fresh.dequeue_count

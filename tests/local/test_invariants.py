@@ -176,7 +176,7 @@ def most_ended_otherwise_than_by_themselves(aftermath: Aftermath) -> None:
 
 LIES = [
     (most_ended_otherwise_than_by_themselves, "2 of 2 requests ended otherwise than by themselves"),
-    (a_worker_ended_by_itself, "a worker ended by itself: local.host.local_host ended with code -11"),
+    (a_worker_ended_by_itself, "a worker ended by itself: local.host ended with code -11"),
     (never_answered, "1: the request refused was never answered"),
     (stray_never_answered, "1: the invalid message"),
     (still_in_a_queue, "1: the queue carts-poison holds 1 messages"),

@@ -16,10 +16,11 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
-from local.ports import DEFAULT, FREE, Ports, PortTaken
 from local.process import ManagedProcess, ProcessFailed
 from local.simulator.scenarios import cart_id
-from local.stack import ROOT, Stack, main
+from local.stack import ROOT, Stack
+from local.stack.__main__ import main
+from local.stack.ports import DEFAULT, FREE, Ports, PortTaken
 from shared.settings import Settings
 from tests.end_to_end.conftest import Shop, unique_names
 
@@ -189,8 +190,8 @@ def test_the_command_guides_until_it_is_interrupted(azurite: Azurite, number: si
 
 def test_a_child_ends_when_its_parent_is_killed() -> None:
     program = (
-        "import os, sys, pathlib; from local.process import Child;"
-        "c = Child(['local.simulator.server'], environ=os.environ, folder=pathlib.Path(),"
+        "import os, sys, pathlib; from local.process import ManagedProcess as P;"
+        "c = P.of_module('local.simulator', environ=os.environ, cwd=pathlib.Path(),"
         "          on_line=lambda line: print(line, flush=True)); sys.stdin.read()"
     )
     with subprocess.Popen(  # noqa: S603
@@ -205,12 +206,12 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
 
 
 def test_a_child_that_says_nothing_is_not_ready() -> None:
-    child = ManagedProcess(["local.simulator.server"], environ=os.environ, folder=ROOT)
+    child = ManagedProcess.of_module("local.simulator", environ=os.environ, cwd=ROOT)
     try:
-        with pytest.raises(ProcessFailed, match=r"local\.server was not ready in 0 s"):
-            child.wait_until_it_says("a word it never says", timeout=0.2)
+        with pytest.raises(ProcessFailed, match=r"local\.simulator was not ready in 0 s"):
+            child.wait_until_ready("a word it never says", timeout=0.2)
     finally:
-        child.end(PATIENCE)
+        child.terminate(PATIENCE)
 
 
 def test_a_child_goes_on_when_its_lines_cannot_be_shown_any_more(tmp_path: Path) -> None:
@@ -220,11 +221,11 @@ def test_a_child_goes_on_when_its_lines_cannot_be_shown_any_more(tmp_path: Path)
     def show(_: str) -> None:
         raise BrokenPipeError
 
-    child = ManagedProcess(["talker"], environ=environ, folder=tmp_path, on_line=show)
+    child = ManagedProcess.of_module("talker", environ=environ, cwd=tmp_path, on_line=show)
     try:
-        child.wait_until_it_says("done", timeout=PATIENCE)  # more than a pipe holds
+        child.wait_until_ready("^done$", timeout=PATIENCE)  # more than a pipe holds
     finally:
-        child.end(PATIENCE)
+        child.terminate(PATIENCE)
 
 
 def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
@@ -232,9 +233,9 @@ def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(999)"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
-    child = ManagedProcess(["deaf"], environ=environ, folder=tmp_path)
-    child.wait_until_it_says("up")
-    child.end(0.1)
+    child = ManagedProcess.of_module("deaf", environ=environ, cwd=tmp_path)
+    child.wait_until_ready("^up$")
+    child.terminate(0.1)
     with pytest.raises(ProcessFailed, match="ended with code -9"):
         child.check()
 

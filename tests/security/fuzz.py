@@ -29,14 +29,15 @@ from shared.bootstrap import bootstrap
 from shared.core.jsontext import MAX_DEPTH
 from shared.core.messages import LONGEST_COPY, CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.models import ServiceResponse
-from shared.core.outcomes import Decision, Event, Outcome, decided, invalid, response
-from shared.core.verdict import Kind, Verdict, candidates, judge, read_cart_status
+from shared.core.outcomes import BOUGHT, Decision, Event, Outcome, decided, invalid, response_ids
+from shared.core.verdict import candidates, judge, read_cart_status
 from shared.ports import StorageUnavailable
 from shared.settings import Settings
 from shared.telemetry import LOGGER
 from tests.security.mutator import Mutator
 from tests.support.builders import NOW, delivery
 from tests.support.memory import LONGEST_TEXT, MemoryBlobs, VirtualClock
+from tests.support.verdicts import view
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 HEADER = re.compile(r"[ -~]+", re.ASCII)
@@ -49,7 +50,6 @@ MOST_WORK = 100.0
 """How much longer a step may take than parsing as much dense JSON; the worst honest one takes a sixth of that."""
 _LEAST = 8_192  # bytes: what is shorter costs calls, not its length
 _SETTINGS = Settings("carts", "checkout-outcomes", "checkout-records", storage_connection_string="unused")
-_BOUGHT = frozenset({Kind.COMPLETED, Kind.ACTION_REQUIRED, Kind.PARTIAL})
 
 
 class Broken(BaseException):
@@ -206,17 +206,17 @@ def _no_json(word: str) -> None:
 def examine_answer(answer: ServiceResponse, request: CheckoutRequest, yardstick: Yardstick) -> str:
     """Judge an answer and check what is told of it; returns the verdict's kind."""
     size = len(answer.body)
-    verdict: Verdict = yardstick.measure("judge", size, lambda: judge(answer))
+    verdict = view(yardstick.measure("judge", size, lambda: judge(answer)))
     if _has_orders(answer):
-        must(verdict.kind in _BOUGHT, f"an answer with orders is never {verdict.kind}")
-    if verdict.kind in _BOUGHT:
+        must(verdict.kind in BOUGHT, f"an answer with orders is never {verdict.kind}")
+    if verdict.kind in BOUGHT:
         must(verdict.result == answer.body.decode("utf-8-sig"), "the result is passed on as it came")
-    must(verdict.error is not None or verdict.kind is Kind.COMPLETED, "what is not completed has its error")
+    must(verdict.error is not None or verdict.kind == "completed", "what is not completed has its error")
     yardstick.measure("standing", size, lambda: read_cart_status(answer))
     ids = yardstick.measure("candidates", size, lambda: candidates(answer, answer, NOW))
     must(all(isinstance(each, str) and each for each in ids), "the ids of orders are texts")
     found = Decision(
-        Outcome.UNKNOWN, 1, verdict.result, verdict.error, response(answer, request.ms_request_id, request.cart_id)
+        Outcome.UNKNOWN, 1, verdict.result, verdict.error, response_ids(answer, request.ms_request_id, request.cart_id)
     )
     check_event(decided(request, found, NOW))
     return f"answer: {verdict.kind}"

@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bodies_and_another_one_others() -> None:
     assert first != other
 
 
-def test_a_run_tells_its_rate_and_what_came_of_the_bodies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_reports_its_rate_and_what_came_of_the_bodies(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == fuzz.main(["--bodies", "300", "--seed", "3"])
     told = capsys.readouterr()
     assert "300 of 300 bodies" in told.err
@@ -100,7 +100,7 @@ def test_a_run_that_breaks_something_ends_with_the_body_in_hexadecimal(
     ],
     ids=["a strange path", "a strange id", "a long path"],
 )
-def test_the_fuzz_sees_a_message_that_is_told_wrongly(broken: InvalidMessage, what: str, yardstick: Yardstick) -> None:
+def test_the_fuzz_notices_an_outcome_that_is_wrong(broken: InvalidMessage, what: str, yardstick: Yardstick) -> None:
     with pytest.raises(Broken, match=re.escape(what)):
         fuzz.check_invalid(broken.body, broken, yardstick)
 
@@ -358,7 +358,7 @@ def test_of_all_the_texts_that_loose_decoders_read_alike_one_is_accepted(seed: i
 
 @given(st.sampled_from(corpus.STATUSES), TREES)
 @settings(max_examples=400, deadline=None)
-def test_any_answer_is_judged_and_can_be_told(status: int, tree: Any) -> None:
+def test_any_answer_is_judged_and_can_be_published(status: int, tree: Any) -> None:
     fuzz.examine_answer(ServiceResponse(status, text_of(tree).encode()), accepted(body()), YARDSTICK)
 
 

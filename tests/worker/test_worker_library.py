@@ -58,7 +58,7 @@ def test_the_worker_indexes_both_functions_with_bytes_as_their_message(storage: 
 
 
 @pytest.mark.parametrize("function", ["checkout_cart", "report_poison"])
-def test_the_worker_delivers_a_body_that_is_no_request_and_it_is_told(storage: Storage, function: str) -> None:
+def test_the_worker_delivers_a_body_that_is_no_request_and_it_is_published(storage: Storage, function: str) -> None:
     body = b'{"dequeueCount": "x", "id": "spoofed"}'
     with Simulator(tenant_id=TENANT) as simulator:
         result = invoke(function, body, {**simulator.environment(), **storage.environ})
@@ -72,7 +72,7 @@ def test_the_worker_delivers_a_cart_and_it_is_bought(storage: Storage) -> None:
     body = json.dumps({"customerId": CUSTOMER, "cartId": cart}).encode()
     with Simulator(tenant_id=TENANT) as simulator:
         result = invoke("checkout_cart", body, {**simulator.environment(), **storage.environ})
-        page = simulator.books.page(CUSTOMER, cart)
+        page = simulator.service.page(CUSTOMER, cart)
 
     assert (True, None) == (result["ok"], result["error"])
     event = told(storage)

@@ -17,15 +17,16 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
+from local.host.__main__ import main
 from local.host.host_json import QueueOptions
-from local.host.local_host import IndexingError, LocalHost, load, main, resolve
+from local.host.local_host import IndexingError, LocalHost, load, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Storage
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 QUICK = QueueOptions(
     batch_size=4, new_batch_threshold=28, max_dequeue_count=2, visibility_timeout=1, max_polling_interval=0.2
 )

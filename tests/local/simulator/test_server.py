@@ -17,8 +17,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 
 from local.simulator.identity import claims_of
-from local.simulator.scenarios import BOM, SCENARIOS, Scenario, cart_id
+from local.simulator.scenarios import SCENARIOS, Scenario, cart_id
 from local.simulator.server import TENANT, Simulator
+from local.simulator.steps import BOM
 
 CUSTOMER = "22222222-2222-4222-8222-222222222222"
 
@@ -47,7 +48,7 @@ class Client:
         return self.session.post(f"{self.simulator.url}/_simulator/{path}", json=settings, timeout=5)
 
     def page(self, cart: str) -> dict[str, Any]:
-        return self.simulator.books.page(CUSTOMER, cart)
+        return self.simulator.service.page(CUSTOMER, cart)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_a_caller_that_hangs_up_early_meets_its_own_first_call() -> None:
 
 def test_two_posts_at_once_buy_once(client: Client) -> None:
     cart = cart_id("slow", "")
-    client.simulator.books.latency = 0.3
+    client.simulator.service.latency = 0.3
     callers = [Client(client.simulator) for _ in range(2)]
     with ThreadPoolExecutor() as pool, callers[0].session, callers[1].session:
         answers = pool.map(lambda pair: pair[1].checkout(cart, pair[0]).status_code, zip("AB", callers, strict=True))
@@ -428,7 +429,7 @@ def test_stopping_does_not_wait_for_slow_answers() -> None:
 
 
 def test_it_runs_as_a_program_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "local.simulator.server", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
+    command = [sys.executable, "-m", "local.simulator", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
     with subprocess.Popen(  # noqa: S603  this very program
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:

@@ -1,0 +1,118 @@
+"""Connections whose reads end at a deadline: it bounds the whole exchange, not only the gap between two bytes."""
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from shared.adapters.http_session import Adapter
+
+
+class _Deadline(threading.local):
+    """The deadline of the exchange that this thread is in, on the monotonic clock."""
+
+    at: float | None = None
+
+
+_DEADLINE = _Deadline()
+
+
+@contextmanager
+def exchange_until(deadline: float) -> Iterator[None]:
+    """Bound every read of this thread by a deadline on the monotonic clock, in seconds."""
+    _DEADLINE.at = deadline
+    try:
+        yield
+    finally:
+        _DEADLINE.at = None
+
+
+class _DeadlineSocket:
+    """A socket whose every read gets what is left until the deadline.
+
+    A read timeout bounds the gap between two bytes, so a response that trickles would outlive the function's own
+    timeout, and the host would end the whole worker:
+
+        timeout 180 s   ·byte···170 s···byte···170 s···byte···  without end
+        deadline 180 s  ·byte···170 s···byte·10 s─┤ TimeoutError
+    """
+
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401  a plain socket or a TLS one
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the socket has
+        return getattr(self._sock, name)
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ANN401  http.client asks for "rb" only
+        return io.BufferedReader(_DeadlineReader(self._sock))
+
+
+class _DeadlineReader(io.RawIOBase):
+    """What http.client reads a response from, header and body."""
+
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401  a plain socket or a TLS one
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  any writable buffer
+        if _DEADLINE.at is not None:
+            remaining = _DEADLINE.at - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("the exchange took longer than it may")
+            self._sock.settimeout(remaining)
+        return self._raw.readinto(buffer)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _PlainConnection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = _DeadlineSocket(self.sock)
+
+
+class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = _DeadlineSocket(self.sock)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _PlainPool, "https": _TlsPool}
+
+
+class DeadlineAdapter(Adapter):
+    """Connections that observe `exchange_until`, with TCP keep-alive, since idle ones are dropped silently."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the base class
+        """As the base class, with keep-alive and our connections."""
+        options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        if hasattr(socket, "TCP_KEEPIDLE"):  # Linux; Azure forgets a connection after four idle minutes
+            options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60))
+        super().init_poolmanager(*args, socket_options=options, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  as the base class
+        """As the base class, with our connections."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

@@ -60,14 +60,10 @@ def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: Se
 
 def _list(stuck: "list[QueueMessage]", sending: SendOptions, now: datetime) -> None:
     found = [_as_json(message, "listed") for message in stuck]
+    ages = [format_age(message.inserted_on, now) for message in stuck]
     rows = [
-        (
-            format_age(message.inserted_on, now),
-            each["dequeueCount"],
-            each.get("cartId"),
-            each.get("requestId", "no request"),
-        )
-        for message, each in zip(stuck, found, strict=True)
+        (age, each["dequeueCount"], each.get("cartId"), each.get("requestId", "no request"))
+        for age, each in zip(ages, found, strict=True)
     ]
     sending.show(("IN POISON FOR", "DELIVERIES", "CART", "REQUEST"), rows, found)
 

@@ -1,5 +1,6 @@
 """Shared by the commands that publish many messages: which carts, whether to proceed, and at which rate."""
 
+import itertools
 import json
 import sys
 import time
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli import options, table
-from cli.cart_history import select
 from cli.times import FiniteFloat, parse_when
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest
@@ -30,17 +30,17 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 class Selection:
     """The carts that an operator chose: one by its ids, or those whose outcomes match all the filters."""
 
-    ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    customer: str | None
-    since: datetime | None
-    until: datetime | None
-    most: int
+    ids: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    customer: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    most: int = options.MAX_BLOBS
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was chosen."""
-        return not (self.ids or self.classes or self.customer or self.since or self.until)
+        return self == Selection(most=self.most)
 
     def load(self, reader: "RecordsReader") -> "list[CartHistory]":
         """The history of the cart, or of every cart whose record was changed in the period.
@@ -48,12 +48,10 @@ class Selection:
         Raises:
             click.UsageError: there are more than two ids, or one that is not a GUID.
         """
-        from cli.records_reader import find_carts  # noqa: PLC0415  --help must not import an SDK
-
         if self.ids:
             if self.customer or len(self.ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, or none.")
-            return reader.load_all(find_carts(reader, self.ids, self.most))
+            return reader.load_all(reader.find(self.ids, self.most))
         listed, truncated = reader.list_blobs(self.most, self.customer)
         if truncated:
             more = f"The container holds more than {self.most} blobs"
@@ -62,8 +60,16 @@ class Selection:
         return reader.load_all(blob.cart for blob in recent if not blob.is_note)
 
     def select(self, histories: "Iterable[CartHistory]", outcomes: Sequence[str] = ()) -> "Iterator[Entry]":
-        """Each entry of these that matches the filters."""
-        return select(histories, outcomes=outcomes, classes=self.classes, since=self.since, until=self.until)
+        """Each entry that has one of the outcomes, one of the classes, and was decided in the period."""
+        for entry in itertools.chain.from_iterable(history.entries for history in histories):
+            at = entry.decided_at
+            if (
+                (not outcomes or entry.event.outcome in outcomes)
+                and (not self.classes or entry.error_class in self.classes)
+                and (self.since is None or (at is not None and at >= self.since))
+                and (self.until is None or (at is not None and at <= self.until))
+            ):
+                yield entry
 
 
 def selection_options(default_since: str = "") -> options.Decorator:
@@ -82,7 +88,7 @@ def selection_options(default_since: str = "") -> options.Decorator:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendOptions:
     """How messages are sent: asking first or not, at which rate, and printed as what."""
 
     rate: float
@@ -122,9 +128,9 @@ class Sending:
             sys.exit(DECLINED)
 
 
-sending_options = options.collected(
+send_options = options.collected(
     "sending",
-    Sending,
+    SendOptions,
     click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing."),
     click.option("--yes", is_flag=True, help="Send without asking. Required in scripts."),
     click.option(
@@ -137,7 +143,7 @@ sending_options = options.collected(
     ),
     options.as_json,
 )
-"""Adds the options of `Sending`. The command receives them as `sending`."""
+"""Adds the options of `SendOptions`. The command receives them as `sending`."""
 
 
 def ids_of(request: CheckoutRequest) -> dict[str, str]:

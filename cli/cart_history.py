@@ -1,6 +1,5 @@
 """The content of the records container, as operators read it: entries of records, and notes of waiting. No I/O."""
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -134,24 +133,3 @@ class CartHistory:
         if self.note and self.record.own(self.cart.request(self.note.request_id)):
             return None
         return self.note
-
-
-def select(
-    histories: Iterable[CartHistory],
-    *,
-    outcomes: Sequence[str] = (),
-    classes: Sequence[str] = (),
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Iterator[Entry]:
-    """Each entry that has one of the outcomes, one of the classes, and was decided in the period."""
-    for history in histories:
-        for entry in history.entries:
-            at = entry.decided_at
-            if (
-                (not outcomes or entry.event.outcome in outcomes)
-                and (not classes or entry.error_class in classes)
-                and (since is None or (at is not None and at >= since))
-                and (until is None or (at is not None and at <= until))
-            ):
-                yield entry

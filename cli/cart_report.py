@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from cli import table
 from cli.cart_history import CartHistory, CartKey, Entry
 from cli.connection import MAX_PEEKED, StorageConnection
-from cli.records_reader import RecordsReader, find_carts
+from cli.records_reader import RecordsReader
 from cli.times import format_age, format_utc
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, decode
@@ -22,7 +22,7 @@ def show_cart(
     connection: StorageConnection, reader: RecordsReader, ids: Sequence[str], most: int, *, as_json: bool
 ) -> bool:
     """Print what is known of the cart, or False if nothing is."""
-    carts = find_carts(reader, ids, most)
+    carts = reader.find(ids, most)
     if not carts:
         click.echo(f"No record and no note of a cart {printable(ids[-1], 60)}: nothing was decided for it.", err=True)
         return False

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient
 
+    from cli.records_reader import RecordsReader
     from shared.publisher import Publisher
 
 MAX_PEEKED = 32
@@ -96,6 +97,14 @@ class StorageConnection:
 
         with self.outcomes() as outcomes, self.carts() as carts, self.poison() as poison:
             yield Publisher(AzureQueue(outcomes), AzureQueue(carts), AzureQueue(poison))
+
+    @contextmanager
+    def reader(self) -> "Iterator[RecordsReader]":
+        """A reader of the records."""
+        from cli.records_reader import RecordsReader  # noqa: PLC0415  as above
+
+        with self.records() as container:
+            yield RecordsReader(container)
 
     def records(self) -> "ContainerClient":
         """The container of the records."""

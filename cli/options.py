@@ -13,6 +13,7 @@ from shared.core.outcomes import Outcome
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
+MAX_BLOBS = 50_000
 
 
 def collected(name: str, kind: type, *options: Decorator) -> Decorator:
@@ -56,7 +57,7 @@ customer = click.option("--customer", metavar="GUID", callback=parse_guid, help=
 most = click.option(
     "--most",
     type=click.IntRange(min=1),
-    default=50_000,
+    default=MAX_BLOBS,
     show_default=True,
     metavar="N",
     help="List at most N blobs of the container.",

@@ -18,7 +18,7 @@ import msgspec
 from azure.core.exceptions import HttpResponseError
 
 from cli import batch
-from cli.batch import Sending
+from cli.batch import SendOptions
 from cli.connection import MAX_PEEKED, StorageConnection
 from cli.times import format_age
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
@@ -36,7 +36,7 @@ UNSEEN = 1
 """Exit code: some messages cannot be seen, and may be stuck."""
 
 
-def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: Sending) -> None:
+def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: SendOptions) -> None:
     """List the stuck messages, ask, and renew them."""
     now = datetime.now(UTC)
     with connection.poison() as queue:
@@ -58,16 +58,12 @@ def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: Se
         sys.exit(UNSEEN)
 
 
-def _list(stuck: "list[QueueMessage]", sending: Sending, now: datetime) -> None:
+def _list(stuck: "list[QueueMessage]", sending: SendOptions, now: datetime) -> None:
     found = [_as_json(message, "listed") for message in stuck]
+    ages = [format_age(message.inserted_on, now) for message in stuck]
     rows = [
-        (
-            format_age(message.inserted_on, now),
-            each["dequeueCount"],
-            each.get("cartId"),
-            each.get("requestId", "no request"),
-        )
-        for message, each in zip(stuck, found, strict=True)
+        (age, each["dequeueCount"], each.get("cartId"), each.get("requestId", "no request"))
+        for age, each in zip(ages, found, strict=True)
     ]
     sending.show(("IN POISON FOR", "DELIVERIES", "CART", "REQUEST"), rows, found)
 
@@ -84,7 +80,7 @@ def _warn_unseen(seen: int, hidden: int) -> None:
         )
 
 
-def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueMessage]", sending: Sending) -> int:
+def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueMessage]", sending: SendOptions) -> int:
     """Receive the listed messages one at a time. Send a fresh copy of each, and only then delete it.
 
     receive ─ copy sent ─ deleted              one message

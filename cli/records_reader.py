@@ -48,6 +48,25 @@ class RecordsReader:
                 found.append(ListedBlob(CartKey(name[1], name[2]), blob.last_modified, bool(name[3])))
         return found, False
 
+    def find(self, ids: Sequence[str], most: int) -> list[CartKey]:
+        """The carts that `CUSTOMER_ID CART_ID` or `CART_ID` names. The latter is searched for, which may be slow.
+
+        Raises:
+            click.UsageError: an id is not a GUID.
+        """
+        guids = [guid_or_none(text) for text in ids]
+        for text, guid in zip(ids, guids, strict=True):
+            if guid is None:
+                raise click.UsageError(f"{text!r} is not a GUID such as 11111111-2222-3333-4444-555555555555.")
+        known = [guid for guid in guids if guid]
+        if len(known) == 2:  # noqa: PLR2004  customer and cart
+            return [CartKey(*known)]
+        listed, truncated = self.list_blobs(most)
+        found = sorted({blob.cart for blob in listed if blob.cart.cart_id == known[0]})
+        if truncated and not found:
+            click.echo(f"Only the first {most} blobs were searched: raise --most, or give CUSTOMER_ID too.", err=True)
+        return found
+
     def load_record(self, cart: CartKey) -> Record:
         """The cart's record.
 
@@ -85,23 +104,3 @@ class RecordsReader:
 def _map_concurrently(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
     with ThreadPoolExecutor(_THREADS) as pool:
         return [*pool.map(act, items)]
-
-
-def find_carts(reader: RecordsReader, ids: Sequence[str], most: int) -> list[CartKey]:
-    """The carts that `CUSTOMER_ID CART_ID` or `CART_ID` names. The latter is searched for, which may be slow.
-
-    Raises:
-        click.UsageError: an id is not a GUID.
-    """
-    guids = [guid_or_none(text) for text in ids]
-    for text, guid in zip(ids, guids, strict=True):
-        if guid is None:
-            raise click.UsageError(f"{text!r} is not a GUID such as 11111111-2222-3333-4444-555555555555.")
-    known = [guid for guid in guids if guid]
-    if len(known) == 2:  # noqa: PLR2004  customer and cart
-        return [CartKey(*known)]
-    listed, truncated = reader.list_blobs(most)
-    found = sorted({blob.cart for blob in listed if blob.cart.cart_id == known[0]})
-    if truncated and not found:
-        click.echo(f"Only the first {most} blobs were searched: raise --most, or give CUSTOMER_ID too.", err=True)
-    return found

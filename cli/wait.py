@@ -44,8 +44,7 @@ def wait_for(
     deadline = time.monotonic() + timeout
     pause, exit_code, trouble = FIRST_PAUSE, 0, ""
     pending = {request.event_id: request for request in requests}
-    with connection.records() as container:
-        reader = RecordsReader(container)
+    with connection.reader() as reader:
         while True:
             for found in _poll(reader, pending):
                 if isinstance(found, StorageUnavailable):

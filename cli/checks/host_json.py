@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cli.checks.finding import Finding
+from cli.checks import Finding
 from shared.bootstrap import HOST_JSON
 from shared.core.jsontext import printable
 from shared.settings import in_flight

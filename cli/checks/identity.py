@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.checks.finding import Finding
+from cli.checks import Finding
 from cli.times import format_age, format_utc
 from shared.adapters.identity import REFRESH_BEFORE, TokenProvider, claims, credential_factory
 from shared.core.jsontext import printable

@@ -8,7 +8,7 @@ from urllib.request import getproxies
 
 import requests
 
-from cli.checks.finding import Finding
+from cli.checks import Finding
 from cli.checks.settings import LOOPBACK
 from shared.adapters.identity import TokenProvider
 from shared.adapters.partner_center import CONNECT_TIMEOUT, GET_TIMEOUT, PartnerCenter

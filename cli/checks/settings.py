@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from cli.checks.finding import Finding
+from cli.checks import Finding
 from shared.settings import DEFAULT_URL, Settings, SettingsError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-from cli.checks.finding import Finding
+from cli.checks import Finding
 from cli.connection import StorageConnection, connect, describe
 from shared.settings import STORAGE, Settings, SettingsError
 

@@ -15,7 +15,7 @@ from shared.core.jsontext import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cli.checks.finding import Finding
+    from cli.checks import Finding
 
 SOMETHING_FAILED = 1
 AREAS = ("host", "storage", "identity", "service")
@@ -69,7 +69,7 @@ def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *,
 def _findings(
     values: "Mapping[str, str]", file: Path | None, host_json: Path | None, skip: tuple[str, ...]
 ) -> "Iterator[Finding]":
-    from cli.checks.finding import Finding  # noqa: PLC0415  --help must not import an SDK
+    from cli.checks import Finding  # noqa: PLC0415  --help must not import an SDK
     from cli.checks.host_json import check_host_json  # noqa: PLC0415  as above
     from cli.checks.identity import check_identity, identity_environment  # noqa: PLC0415  as above
     from cli.checks.service import check_service  # noqa: PLC0415  as above

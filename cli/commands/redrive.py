@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import batch
-from cli.batch import Selection, Sending
+from cli.batch import Selection, SendOptions
 from cli.connection import StorageConnection, settings_option, storage_failures
 from cli.times import FiniteFloat
 from shared.core.jsontext import printable
@@ -42,11 +42,11 @@ _CART_LIFE = timedelta(days=7)
     metavar="MINUTES",
     help="With --poison: treat messages older than MINUTES as stuck.",
 )
-@batch.sending_options
+@batch.send_options
 @settings_option
 def command(
     selection: Selection,
-    sending: Sending,
+    sending: SendOptions,
     *,
     checked: bool,
     upn: str | None,
@@ -103,14 +103,12 @@ def command(
 
 
 def _redrive(
-    connection: StorageConnection, selection: Selection, sending: Sending, *, checked: bool, upn: str | None
+    connection: StorageConnection, selection: Selection, sending: SendOptions, *, checked: bool, upn: str | None
 ) -> None:
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  --help must not import an SDK
-    from cli.redrive_plan import RedriveRules  # noqa: PLC0415  as above
+    from cli.redrive_plan import RedriveRules  # noqa: PLC0415  --help must not import an SDK
 
     rules = RedriveRules(checked=checked, upn=upn)
-    with connection.records() as container:
-        reader = RecordsReader(container)
+    with connection.reader() as reader:
         plans = [rules.plan(history) for history in selection.load(reader) if _is_selected(history, selection)]
         ready = sorted((plan for plan in plans if plan.request), key=lambda plan: plan.decided_at)
         skipped = [plan for plan in plans if not plan.request]
@@ -131,7 +129,7 @@ def _is_selected(history: "CartHistory", selection: Selection) -> bool:
     return any(entry is history.last for entry in selection.select([history]))
 
 
-def _list(ready: "Sequence[RedrivePlan]", skipped: "Sequence[RedrivePlan]", sending: Sending) -> None:
+def _list(ready: "Sequence[RedrivePlan]", skipped: "Sequence[RedrivePlan]", sending: SendOptions) -> None:
     for plan in skipped:
         if sending.as_json:
             print(json.dumps(plan.as_json("skipped")))
@@ -147,7 +145,7 @@ def _send(
     reader: "RecordsReader",
     rules: "RedriveRules",
     ready: "Sequence[RedrivePlan]",
-    sending: Sending,
+    sending: SendOptions,
 ) -> int:
     """Send them one after another, each planned again by its current record: it may have been decided meanwhile."""
     sent = 0

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from cli import batch, options
-from cli.batch import Selection, Sending
+from cli.batch import Selection, SendOptions
 from cli.cart_history import Entry
 from cli.connection import StorageConnection, settings_option, storage_failures
 
@@ -17,11 +17,11 @@ NONE_FOUND = 1
 @click.option("--event", "events", multiple=True, metavar="ID", help="Only the event with this id. May be repeated.")
 @click.option("--request", "requests", multiple=True, metavar="ID", help="Only this requestId's. May be repeated.")
 @options.outcomes
-@batch.sending_options
+@batch.send_options
 @settings_option
 def command(
     selection: Selection,
-    sending: Sending,
+    sending: SendOptions,
     *,
     events: tuple[str, ...],
     requests: tuple[str, ...],
@@ -66,23 +66,21 @@ def command(
 
 
 def _load_entries(connection: StorageConnection, selection: Selection, outcomes: tuple[str, ...]) -> list[Entry]:
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  --help must not import an SDK
-
-    with connection.records() as container:
-        histories = selection.load(RecordsReader(container))
+    with connection.reader() as reader:
+        histories = selection.load(reader)
     for history in histories:
         if history.trouble:
             click.echo(f"skipped  cart {history.cart.cart_id}: {history.trouble}", err=True)
     return sorted(selection.select(histories, outcomes), key=lambda entry: str(entry.attributes.get("time")))
 
 
-def _list(entries: list[Entry], sending: Sending) -> None:
+def _list(entries: list[Entry], sending: SendOptions) -> None:
     rows = [(*entry.decided_cells, *entry.cart, entry.request_id, entry.event.id) for entry in entries]
     headings = ("DECIDED (UTC)", "OUTCOME", "CUSTOMER", "CART", "REQUEST", "EVENT")
     sending.show(headings, rows, [_as_json(entry, "listed") for entry in entries])
 
 
-def _publish(connection: StorageConnection, entries: list[Entry], sending: Sending) -> None:
+def _publish(connection: StorageConnection, entries: list[Entry], sending: SendOptions) -> None:
     with connection.publisher() as publisher:
         for entry in batch.rate_limited(entries, sending.rate, "Publishing"):
             publisher.publish(entry.event)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, table
-from cli.cart_history import CartHistory, Entry, WaitingNote, select
+from cli.batch import Selection
+from cli.cart_history import CartHistory, Entry, WaitingNote
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
 from cli.times import format_age, format_utc, parse_rfc3339, parse_when
 from shared.core.outcomes import Outcome, timestamp
@@ -71,14 +72,11 @@ def command(
     \b
     Exit codes: 0 shown; 1 nothing is known of this cart; 2 wrong usage or settings; 3 the storage account failed.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  --help must not import an SDK
-
-    with storage_failures(), connection.records() as container:
-        reader = RecordsReader(container)
+    with storage_failures(), connection.reader() as reader:
         if ids:
             if customer or since or len(ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, without other filters.")
-            from cli.cart_report import show_cart  # noqa: PLC0415  as above
+            from cli.cart_report import show_cart  # noqa: PLC0415  --help must not import an SDK
 
             if not show_cart(connection, reader, ids, most, as_json=as_json):
                 sys.exit(NOT_FOUND)
@@ -132,7 +130,7 @@ def _waiting(notes: Iterable[WaitingNote]) -> dict[str, Any]:
 
 
 def _recent(histories: Iterable[CartHistory], since: datetime) -> dict[str, Any]:
-    entries = sorted(select(histories, since=since), key=lambda entry: str(entry.attributes.get("time")))
+    entries = sorted(Selection(since=since).select(histories), key=lambda entry: str(entry.attributes.get("time")))
     not_completed = [entry for entry in entries if entry.event.outcome is not Outcome.COMPLETED]
     return {
         "since": timestamp(since),

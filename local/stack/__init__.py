@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self
 from local.azurite import Azurite
 from local.host.local_host import DRAIN_SECONDS
 from local.process import ManagedProcess, child_environment
-from local.simulator.client import call
 from local.simulator.server import Simulator
 from local.stack.ports import DEFAULT, FREE, Ports
 from local.storage import create_storage
@@ -101,8 +100,8 @@ class Stack:
         return self._host.pid if self._host else None
 
     def books(self) -> dict[str, Any]:
-        """Return the simulator's report of who bought what, over HTTP: `{"totals": …, "carts": […]}`."""
-        return call(self.simulator_url, "/_simulator/books")
+        """Return the simulator's report of who bought what: `{"totals": …, "carts": […]}`."""
+        return self.simulator.snapshot()
 
     def check(self) -> None:
         """Check that the host is running.

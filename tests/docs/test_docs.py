@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.main import VERBS
-from local.simulator.scenarios import SCENARIOS
+from local.simulator.scenarios import SCENARIOS, ScenarioGroup
 from shared.core import errors, jsontext, messages, outcomes
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.models import ServiceResponse
@@ -467,13 +467,16 @@ def test_the_classes_by_status_are_the_programs() -> None:
     assert errors.BY_STATUS == documented
 
 
-def test_the_scenarios_listed_are_those_that_there_are() -> None:
-    ranges = [re.fullmatch(r"(\d+) (?:to|and) (\d+)", row[0]) for row in table(LOCAL, "The simulator")]
-    listed = [range(int(found[1]), int(found[2]) + 1) for found in ranges if found]
-    numbers = {scenario.number for scenario in SCENARIOS if scenario.number < 1000}
+def test_the_scenarios_are_listed_by_their_groups() -> None:
+    listed = {}
+    for group, numbers, *_ in table(LOCAL, "The simulator")[: len(ScenarioGroup)]:
+        spans = [span.split(" to ") for span in numbers.split(", ")]
+        listed[group] = {number for span in spans for number in range(int(span[0]), int(span[-1]) + 1)}
 
-    assert {number for span in listed for number in (span[0], span[-1])} <= numbers
-    assert {number for number in numbers if not any(number in span for span in listed)} == set()
+    assert listed == {
+        group.removeprefix("the service: "): {s.number for s in SCENARIOS if s.group is group and s.number < 1000}
+        for group in ScenarioGroup
+    }
 
 
 def test_the_tools_listed_are_those_that_there_are() -> None:

@@ -39,7 +39,7 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JournalStep:
     """One I/O step: its name, the delivery it belongs to, its subject and its result."""
 
     number: int
@@ -55,7 +55,7 @@ class Journal:
 
     plan: dict[int, Failure] = field(default_factory=dict)
     rivals: dict[str, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
-    steps: list[Step] = field(default_factory=list)
+    steps: list[JournalStep] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _deliveries: Iterator[int] = field(default_factory=itertools.count)
     _at: list[int] = field(default_factory=lambda: [-1])
@@ -83,10 +83,10 @@ class Journal:
         number, delivery = next(self._numbers), self._at[-1]
         how = self.plan.get(number)
         if how in (Failure.RAISES_BEFORE, Failure.KILLED_BEFORE, Failure.BUG):
-            self.steps.append(Step(number, delivery, name, subject))
+            self.steps.append(JournalStep(number, delivery, name, subject))
             return self._fail(how, name, failing)
         answer = call()
-        self.steps.append(Step(number, delivery, name, subject, answer))
+        self.steps.append(JournalStep(number, delivery, name, subject, answer))
         self._let_rivals(f"after {name}")
         return answer if how is None else self._fail(how, name, failing)
 

@@ -16,7 +16,7 @@ PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedRequest:
     """One HTTP request, and the number of its connection."""
 
     connection: int
@@ -35,14 +35,14 @@ class Peer:
         self.number = number
         self._reader: BinaryIO = sock.makefile("rb")
 
-    def request(self) -> Request | None:
+    def request(self) -> ReceivedRequest | None:
         """Return the next request, added to the server's list, or `None` once the caller has disconnected."""
         line = self._reader.readline().decode("latin-1").split()
         if len(line) != 3:
             return None
         headers = parse_headers(self._reader)
         body = self._reader.read(int(headers.get("Content-Length", "0")))
-        request = Request(self.number, line[0], line[1], headers, body)
+        request = ReceivedRequest(self.number, line[0], line[1], headers, body)
         with self.server.lock:
             self.server.requests.append(request)
         return request
@@ -80,7 +80,7 @@ class Server:
         self._threads = [threading.Thread(target=self._accept)]
         self._peers: list[Peer] = []
         self.lock = threading.Lock()
-        self.requests: list[Request] = []
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self.stopped = threading.Event()
         self.port: int = self._listener.getsockname()[1]

@@ -25,7 +25,7 @@ CUSTOMER = "22222222-2222-4222-8222-222222222222"
 
 
 class Client:
-    """A caller with one keep-alive connection and a good token."""
+    """A caller with one keep-alive connection and a valid token."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -146,7 +146,7 @@ def test_a_slow_answer_comes_when_it_comes() -> None:
             assert time.monotonic() - began >= 0.2
 
 
-def test_a_caller_that_hangs_up_early_meets_its_own_first_call() -> None:
+def test_a_caller_that_disconnects_early_meets_its_own_first_call() -> None:
     with Simulator(scale=0.01) as simulator:
         caller = Client(simulator)
         cart = cart_id("too-slow", "")
@@ -210,7 +210,7 @@ def test_one_connection_serves_many_calls(client: Client) -> None:
     assert len(client.simulator._server._open) == 1
 
 
-# Who may call
+# Tokens
 
 
 def assert_refused(client: Client, status: int, code: int) -> None:
@@ -335,7 +335,7 @@ def test_the_identity_endpoint_is_strict(client: Client, query: str, secret: str
 # Controls
 
 
-def test_the_books_can_be_read_over_http(client: Client) -> None:
+def test_the_report_can_be_read_over_http(client: Client) -> None:
     client.checkout(cart_id("created", ""))
     books = client.get("/_simulator/books").json()
     assert books["totals"]["purchases"] == 1
@@ -376,7 +376,7 @@ def test_a_wrong_control_is_answered_with_400(client: Client, settings: dict[str
     assert client.control("limiter", **settings).status_code == 400
 
 
-# Callers of all sorts
+# Malformed requests
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_a_wrong_control_is_answered_with_400(client: Client, settings: dict[str
         b"POST /v1/customers/x/carts/y/checkout HTTP/1.1\r\nMS-RequestId: a\r\n b\r\n\r\n",
     ],
 )
-def test_a_rude_caller_gets_a_4xx_or_nothing_and_harms_nobody(client: Client, request_bytes: bytes) -> None:
+def test_a_malformed_request_gets_a_4xx_or_nothing_and_the_server_goes_on(client: Client, request_bytes: bytes) -> None:
     port = int(client.simulator.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=2) as rude:
         rude.sendall(request_bytes)

@@ -1,4 +1,4 @@
-"""The service without a socket: what is bought, what is reiterated, who is turned away."""
+"""The service without a socket: purchases, repeated results, throttling."""
 
 import json
 from datetime import datetime
@@ -47,7 +47,7 @@ def purchases(service: SimulatedService, name: str) -> int:
 # What a POST gets
 
 
-def test_the_same_ms_request_id_is_told_the_first_result_with_200() -> None:
+def test_the_same_ms_request_id_gets_the_first_result_with_200() -> None:
     service = SimulatedService()
     first, second = posts(service, "created", "AA")
     assert (first.status, second.status) == (201, 200)
@@ -63,14 +63,14 @@ def test_another_ms_request_id_buys_again_when_strict() -> None:
     assert service.snapshot()["totals"]["boughtTwice"] == 1
 
 
-def test_another_ms_request_id_is_told_the_first_result_as_documented() -> None:
+def test_another_ms_request_id_gets_the_first_result_as_documented() -> None:
     service = SimulatedService(strict=False)
     first, second = posts(service, "created", "AB")
     assert (second.status, second.body) == (200, first.body)
     assert purchases(service, "created") == 1
 
 
-def test_a_scenario_can_be_documented_in_strict_books() -> None:
+def test_a_scenario_can_be_documented_in_a_strict_service() -> None:
     service = SimulatedService()
     failed, told = posts(service, "coded-500-after-purchase", "AB")
     assert (failed.status, told.status) == (500, 200)
@@ -131,7 +131,7 @@ def test_ids_are_compared_without_case() -> None:
     assert post(service, cart).body == post(service, cart.upper(), customer=CUSTOMER.upper()).body
 
 
-def test_the_page_of_a_cart_tells_every_call_in_order() -> None:
+def test_the_page_of_a_cart_lists_every_call_in_order() -> None:
     service = SimulatedService()
     posts(service, "dropped-after", "AAB")
     cart = cart_id("dropped-after", "")
@@ -163,7 +163,7 @@ def test_retry_after_is_scaled_and_rounded_up() -> None:
     assert post(SimulatedService(scale=0.01), cart_id("throttled", "")).headers["Retry-After"] == "1"
 
 
-def test_the_limiter_admits_so_many_in_a_window_and_tells_what_is_left_of_it() -> None:
+def test_the_limiter_admits_so_many_in_a_window_and_returns_what_is_left_of_it() -> None:
     service = SimulatedService()
     service.limiter = RateLimiter(limit=2, window=60)
     replies = [post(service, cart_id("created", str(n)), now=NOW + n * 10) for n in range(3)]

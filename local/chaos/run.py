@@ -68,7 +68,7 @@ class ChaosRun:
         self._kills = 0
         self._service_faults: Counter[ServiceFault] = Counter()
         self._sent_at: dict[str, float] = {}
-        self._sending: list[Future[None]] = []
+        self._sending: list[Future[object]] = []
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -191,7 +191,8 @@ class ChaosRun:
         match event:
             case PlannedMessage():
                 self._sent_at.setdefault(event.event_id, time.monotonic())
-                self._sending.append(self._senders.submit(self._send, event))
+                queue = self._poison if event.poison else self._carts
+                self._sending.append(self._senders.submit(queue.send_message, event.text))
             case Kill():
                 self._kills += self._workers.kill(event.worker)
             case LineFault():
@@ -200,10 +201,6 @@ class ChaosRun:
                 self._control(event.path, event.body)
                 if event.fault is not None:
                     self._service_faults[event.fault] += 1
-
-    def _send(self, message: PlannedMessage) -> None:
-        queue = self._poison if message.poison else self._carts
-        queue.send_message(message.text)
 
     def _waiting(self) -> dict[str, int]:
         return message_counts(self._carts, self._poison)

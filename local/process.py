@@ -126,6 +126,10 @@ class ManagedProcess:
             self._reader.join()  # so that the error quotes its last lines
             raise ProcessFailed(f"{self._name} ended with code {self._popen.returncode}:\n{self.output}")
 
+    def kill(self) -> None:
+        """Send SIGKILL, without waiting for the end."""
+        self._popen.kill()
+
     def terminate(self, patience: float) -> None:
         """Send SIGTERM, and SIGKILL where it still runs after `patience` seconds or when we are interrupted."""
         try:

@@ -7,6 +7,7 @@ leases of seconds.
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import shutil
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from azure.storage.queue import LinearRetry
 
-from local.azurite import Azurite
+from local.azurite import HOST, Azurite
 from local.chaos.crash_injector import CrashInjector
 from local.chaos.evidence import Evidence, WorkerLog
 from local.chaos.fault_table import InjectedFaults
@@ -30,7 +31,6 @@ from local.chaos.plan import Action, ChaosPlan, Kill, LineFault, PlannedMessage,
 from local.chaos.workers import Workers, clean_environment
 from local.outcomes import OutcomeCollector, data_of, message_counts
 from local.process import ManagedProcess
-from local.simulator.client import call
 from local.stack import EXAMPLE, ROOT
 from local.storage import create_storage
 
@@ -68,7 +68,7 @@ class ChaosRun:
         self._kills = 0
         self._service_faults: Counter[ServiceFault] = Counter()
         self._sent_at: dict[str, float] = {}
-        self._sending: list[Future[None]] = []
+        self._sending: list[Future[object]] = []
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -126,7 +126,7 @@ class ChaosRun:
         self._workers.end()
         self._outcomes.stop()
         records, notes = self._read_records()
-        books = call(self._simulator_url, "/_simulator/books")
+        books = self._control("/_simulator/books")
         published, first = self._outcomes.events, self._outcomes.first_seen
         return Evidence(
             plan=self._plan,
@@ -191,19 +191,16 @@ class ChaosRun:
         match event:
             case PlannedMessage():
                 self._sent_at.setdefault(event.event_id, time.monotonic())
-                self._sending.append(self._senders.submit(self._send, event))
+                queue = self._poison if event.poison else self._carts
+                self._sending.append(self._senders.submit(queue.send_message, event.text))
             case Kill():
                 self._kills += self._workers.kill(event.worker)
             case LineFault():
                 self._workers.begin(event)
             case Action():
-                call(self._simulator_url, event.path, event.body)
+                self._control(event.path, event.body)
                 if event.fault is not None:
                     self._service_faults[event.fault] += 1
-
-    def _send(self, message: PlannedMessage) -> None:
-        queue = self._poison if message.poison else self._carts
-        queue.send_message(message.text)
 
     def _waiting(self) -> dict[str, int]:
         return message_counts(self._carts, self._poison)
@@ -227,6 +224,15 @@ class ChaosRun:
         with ThreadPoolExecutor(READERS) as pool:
             entries = pool.map(read, records)
             return dict(zip((name.removesuffix(".json") for name in records), entries, strict=True)), notes
+
+    def _control(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a GET to a control path of the simulator, or a POST where there is a body."""
+        connection = http.client.HTTPConnection(HOST, _port(self._simulator_url), timeout=30)
+        try:
+            connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
+            return dict(json.loads(connection.getresponse().read()))
+        finally:
+            connection.close()
 
 
 def _port(url: str) -> int:

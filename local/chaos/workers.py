@@ -7,7 +7,6 @@ one that handles it.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections import Counter
 from contextlib import ExitStack
@@ -99,7 +98,7 @@ class Workers:
             if worker in self._dead:
                 return False
             self._dead.add(worker)
-            os.kill(self._processes[worker].pid, signal.SIGKILL)
+            self._processes[worker].kill()
             self.killed += 1
             return True
 

@@ -574,8 +574,8 @@ def lossy(azurite: Azurite) -> Iterator[Server]:
                 lost.set()
                 return
             framing = ("content-length", "transfer-encoding", "connection", "keep-alive")
-            kept = {name: value for name, value in reply.getheaders() if name.lower() not in framing}
-            peer.send(answer(reply.status, body, **kept))
+            recorded = {name: value for name, value in reply.getheaders() if name.lower() not in framing}
+            peer.send(answer(reply.status, body, **recorded))
 
     with Server(play) as server:
         yield server

@@ -61,10 +61,10 @@ print(json.dumps([
 
 
 def run(program: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "SYSTEMROOT") if name in os.environ}
+    recorded = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "SYSTEMROOT") if name in os.environ}
     return subprocess.run(  # noqa: S603  our own program
         [sys.executable, "-W", "error", "-c", program],
-        env=kept | settings,
+        env=recorded | settings,
         cwd=ROOT,
         capture_output=True,
         text=True,

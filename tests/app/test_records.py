@@ -39,7 +39,7 @@ def correction(of: CheckoutRequest, outcome: Outcome = Outcome.COMPLETED) -> Eve
     return decided(of, Decision(outcome, 1), NOW, corrects=of.event_id)
 
 
-def kept(*entries: Event) -> tuple[MemoryBlobs, Records]:
+def recorded(*entries: Event) -> tuple[MemoryBlobs, Records]:
     """Records that hold these entries of our cart."""
     blobs = MemoryBlobs()
     records = Records(blobs)
@@ -62,7 +62,7 @@ def test_a_cart_without_a_record_has_an_empty_one() -> None:
 
 
 def test_what_is_appended_is_loaded_in_order_under_a_new_etag() -> None:
-    blobs, records = kept(THEIR_FAILED, FAILED)
+    blobs, records = recorded(THEIR_FAILED, FAILED)
     before = records.load(CUSTOMER, CART)
     assert CORRECTED == records.append(OURS, before, CORRECTED)
     recalled = records.load(CUSTOMER, CART)
@@ -73,7 +73,7 @@ def test_what_is_appended_is_loaded_in_order_under_a_new_etag() -> None:
 def test_a_record_is_a_json_array_of_complete_events_word_for_word() -> None:
     odd = accepted(body(requestId="odd", context="#").replace(b'"#"', b'{ "a" : 36.480 }'))
     first = event(Outcome.FAILED, odd, result='{ "orderErrors" : [ {"x":1E+2} ] }')
-    blobs, _ = kept(first, DONE)
+    blobs, _ = recorded(first, DONE)
     content = blobs.blobs[RECORD][0].decode()
     assert [json.loads(first.text), json.loads(DONE.text)] == json.loads(content)
     assert content.startswith(f"[{first.text},")
@@ -91,20 +91,20 @@ def test_a_record_lies_at_its_carts_address_under_its_media_type() -> None:
 
 
 def test_carts_have_records_of_their_own() -> None:
-    blobs, records = kept(DONE)
+    blobs, records = recorded(DONE)
     assert Record() == records.load(CART, CUSTOMER)
     assert [RECORD] == list(blobs.blobs)
 
 
 def test_a_rival_who_made_the_record_first_wins() -> None:
-    _, records = kept(THEIR_DONE)
+    _, records = recorded(THEIR_DONE)
     with pytest.raises(Conflict):
         records.append(OURS, Record(), FAILED)
     assert (THEIR_DONE,) == records.load(CUSTOMER, CART).entries
 
 
 def test_a_rival_who_appended_first_wins() -> None:
-    _, records = kept(THEIR_FAILED)
+    _, records = recorded(THEIR_FAILED)
     stale = records.load(CUSTOMER, CART)
     records.append(THEIRS, stale, THEIR_CORRECTED)
     with pytest.raises(Conflict):
@@ -115,7 +115,7 @@ def test_a_rival_who_appended_first_wins() -> None:
 def test_the_deepest_result_and_context_can_be_loaded() -> None:
     deepest = accepted(body(requestId="deep", context="#").replace(b'"#"', b"[" * 63 + b"]" * 63))
     found = event(Outcome.COMPLETED, deepest, result='{"orders":' + "[" * 63 + "]" * 63 + "}")
-    _, records = kept(found)
+    _, records = recorded(found)
     assert (found,) == records.load(CUSTOMER, CART).entries
 
 
@@ -130,14 +130,14 @@ def data_name(found: Event, request_event_id: str) -> str:
 def test_large_data_is_recorded_in_a_blob_of_its_own_under_a_dataref_before_the_record() -> None:
     blobs = WatchedBlobs()
     large = event(Outcome.COMPLETED, OURS, result=LARGE)
-    told = Records(blobs).append(OURS, Record(), large)
+    published = Records(blobs).append(OURS, Record(), large)
     name = data_name(large, OURS.event_id)
     assert [(name, "application/json", None), (RECORD, CONTENT_TYPE, None)] == blobs.written
     assert (large.data or "").encode() == blobs.blobs[name][0]
-    assert blobs.url(name) == told.dataref == json.loads(told.text)["dataref"]
-    assert f"[{told.text}]" == blobs.blobs[RECORD][0].decode()
-    assert "data" not in json.loads(told.text)
-    assert not told.too_large
+    assert blobs.url(name) == published.dataref == json.loads(published.text)["dataref"]
+    assert f"[{published.text}]" == blobs.blobs[RECORD][0].decode()
+    assert "data" not in json.loads(published.text)
+    assert not published.too_large
 
 
 def test_a_record_names_no_data_that_was_not_recorded() -> None:
@@ -173,7 +173,7 @@ def test_other_data_of_the_same_event_lies_in_another_blob() -> None:
 @pytest.mark.parametrize("result", ['{"orders":[{"totalPrice":36.480}]}', LARGE], ids=["small", "large"])
 def test_the_data_of_an_entry_is_loaded_from_wherever_it_lies(result: str) -> None:
     found = event(Outcome.COMPLETED, THEIRS, result=result)
-    _, records = kept(found)
+    _, records = recorded(found)
     (entry,) = records.load(CUSTOMER, CART).entries
     assert found.data == records.data_of(OURS, entry)
     assert result == copied(entry, records.data_of(OURS, entry), 0).result
@@ -253,7 +253,7 @@ def test_a_damaged_record_is_no_sign_that_nothing_was_bought(content: bytes) -> 
 
 
 def test_a_record_may_begin_with_a_byte_order_mark_and_be_written_otherwise() -> None:
-    blobs, records = kept(FAILED, CORRECTED)
+    blobs, records = recorded(FAILED, CORRECTED)
     blobs.overwrite(RECORD, f"\ufeff [\n  {FAILED.text} ,\r\n  {CORRECTED.text}\n]\n".encode())
     assert (FAILED, CORRECTED) == records.load(CUSTOMER, CART).entries
 
@@ -293,7 +293,7 @@ def test_a_note_of_a_cart_that_has_not_waited_long_has_no_times() -> None:
 
 
 def test_a_note_is_renewed_and_taken_away_and_changes_no_decision() -> None:
-    blobs, records = kept(FAILED)
+    blobs, records = recorded(FAILED)
     before = records.load(CUSTOMER, CART)
     for attempt in (1, 2):
         records.note_waiting(OURS, Deferral(1, RetryState(attempt=attempt)), NOW)

@@ -333,7 +333,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def told(queues: dict[str, MemoryQueue]) -> dict[str, Any]:
+def published(queues: dict[str, MemoryQueue]) -> dict[str, Any]:
     (message,) = queues["outcomes"].messages
     event = json.loads(base64.b64decode(message.text))
     assert isinstance(event, dict)
@@ -341,7 +341,7 @@ def told(queues: dict[str, MemoryQueue]) -> dict[str, Any]:
 
 
 def test_a_cart_is_one_trace_from_its_producer_over_the_service_to_its_outcome(spans: Spans) -> None:
-    event = told(handle(orders("completed"))[0])
+    event = published(handle(orders("completed"))[0])
 
     assert [
         ("process carts", KIND.CONSUMER),
@@ -359,7 +359,7 @@ def test_a_cart_is_one_trace_from_its_producer_over_the_service_to_its_outcome(s
 
 
 def test_spans_say_what_the_conventions_ask_for(spans: Spans) -> None:
-    event = told(handle(orders("completed"))[0])
+    event = published(handle(orders("completed"))[0])
     message = attributes(spans.named("process carts"))
     age = message.pop("cart_checkout.age")
 
@@ -484,7 +484,7 @@ def test_a_strange_request_id_carries_no_token_into_a_span(spans: Spans) -> None
 
 
 def test_a_message_without_a_trace_begins_one(spans: Spans) -> None:
-    event = told(handle(orders("completed"), json.dumps({**REQUEST, "traceparent": "nonsense"}).encode())[0])
+    event = published(handle(orders("completed"), json.dumps({**REQUEST, "traceparent": "nonsense"}).encode())[0])
     assert spans.ended[0].parent is None
     assert ids(spans.ended[0])[0] == event["traceparent"].split("-")[1] != TRACE
 
@@ -530,12 +530,12 @@ def test_every_span_that_began_has_ended_whatever_the_answer(monkeypatch: pytest
 
 
 def test_without_an_sdk_the_messages_own_trace_is_passed_on() -> None:
-    assert told(handle(orders("completed"))[0])["traceparent"] == TRACEPARENT
+    assert published(handle(orders("completed"))[0])["traceparent"] == TRACEPARENT
 
 
 def test_without_an_sdk_and_without_a_trace_none_is_made_up() -> None:
     body = json.dumps({name: value for name, value in REQUEST.items() if name != "traceparent"}).encode()
-    assert "traceparent" not in told(handle(orders("completed"), body)[0])
+    assert "traceparent" not in published(handle(orders("completed"), body)[0])
 
 
 def test_the_current_traceparent_is_the_messages_while_it_is_handled_and_none_after() -> None:

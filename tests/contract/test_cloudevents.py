@@ -17,19 +17,23 @@ from tests.support.builders import delivery, members
 from tests.support.world import World
 
 
-def same(told: dict[str, Any]) -> None:
+def same(published: dict[str, Any]) -> None:
     """Read by the library, an event says what was told."""
-    text = json.dumps(told)
+    text = json.dumps(published)
     read = JSONFormat().read(CloudEvent, text)
-    assert (told["id"], told["source"], told["type"]) == (read.get_id(), read.get_source(), read.get_type())
-    assert (told["specversion"], told["dataschema"]) == (read.get_specversion(), read.get_dataschema())
-    assert (told.get("subject"), told.get("data")) == (read.get_subject(), read.get_data())
+    assert (published["id"], published["source"], published["type"]) == (
+        read.get_id(),
+        read.get_source(),
+        read.get_type(),
+    )
+    assert (published["specversion"], published["dataschema"]) == (read.get_specversion(), read.get_dataschema())
+    assert (published.get("subject"), published.get("data")) == (read.get_subject(), read.get_data())
     for name in ("partitionkey", "correlationid", "causationid", "traceparent", "dataref"):
-        assert told.get(name) == read.get_extension(name)
+        assert published.get(name) == read.get_extension(name)
     moment = read.get_time()
-    if "time" in told:
+    if "time" in published:
         assert moment is not None
-        assert told["time"] == moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        assert published["time"] == moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -42,22 +46,22 @@ def test_the_library_reads_the_outcome_of_whatever_the_service_does(scenario: Sc
     world = World()
     world.enqueue(scenario.name, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     world.run()
-    for told in world.told():
-        same(told)
+    for published in world.published():
+        same(published)
 
 
 def test_the_library_makes_up_the_time_that_an_invalid_message_has_not() -> None:
-    told = event("invalid")
-    assert "time" not in told
-    assert JSONFormat().read(CloudEvent, json.dumps(told)).get_time() is not None
+    published = event("invalid")
+    assert "time" not in published
+    assert JSONFormat().read(CloudEvent, json.dumps(published)).get_time() is not None
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_librarys_first_interface_reads_it_too(name: str) -> None:
-    told = event(name)
-    read = older.from_json(json.dumps(told))
-    assert (told["id"], told["type"]) == (read["id"], read["type"])
-    assert told.get("data") == read.data
+    published = event(name)
+    read = older.from_json(json.dumps(published))
+    assert (published["id"], published["type"]) == (read["id"], read["type"])
+    assert published.get("data") == read.data
 
 
 def test_an_event_that_the_library_wrote_is_a_request() -> None:

@@ -64,11 +64,11 @@ def undescribed(event: dict[str, Any], data: dict[str, Any]) -> set[str]:
 
 def event(name: str) -> dict[str, Any]:
     """A real outcome, one of the README's."""
-    return dict(json.loads(_told(name)))
+    return dict(json.loads(_published(name)))
 
 
 @cache
-def _told(name: str) -> str:
+def _published(name: str) -> str:
     return EXAMPLES[name][0]()
 
 
@@ -117,14 +117,14 @@ def test_whatever_the_service_does_every_message_is_as_published(scenario: Scena
         world.enqueue(scenario.name)
         waited.clear()
     world.run()
-    events = world.told()
+    events = world.published()
 
     assert events
-    for told in events:
-        assert [] == faults("checkout-outcome", told)
-        assert [] == data_faults(world.data(told))
-        assert set() == undescribed(told, world.data(told)), "describe it in scripts/schemas.py"
-        assert [] == faults("cart-checkout-result", world.data(told).get("result", {}))
+    for published in events:
+        assert [] == faults("checkout-outcome", published)
+        assert [] == data_faults(world.data(published))
+        assert set() == undescribed(published, world.data(published)), "describe it in scripts/schemas.py"
+        assert [] == faults("cart-checkout-result", world.data(published).get("result", {}))
     assert scenario.expected == world.data(events[-1])["outcome"]
     for text in waited:
         assert [] == faults("deferred-copy", json.loads(base64.b64decode(text)))

@@ -115,8 +115,8 @@ def test_what_is_absent_is_left_out() -> None:
 
 @pytest.mark.parametrize("outcome", ["completed", "action_required", "partial", "failed", "unknown"])
 def test_each_outcome_has_a_type_of_its_own(outcome: str) -> None:
-    told = json.loads(event(Outcome(outcome)).text)
-    assert (f"partnercenter.cart.checkout.{outcome}", outcome) == (told["type"], told["data"]["outcome"])
+    published = json.loads(event(Outcome(outcome)).text)
+    assert (f"partnercenter.cart.checkout.{outcome}", outcome) == (published["type"], published["data"]["outcome"])
 
 
 def test_there_are_five_outcomes_of_which_three_bought_the_cart() -> None:
@@ -126,14 +126,14 @@ def test_there_are_five_outcomes_of_which_three_bought_the_cart() -> None:
 
 @pytest.mark.parametrize("error_class", list(ErrorClass))
 def test_an_error_says_its_class_and_whether_a_new_request_may_succeed(error_class: ErrorClass) -> None:
-    told = data_of(event(Outcome.FAILED, error=error(error_class, "no")))["error"]
+    published = data_of(event(Outcome.FAILED, error=error(error_class, "no")))["error"]
     found = error(error_class, "no")
     assert {
         "class": error_class.value,
         "description": "no",
         "retryable": found.retryable,
         "advice": found.advice,
-    } == told
+    } == published
 
 
 RESULTS = [
@@ -152,8 +152,8 @@ def test_a_result_is_published_byte_for_byte(result: str) -> None:
 
 def test_the_moment_of_the_decision_is_published_twice_and_in_utc() -> None:
     zone = timezone(timedelta(hours=-8))
-    told = json.loads(decided(request(), Decision(Outcome.COMPLETED, 1), NOW.astimezone(zone)).text)
-    assert "2026-11-22T10:00:00.000Z" == told["time"] == told["data"]["finishedAt"]
+    published = json.loads(decided(request(), Decision(Outcome.COMPLETED, 1), NOW.astimezone(zone)).text)
+    assert "2026-11-22T10:00:00.000Z" == published["time"] == published["data"]["finishedAt"]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_a_time_is_rfc_3339_in_utc(instant: datetime, text: str) -> None:
 
 def test_the_current_span_goes_before_the_messages_own() -> None:
     found = request(traceparent=TRACE)
-    told = decided(found, Decision(Outcome.COMPLETED, 1), NOW, traceparent=OTHER_TRACE)
-    assert OTHER_TRACE == json.loads(told.text)["traceparent"]
+    published = decided(found, Decision(Outcome.COMPLETED, 1), NOW, traceparent=OTHER_TRACE)
+    assert OTHER_TRACE == json.loads(published.text)["traceparent"]
     assert TRACE == json.loads(event(of=found).text)["traceparent"]
 
 
@@ -182,7 +182,7 @@ def test_the_upn_is_never_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "published"),
     [
         (ServiceResponse(None, failure="timeout"), None),
         (ServiceResponse(201, request_id="r", correlation_id="c", cv="v"), ANSWERED),
@@ -195,9 +195,9 @@ def test_the_upn_is_never_published() -> None:
     ],
 )
 def test_the_ids_that_support_asks_for_are_the_services_or_else_those_we_sent(
-    answer: ServiceResponse, told: dict[str, str | int] | None
+    answer: ServiceResponse, published: dict[str, str | int] | None
 ) -> None:
-    assert told == response_ids(answer, "sent-r", "sent-c")
+    assert published == response_ids(answer, "sent-r", "sent-c")
 
 
 # --- corrections and borrowed outcomes ----------------------------------------------------------------------
@@ -205,9 +205,9 @@ def test_the_ids_that_support_asks_for_are_the_services_or_else_those_we_sent(
 
 def test_a_correction_names_what_it_replaces_and_has_an_id_of_its_own() -> None:
     found = request()
-    told = decided(found, Decision(Outcome.COMPLETED, 2), NOW, corrects=found.event_id)
-    assert (found.correction_id, found.event_id) == (told.id, data_of(told)["corrects"])
-    assert found.correction_id == json.loads(told.text)["id"]
+    published = decided(found, Decision(Outcome.COMPLETED, 2), NOW, corrects=found.event_id)
+    assert (found.correction_id, found.event_id) == (published.id, data_of(published)["corrects"])
+    assert found.correction_id == json.loads(published.text)["id"]
     assert "corrects" not in data_of(event(of=found))
 
 
@@ -216,9 +216,9 @@ def test_a_copied_outcome_repeats_the_entry_under_the_requests_own_ids_and_times
     result = '{ "orders" : [{"totalPrice":36.480}] }'
     theirs = event(outcome, request("theirs", context=1), result=result, error=REFUSAL, response=ANSWERED)
     ours = request("ours", context=2)
-    told = decided(ours, copied(theirs, theirs.data or "", 4), after(99))
-    assert (outcome, ours.event_id) == (told.outcome, told.id)
-    assert f'"result":{result},' in told.text
+    published = decided(ours, copied(theirs, theirs.data or "", 4), after(99))
+    assert (outcome, ours.event_id) == (published.outcome, published.id)
+    assert f'"result":{result},' in published.text
     assert {
         "outcome": outcome.value,
         "customerId": CUSTOMER,
@@ -231,7 +231,7 @@ def test_a_copied_outcome_repeats_the_entry_under_the_requests_own_ids_and_times
         "result": {"orders": [{"totalPrice": 36.480}]},
         "error": data_of(theirs)["error"],
         "answeredBy": theirs.id,
-    } == data_of(told)
+    } == data_of(published)
 
 
 def test_a_copied_outcome_without_an_error_has_none() -> None:
@@ -251,8 +251,8 @@ def test_a_copied_error_is_not_written_anew() -> None:
 def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
     message = body(requestID="order-4711")
     found = refused(message)
-    told = json.loads(invalid(found).text)
-    data = told.pop("data")
+    published = json.loads(invalid(found).text)
+    data = published.pop("data")
     described = data["error"].pop("description")
     assert [
         ("specversion", "1.0"),
@@ -263,7 +263,7 @@ def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
         ("datacontenttype", "application/json"),
         ("dataschema", "urn:partnercenter:cart-checkout:outcome:1"),
         ("partitionkey", CUSTOMER),
-    ] == list(told.items())
+    ] == list(published.items())
     assert {
         "outcome": "failed",
         "customerId": CUSTOMER,
@@ -294,19 +294,19 @@ def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
     ids=["none", "customer", "cart", "both"],
 )
 def test_the_ids_of_an_invalid_message_are_published_only_where_they_are_ids(message: bytes, there: set[str]) -> None:
-    told = json.loads(invalid(refused(message)).text)
-    assert there == {"customerId", "cartId"} & told["data"].keys()
-    assert ("customerId" in there) is ("partitionkey" in told)
-    assert (len(there) == 2) is ("subject" in told)
+    published = json.loads(invalid(refused(message)).text)
+    assert there == {"customerId", "cartId"} & published["data"].keys()
+    assert ("customerId" in there) is ("partitionkey" in published)
+    assert (len(there) == 2) is ("subject" in published)
 
 
 def test_the_outcome_of_an_invalid_message_is_made_of_its_bytes_alone() -> None:
     message = cloud_event(members(x=1, traceparent=TRACE, correlationId=CORRELATION, requestId="r"), traceparent=TRACE)
     one = invalid(refused(message))
     assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), from_poison=True))
-    told = json.loads(one.text)
-    assert set() == {"time", "correlationid", "causationid", "traceparent"} & told.keys()
-    assert set() == {"startedAt", "finishedAt", "attempts", "requestId", "context"} & told["data"].keys()
+    published = json.loads(one.text)
+    assert set() == {"time", "correlationid", "causationid", "traceparent"} & published.keys()
+    assert set() == {"startedAt", "finishedAt", "attempts", "requestId", "context"} & published["data"].keys()
 
 
 @pytest.mark.parametrize(
@@ -322,21 +322,21 @@ def test_six_kib_of_an_invalid_message_are_shown(size: int, shown: int, truncate
 
 def test_a_deferred_copy_that_cannot_be_read_is_published_as_unknown_not_as_failed() -> None:
     found = refused(body(retry={}, newField=1))
-    told = invalid(found)
-    assert (Outcome.UNKNOWN, found.event_id) == (told.outcome, told.id)
-    data = data_of(told)
+    published = invalid(found)
+    assert (Outcome.UNKNOWN, found.event_id) == (published.outcome, published.id)
+    data = data_of(published)
     assert ("unknown", "invalid_message") == (data["outcome"], data["error"]["class"])
     assert "Nothing was bought" not in data["error"]["advice"]
     assert "look at the cart" in data["error"]["advice"]
-    assert "partnercenter.cart.checkout.unknown" == json.loads(told.text)["type"]
+    assert "partnercenter.cart.checkout.unknown" == json.loads(published.text)["type"]
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda name: body(**{name: 1})))
 def test_the_outcome_of_any_invalid_message_fits_a_queue_message(message: bytes) -> None:
-    told = invalid(refused(b"\xff" + message * 250))
-    assert len(base64.b64encode(told.text.encode())) <= 64 * KIB
-    assert not told.too_large
+    published = invalid(refused(b"\xff" + message * 250))
+    assert len(base64.b64encode(published.text.encode())) <= 64 * KIB
+    assert not published.too_large
 
 
 # --- the claim check ----------------------------------------------------------------------------------------
@@ -468,19 +468,19 @@ def test_any_decision_is_published_as_json_that_fits_a_queue_message(
 ) -> None:
     large = None if result is None else f"[{','.join([result] * times)}]"
     asked = replace(request(), context=context, causation_id=causation * times)
-    told = decided(asked, Decision(outcome, 1, result=large, error=found), now)
-    tree = json.loads(told.text)
+    published = decided(asked, Decision(outcome, 1, result=large, error=found), now)
+    tree = json.loads(published.text)
     assert json.loads(context) == tree["data"]["context"]
     assert causation * times == tree["causationid"]
     assert (large and json.loads(large)) == tree["data"].get("result")
-    assert told == Event.parse(told.text)
-    assert told.too_large is (len(base64.b64encode(told.text.encode())) > 64 * KIB)
+    assert published == Event.parse(published.text)
+    assert published.too_large is (len(base64.b64encode(published.text.encode())) > 64 * KIB)
 
 
 @pytest.mark.parametrize("letter", ["x", "ü", "🛒", '"', "\\", "\x01", "\x7f", "\u2028"], ids=ascii)
 def test_a_claim_check_always_fits_however_long_the_cloud_events_id(letter: str) -> None:
     written = len(text_of(letter).encode()) - 2
     message = cloud_event(id=letter * ((44 * KIB - 300) // written))
-    told = event(of=accepted(message), result=text_of("9" * 10**6))
-    assert told.too_large
-    assert not told.claim_check("https://account.blob.core.windows.net/records/" + "x" * 300).too_large
+    published = event(of=accepted(message), result=text_of("9" * 10**6))
+    assert published.too_large
+    assert not published.claim_check("https://account.blob.core.windows.net/records/" + "x" * 300).too_large

@@ -206,8 +206,8 @@ def test_a_deferral_never_forgets_the_doubt_the_epoch_or_the_poison(retry: Retry
         again.settling(retry, 1),
     ]
     for deferral in deferrals:
-        kept = deferral.retry
-        assert (retry.doubt, retry.epoch, retry.poisoned) == (kept.doubt, kept.epoch, kept.poisoned)
+        recorded = deferral.retry
+        assert (retry.doubt, retry.epoch, retry.poisoned) == (recorded.doubt, recorded.epoch, recorded.poisoned)
         assert 0 <= deferral.delay <= 900
     assert NOW == again.after_unrecorded_response(retry, POLICY, uniform, NOW).retry.doubt
 

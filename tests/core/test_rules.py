@@ -85,5 +85,7 @@ def test_the_rules_look_at_ids_and_types_and_never_at_data() -> None:
 
 def test_a_request_from_a_cloud_event_is_found_by_its_derived_id() -> None:
     found = accepted(cloud_event())
-    told = event(Outcome.FAILED, found)
-    assert Replay(told) == apply_rules(Record((told,)), accepted(cloud_event(), message_id="another", count=3))
+    published = event(Outcome.FAILED, found)
+    assert Replay(published) == apply_rules(
+        Record((published,)), accepted(cloud_event(), message_id="another", count=3)
+    )

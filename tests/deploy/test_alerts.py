@@ -240,11 +240,11 @@ def test_no_line_is_lost_to_sampling(settings: dict[str, str]) -> None:
 
 
 def test_operators_are_notified_by_mail_when_there_is_an_address(deployment: Deployment) -> None:
-    told = deployed(ALERT_EMAIL="operators@contoso.example")
-    (group,) = told.of("Microsoft.Insights/actionGroups")
+    published = deployed(ALERT_EMAIL="operators@contoso.example")
+    (group,) = published.of("Microsoft.Insights/actionGroups")
 
     assert group.properties["emailReceivers"][0]["emailAddress"] == "operators@contoso.example"
-    assert all(rule["actions"]["actionGroups"] == [group.id] for rule in rules(told).values())
+    assert all(rule["actions"]["actionGroups"] == [group.id] for rule in rules(published).values())
     assert deployment.of("Microsoft.Insights/actionGroups") == []
     assert all(rule["actions"]["actionGroups"] == [] for rule in rules(deployment).values())
 

@@ -35,7 +35,7 @@ class Shop:
         self.stack.carts.send_message(text)
         return decode_text(text).event_id
 
-    def told(self, event_id: str, times: int = 1) -> list[dict[str, Any]]:
+    def published(self, event_id: str, times: int = 1) -> list[dict[str, Any]]:
         """Wait until this event was told so often."""
         deadline = time.monotonic() + PATIENCE
         while len(self.events[event_id]) < times:

@@ -53,7 +53,7 @@ def base64_of(text: bytes) -> str:
 def test_a_request_is_answered_in_whatever_shape_it_came(shop: Shop, shape: Callable[[str], str]) -> None:
     body = request(context={"number": 1.5}, correlationId=str(uuid.uuid4()))
 
-    (event, *_) = shop.told(shop.send(shape(json.dumps(body))))
+    (event, *_) = shop.published(shop.send(shape(json.dumps(body))))
 
     data = event["data"]
     assert event["type"] == "partnercenter.cart.checkout.completed"
@@ -70,7 +70,7 @@ def test_a_cloudevent_is_answered_under_its_source_and_id(shop: Shop) -> None:
     del body["requestId"]
     envelope = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "urn:shop", "type": "order.placed"}
 
-    (event, *_) = shop.told(shop.send(json.dumps({**envelope, "data": body})))
+    (event, *_) = shop.published(shop.send(json.dumps({**envelope, "data": body})))
 
     assert event["causationid"] == envelope["id"]
     assert event["data"]["requestId"] == derive("cloudevent", "urn:shop", envelope["id"])
@@ -80,7 +80,7 @@ def test_a_cloudevent_is_answered_under_its_source_and_id(shop: Shop) -> None:
 def test_numbers_come_back_as_they_were_written(shop: Shop) -> None:
     text = json.dumps(request(context={"price": "?"})).replace('"?"', "36.480")
     event_id = shop.send(text)
-    shop.told(event_id)
+    shop.published(event_id)
 
     (event,) = _records(shop, json.loads(text))
 
@@ -108,7 +108,7 @@ def test_numbers_come_back_as_they_were_written(shop: Shop) -> None:
 def test_a_message_that_is_no_request_is_published_as_invalid(shop: Shop, text: str, path: str) -> None:
     text %= {"id": uuid.uuid4()} if "%(" in text else ()
 
-    (event, *_) = shop.told(shop.send(text))
+    (event, *_) = shop.published(shop.send(text))
 
     assert event["type"] == "partnercenter.cart.checkout.failed"
     assert (event["data"]["error"]["class"], event["data"]["error"]["path"]) == ("invalid_message", path)
@@ -157,7 +157,7 @@ def test_a_cart_of_each_kind_ends_as_its_scenario_expects(
     event_id, body = sent[name]
     scenario = BY_NAME[name]
 
-    (event, *_) = shop.told(event_id)
+    (event, *_) = shop.published(event_id)
 
     data = _data(shop, event)
     error = data.get("error", {})
@@ -174,7 +174,7 @@ def test_a_reply_lost_after_the_purchase_is_recovered_with_the_same_ms_request_i
 ) -> None:
     event_id, body = sent["dropped-after"]
 
-    (event, *_) = shop.told(event_id)
+    (event, *_) = shop.published(event_id)
 
     page = shop.page(body["cartId"])
     assert (page["posts"], len(set(page["msRequestIds"])), page["purchases"]) == (2, 1, 1)
@@ -187,7 +187,7 @@ def test_a_result_too_large_for_a_message_lies_in_a_blob(
 ) -> None:
     event_id, body = sent["huge-result"]
 
-    (event, *_) = shop.told(event_id)
+    (event, *_) = shop.published(event_id)
 
     assert "data" not in event
     assert event["dataref"].startswith(f"{shop.stack.records.url}/{body['customerId']}/{body['cartId']}/{event_id}.")
@@ -197,9 +197,9 @@ def test_a_result_too_large_for_a_message_lies_in_a_blob(
 def test_another_request_for_a_bought_cart_is_answered_by_the_first(shop: Shop) -> None:
     body = request()
     first = shop.send(json.dumps(body))
-    shop.told(first)
+    shop.published(first)
 
-    (second, *_) = shop.told(shop.send(json.dumps(body | {"requestId": "another"})))
+    (second, *_) = shop.published(shop.send(json.dumps(body | {"requestId": "another"})))
 
     assert second["id"] != first
     assert (second["data"]["outcome"], second["data"]["answeredBy"]) == ("completed", first)
@@ -211,13 +211,13 @@ def test_a_burst_with_duplicates_is_published_under_one_id_each_and_bought_once_
     ids = [shop.send(json.dumps(body)) for body in bodies]
     again = [shop.send(json.dumps(body)) for body in bodies[::10]]
 
-    told = {event_id: shop.told(event_id, 1 + (event_id in again)) for event_id in ids}
+    published = {event_id: shop.published(event_id, 1 + (event_id in again)) for event_id in ids}
 
     assert len(set(ids)) == 200
     assert set(again) < set(ids)
-    requests_told = [event["data"]["requestId"] for events in told.values() for event in events]
+    requests_told = [event["data"]["requestId"] for events in published.values() for event in events]
     assert set(requests_told) == {body["requestId"] for body in bodies}
-    assert all(event == events[0] for events in told.values() for event in events)
+    assert all(event == events[0] for events in published.values() for event in events)
     books = shop.stack.books()
     carts = {body["cartId"] for body in bodies}
     assert [page["purchases"] for page in books["carts"] if page["cartId"] in carts] == [1] * 200
@@ -263,10 +263,10 @@ def test_a_token_of_another_tenant_never_pays(azurite: Azurite) -> None:
 def test_a_revoked_token_is_replaced_in_the_same_delivery(azurite: Azurite) -> None:
     with Stack(azurite=azurite, settings=QUICK | unique_names()) as stack:
         shop, identity = Shop(stack), stack.simulator.identity
-        shop.told(shop.send(json.dumps(request())))
+        shop.published(shop.send(json.dumps(request())))
         identity.revoke()
 
-        (event, *_) = shop.told(shop.send(json.dumps(request())))
+        (event, *_) = shop.published(shop.send(json.dumps(request())))
 
         assert (event["data"]["outcome"], event["data"]["attempts"]) == ("completed", 1)
         assert (identity.requests, identity.refused) == (2, 1)

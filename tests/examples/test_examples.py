@@ -148,7 +148,7 @@ def corrected() -> tuple[str, ...]:
         world.enqueue(scenario)
     world.carts.send("no request")
     world.run()
-    return tuple(json.dumps(event) for event in (failure, correction, again, *world.told()))
+    return tuple(json.dumps(event) for event in (failure, correction, again, *world.published()))
 
 
 def any_order() -> st.SearchStrategy[list[str]]:

@@ -87,7 +87,7 @@ def test_a_cart_enqueued_twice_is_bought_once_and_published_twice_under_one_id(w
 
     world.run()
 
-    assert 2 == len(world.told())
+    assert 2 == len(world.published())
     assert world.outcome()["data"]["outcome"] == "completed"
     assert 1 == posts(world, cart)
 
@@ -98,7 +98,7 @@ def test_two_requests_for_one_cart_buy_it_once_and_the_second_names_its_answer(w
 
     world.run()
 
-    first, second = world.told()
+    first, second = world.published()
     assert 1 == posts(world, cart)
     assert first["id"] == second["data"]["answeredBy"]
     assert first["id"] != second["id"]
@@ -116,7 +116,7 @@ def test_a_second_request_for_a_huge_order_gets_its_whole_result(world: World) -
 
     world.run()
 
-    first, second = world.told()
+    first, second = world.published()
     assert "dataref" in first
     assert "data" not in first
     assert first["id"] == world.data(second)["answeredBy"]
@@ -131,8 +131,8 @@ def test_a_failed_cart_is_tried_again_by_a_new_request(world: World) -> None:
     world.run()
 
     assert 2 == posts(world, cart)
-    assert ["failed", "failed"] == [event["data"]["outcome"] for event in world.told()]
-    assert 2 == len({event["id"] for event in world.told()})
+    assert ["failed", "failed"] == [event["data"]["outcome"] for event in world.published()]
+    assert 2 == len({event["id"] for event in world.published()})
 
 
 def test_the_result_is_passed_on_byte_for_byte(world: World) -> None:
@@ -209,12 +209,12 @@ def test_a_throttled_customer_waits_and_others_go_on(world: World) -> None:
     for _ in range(3):
         world.deliver(world.carts.receive())  # type: ignore[arg-type]
 
-    assert ["order-3"] == [event["data"]["requestId"] for event in world.told()]
+    assert ["order-3"] == [event["data"]["requestId"] for event in world.published()]
     with pytest.raises(KeyError):
         world.service.page(CUSTOMER, waiting)  # no call was made for it
     world.run()
-    assert 3 == len(world.told())
-    assert all(event["data"]["attempts"] == 1 for event in world.told())  # standing in line is not failing
+    assert 3 == len(world.published())
+    assert all(event["data"]["attempts"] == 1 for event in world.published())  # standing in line is not failing
 
 
 def test_a_throttled_cart_is_not_given_up_before_its_last_day(world: World) -> None:
@@ -225,7 +225,7 @@ def test_a_throttled_cart_is_not_given_up_before_its_last_day(world: World) -> N
 
     world.run()
 
-    error = world.told()[1]["data"]["error"]
+    error = world.published()[1]["data"]["error"]
     assert ("throttled", True) == (error["class"], error["retryable"])
     assert timedelta(days=6) <= world.clock.now - started < timedelta(days=6, hours=3)
     with pytest.raises(KeyError):
@@ -376,7 +376,7 @@ def test_an_order_that_could_not_be_recorded_is_posted_again_and_bought_once(
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
     retry = world.waiting()
-    assert [] == world.told()
+    assert [] == world.published()
     world.run()
 
     assert (1, "storage") == (retry["attempt"], retry["reason"])
@@ -453,7 +453,7 @@ def test_the_loser_of_a_race_publishes_what_the_winner_recorded(world: World, bl
     world.deliver(first)
 
     assert "completed" == world.outcome()["data"]["outcome"]
-    assert 2 == len(world.told())
+    assert 2 == len(world.published())
     assert 1 == purchases(world, cart)
     assert 1 == len(world.record(cart))
 
@@ -481,14 +481,14 @@ def test_an_order_in_hand_corrects_a_failure_that_a_rival_kept(world: World, blo
     blobs.before("write", refuse)
     world.deliver(message)
 
-    failed, corrected = world.told()
+    failed, corrected = world.published()
     assert ["failed", "completed"] == [failed["data"]["outcome"], corrected["data"]["outcome"]]
     assert failed["id"] == corrected["data"]["corrects"]
     assert failed["id"] != corrected["id"]
     assert [failed, corrected] == world.record(cart)
     world.carts.send(copy)
     world.run()
-    assert corrected == world.told()[-1]  # from now on the correction answers
+    assert corrected == world.published()[-1]  # from now on the correction answers
 
 
 def test_a_race_that_is_lost_for_ever_is_as_a_failed_keep(world: World, blobs: Faulty) -> None:
@@ -532,7 +532,7 @@ def test_a_body_that_is_no_request_waits_unchanged_while_the_outcomes_queue_is_d
 
     assert ["nonsense"] == [message.text for message in world.carts.messages]
     world.run()
-    assert 1 == len(world.told())
+    assert 1 == len(world.published())
 
 
 def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: World) -> None:
@@ -600,14 +600,16 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
     def meet() -> None:
         settled = world.deliver(world.carts.receive())  # type: ignore[arg-type]
         copy = accepted(world.carts.messages[-1].text.encode())
-        found.append((settled, len(world.told()), copy.event_id, copy.retry.poisoned, copy.retry.doubt is not None))
+        found.append(
+            (settled, len(world.published()), copy.event_id, copy.retry.poisoned, copy.retry.doubt is not None)
+        )
 
     world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
     assert [(True, 0, ids[1], True, True)] == found, "the other one waits, as a copy, and nothing is told of it"
-    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
+    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
 
 
 def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: World) -> None:
@@ -621,14 +623,14 @@ def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: W
 
     def meet() -> None:
         world.deliver(world.carts.receive())  # type: ignore[arg-type]
-        found.extend(event["id"] for event in world.told())
+        found.extend(event["id"] for event in world.published())
 
     world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
     assert [ids[0]] == found
-    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
+    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
 
 
 class NoToken:
@@ -657,14 +659,14 @@ def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_
     found: list[tuple[bool, int]] = []
 
     def meet() -> None:
-        found.append((world.deliver(world.carts.receive()), len(world.told())))  # type: ignore[arg-type]
+        found.append((world.deliver(world.carts.receive()), len(world.published())))  # type: ignore[arg-type]
 
     world.partner_center = Meeting(service, meet)
     world.checkout = world.worker()
     world.run()
 
     assert [(True, 0)] == found, "the other one waits, as a copy, and nothing is told of it"
-    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.told()]
+    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
 
 
 def test_the_poison_handler_waits_for_nobody(world: World) -> None:
@@ -675,14 +677,14 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
 
     def meet() -> None:
         world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
-        found.extend(event["id"] for event in world.told())
+        found.extend(event["id"] for event in world.published())
 
     world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
     assert [ids[1]] == found
-    assert ["unknown", "completed"] == [event["data"]["outcome"] for event in world.told()]
+    assert ["unknown", "completed"] == [event["data"]["outcome"] for event in world.published()]
 
 
 def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> None:
@@ -698,7 +700,7 @@ def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> 
 
     assert not world.deliver(world.carts.receive())  # type: ignore[arg-type]
     assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    assert [ids[1]] == [event["id"] for event in world.told()]
+    assert [ids[1]] == [event["id"] for event in world.published()]
 
 
 def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
@@ -731,7 +733,7 @@ def test_a_poisoned_message_that_is_decided_is_published_from_its_record(world: 
 
     world.run()
 
-    assert 2 == len(world.told())
+    assert 2 == len(world.published())
     assert "completed" == world.outcome()["data"]["outcome"]
     assert 1 == posts(world, cart)
 
@@ -744,9 +746,9 @@ def test_the_poison_handler_also_reports_the_entry_that_answers_another_request(
 
     world.run()
 
-    ids = [event["id"] for event in world.told()]
+    ids = [event["id"] for event in world.published()]
     assert 3 == len(ids)
-    assert ids[0] == ids[1] == world.told()[2]["data"]["answeredBy"]
+    assert ids[0] == ids[1] == world.published()[2]["data"]["answeredBy"]
 
 
 def test_the_poison_handler_waits_in_its_own_queue_while_records_cannot_be_read(world: World, blobs: Faulty) -> None:
@@ -789,5 +791,5 @@ def test_a_message_with_few_deliveries_left_in_the_poison_queue_is_renewed(world
 
     (fresh,) = world.poison.messages
     assert 0 == fresh.dequeue_count
-    assert [] == world.told()
+    assert [] == world.published()
     assert fresh.text == "nonsense" if body else json.loads(base64.b64decode(fresh.text))["requestId"] == "order-1"

@@ -88,8 +88,8 @@ class Deployment(RuleBasedStateMachine):
         # two live messages, one in doubt, the other refused: the residual that is accepted (docs/failures.md)
         alone = all(len(messages) == 1 for messages in self.requests.values())
         assert [] == self.world.violations(alone=alone and not self.disturbed)
-        told = self.world.told()
-        for event in told:
+        published = self.world.published()
+        for event in published:
             if event.get("data", {}).get("error", {}).get("class") == "invalid_message":
                 self.invalid -= 1
                 continue

@@ -48,8 +48,8 @@ def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery
     world.run()
 
     assert [] == world.violations()
-    assert CARTS == len(world.told())
-    assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
+    assert CARTS == len(world.published())
+    assert {"completed"} == {event["data"]["outcome"] for event in world.published()}
     assert [1] * CARTS == [world.purchases(cart) for cart in carts]
     assert [] == world.poison.messages
     # base 5 s, doubling to the cap of 900 s: eight tries on the way up, then at most one in 7.5 minutes
@@ -67,9 +67,9 @@ def test_after_25_hours_without_an_answer_every_cart_is_published_as_unknown_sin
 
     assert [] == world.violations()
     assert {("unknown", "unanswered")} == {
-        (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.told()
+        (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.published()
     }
-    assert CARTS == len(world.told())
+    assert CARTS == len(world.published())
 
 
 def test_after_25_hours_of_refused_admission_every_cart_is_published_as_failed_since_no_order_can_exist() -> None:
@@ -80,7 +80,7 @@ def test_after_25_hours_of_refused_admission_every_cart_is_published_as_failed_s
 
     assert [] == world.violations()
     assert {("failed", "configuration")} == {
-        (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.told()
+        (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.published()
     }
     assert [0] * CARTS == [world.purchases(cart) for cart in carts]
 
@@ -92,7 +92,7 @@ def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_a
     world.tap()
     enqueue(world)
     run_for(world, HOUR)
-    assert [] == world.told()
+    assert [] == world.published()
     assert [] == world.service.snapshot()["carts"]
     for outage in down:
         outage.lasting = False
@@ -100,7 +100,7 @@ def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_a
     world.run()
 
     assert [] == world.violations()
-    assert CARTS == len(world.told())
+    assert CARTS == len(world.published())
     assert 0 == most_deliveries(world)
 
 
@@ -110,7 +110,7 @@ def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing
     world.tap()
     carts = enqueue(world)
     run_for(world, HOUR)
-    assert [] == world.told()
+    assert [] == world.published()
     # on the way up to the cap, then at most one in 7.5 minutes: the answer is asked for again, the order is not
     assert all(world.service.page(CUSTOMER, cart)["posts"] <= 9 + HOUR / 450 for cart in carts)
     readonly.lasting = False
@@ -118,7 +118,7 @@ def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing
     world.run()
 
     assert [] == world.violations()
-    assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
+    assert {"completed"} == {event["data"]["outcome"] for event in world.published()}
     assert [1] * CARTS == [world.purchases(cart) for cart in carts]
 
 
@@ -142,7 +142,7 @@ def test_a_whole_storage_account_that_is_away_leaves_every_message_to_the_host()
     world.run()
 
     assert [] == world.violations()
-    assert 3 == len(world.told())
+    assert 3 == len(world.published())
 
 
 def test_five_deaths_in_a_row_end_in_one_true_outcome() -> None:

@@ -86,7 +86,7 @@ def test_a_rival_at_any_point_changes_nothing_that_is_promised(rival: Rival, poi
     world = play(rival, point)
 
     assert [] == world.violations()
-    assert "completed" == world.told()[-1]["data"]["outcome"]
+    assert "completed" == world.published()[-1]["data"]["outcome"]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -121,7 +121,7 @@ def keep_failed_meanwhile(world: World) -> None:
 def test_an_order_in_hand_corrects_the_failure_that_a_duplicate_kept(point: str) -> None:
     world = play(keep_failed_meanwhile, point)
 
-    failed, corrected = world.told()
+    failed, corrected = world.published()
     assert [] == world.violations()
     assert ("failed", "completed") == (failed["data"]["outcome"], corrected["data"]["outcome"])
     assert failed["id"] == corrected["data"]["corrects"]
@@ -134,7 +134,7 @@ def test_a_correction_carries_what_another_request_bought_meanwhile() -> None:
 
     world = play(both, "before records.write")
 
-    failed, bought, corrected = world.told()
+    failed, bought, corrected = world.published()
     assert [] == world.violations()
     assert ["failed", "completed", "completed"] == [e["data"]["outcome"] for e in (failed, bought, corrected)]
     assert failed["id"] == corrected["data"]["corrects"]
@@ -148,15 +148,15 @@ def test_a_new_request_between_the_keep_of_another_and_its_redelivery_borrows_it
     first = world.carts.receive()
     assert first is not None
     assert not world.deliver(first)
-    assert [] == world.told()
+    assert [] == world.published()
     world.enqueue("created", "order-2")
 
     world.run()
 
-    borrowed, told = world.told()
+    borrowed, published = world.published()
     assert [] == world.violations()
-    assert ("order-2", "order-1") == (borrowed["data"]["requestId"], told["data"]["requestId"])
-    assert told["id"] == borrowed["data"]["answeredBy"]
+    assert ("order-2", "order-1") == (borrowed["data"]["requestId"], published["data"]["requestId"])
+    assert published["id"] == borrowed["data"]["answeredBy"]
     assert 1 == world.service.page(CUSTOMER, cart)["posts"]
 
 
@@ -172,8 +172,8 @@ def test_a_deferred_copy_and_its_original_are_one_request() -> None:
     world.run()
 
     assert [] == world.violations()
-    assert 2 == len(world.told())
-    assert 1 == len({event["id"] for event in world.told()})
+    assert 2 == len(world.published())
+    assert 1 == len({event["id"] for event in world.published()})
     assert 1 == world.service.page(CUSTOMER, cart)["purchases"]
 
 
@@ -189,4 +189,4 @@ def test_a_poison_copy_beside_a_deferred_copy_is_the_same_request_too() -> None:
     world.run()
 
     assert [] == world.violations()
-    assert 1 == len({event["id"] for event in world.told()})
+    assert 1 == len({event["id"] for event in world.published()})

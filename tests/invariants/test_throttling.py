@@ -45,7 +45,7 @@ def test_a_thousand_carts_pass_a_limiter_with_few_wasted_calls(processes: int, l
     totals = world.service.snapshot()["totals"]
     minutes = took(world) / timedelta(minutes=1)
     assert 1000 == totals["purchases"]
-    assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
+    assert {"completed"} == {event["data"]["outcome"] for event in world.published()}
     assert (totals["posts"] + totals["throttled"]) / 1000 <= most
     assert 1000 / minutes >= 0.95 * 60
 
@@ -55,8 +55,8 @@ def test_nobody_is_failed_for_waiting_in_line_longer_than_a_failing_request_may(
     # an hour, and they come out of the queue far less often
     world = throttled_world(84, limit=3, window=3600.0)
 
-    assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
-    assert 84 == len(world.told()) == world.service.snapshot()["totals"]["purchases"]
+    assert {"completed"} == {event["data"]["outcome"] for event in world.published()}
+    assert 84 == len(world.published()) == world.service.snapshot()["totals"]["purchases"]
     assert timedelta(hours=26) < took(world) < timedelta(hours=30)
 
 
@@ -66,7 +66,7 @@ def test_other_customers_carts_go_on_while_one_customer_is_throttled() -> None:
         200, limit=6, window=60.0, per="customer", customer_of=lambda number: number if number % 2 else 0
     )
 
-    done = {event["data"]["requestId"]: finished(event) - world.carts_began for event in world.told()}
+    done = {event["data"]["requestId"]: finished(event) - world.carts_began for event in world.published()}
     others = [after for request, after in done.items() if int(request.removeprefix("order-")) % 2]
     assert 100 == len(others) == len(done) - 100
     assert max(others) < timedelta(seconds=30)

@@ -249,8 +249,8 @@ def _depth(body: bytes) -> int:
 class Deployment:
     """The whole program, with a service that answers what the mutator makes, and storage that fails at times."""
 
-    def __init__(self, mutator: Mutator, yardstick: Yardstick, dice: random.Random, counts: Counter[str]) -> None:
-        self._mutator, self._yardstick, self._dice, self._counts = mutator, yardstick, dice, counts
+    def __init__(self, mutator: Mutator, yardstick: Yardstick, rng: random.Random, counts: Counter[str]) -> None:
+        self._mutator, self._yardstick, self._dice, self._counts = mutator, yardstick, rng, counts
         self._clock = VirtualClock(NOW)
         self._sent: dict[str, list[tuple[str, float]]] = {}
         self._container = MemoryBlobs()
@@ -261,7 +261,7 @@ class Deployment:
             queue=self._queue,
             blobs=_Failing(self, self._container),
             clock=self._clock,
-            uniform=dice.uniform,
+            uniform=rng.uniform,
         )
 
     def _queue(self, name: str) -> "_Sender":

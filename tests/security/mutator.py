@@ -69,15 +69,15 @@ class Mutator:
 
     def body(self) -> bytes:
         """A message for the carts queue."""
-        dice = self._random.random()
-        if dice < 0.001:  # a long one costs as much as a hundred others
+        rng = self._random.random()
+        if rng < 0.001:  # a long one costs as much as a hundred others
             return self._bytes(self._pick(self._large), 1)
-        if dice < 0.25:
+        if rng < 0.25:
             return self._bytes(self._pick(corpus.SHAPES), self._few())
         text = str(self._structure(self._pick(self._objects))).encode("utf-8", "surrogatepass")
-        if dice > 0.9:
+        if rng > 0.9:
             text = self._bytes(text, self._few())
-        return text if dice < 0.7 else self._wrap(text)
+        return text if rng < 0.7 else self._wrap(text)
 
     def answer(self) -> ServiceResponse:
         """An answer of the service, or of whatever stands between."""
@@ -86,10 +86,10 @@ class Mutator:
         found, tree = self._pick(self._answers)
         if found.status is None:
             return found
-        body, dice = found.body, self._random.random()
-        if dice < 0.3:
+        body, rng = found.body, self._random.random()
+        if rng < 0.3:
             body = self._bytes(body[:8_000], self._few())
-        elif dice < 0.9 and tree is not None:
+        elif rng < 0.9 and tree is not None:
             body = str(self._structure(tree, _ANSWER_NAMES)).encode("utf-8", "surrogatepass")
         return replace(
             found,
@@ -146,23 +146,23 @@ class Mutator:
 
     def _change(self, node: Node, names: Sequence[str]) -> None:
         """One change of an object or array: some keep every member, so that many a body is still a request."""
-        members, dice = node.members, self._random.random()
+        members, rng = node.members, self._random.random()
         at = self._random.randrange(len(members)) if members else 0
         name = text_of(self._pick(names)) if node.brackets == "{}" else ""
         spite = Node("", text=self._pick(corpus.SPITE))
-        if not members or dice < 0.15:
+        if not members or rng < 0.15:
             members.insert(at, (name, spite))
-        elif dice < 0.5:
+        elif rng < 0.5:
             members[at] = members[at][0], spite
-        elif dice < 0.6:
+        elif rng < 0.6:
             del members[at]
-        elif dice < 0.65:
+        elif rng < 0.65:
             members[at] = name, members[at][1]
-        elif dice < 0.7:
+        elif rng < 0.7:
             members.append(members[at])
-        elif dice < 0.75:
+        elif rng < 0.75:
             members[at] = self._pick(corpus.SPITE) if name else "", members[at][1]
-        elif dice < 0.9:
+        elif rng < 0.9:
             node.members = [each for each in members if each[0] != '"context"'] + [('"context"', spite)]
         else:
             self._random.shuffle(members)

@@ -65,10 +65,10 @@ def test_the_same_seed_gives_the_same_bodies_and_another_one_others() -> None:
 
 def test_a_run_reports_its_rate_and_what_came_of_the_bodies(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == fuzz.main(["--bodies", "300", "--seed", "3"])
-    told = capsys.readouterr()
-    assert "300 of 300 bodies" in told.err
-    assert re.search(r"^ +\d+  accepted", told.out, re.MULTILINE)
-    assert "Nothing broke: seed 3" in told.out
+    published = capsys.readouterr()
+    assert "300 of 300 bodies" in published.err
+    assert re.search(r"^ +\d+  accepted", published.out, re.MULTILINE)
+    assert "Nothing broke: seed 3" in published.out
 
 
 def test_a_run_that_breaks_something_ends_with_the_body_in_hexadecimal(
@@ -82,9 +82,9 @@ def test_a_run_that_breaks_something_ends_with_the_body_in_hexadecimal(
     monkeypatch.setattr(fuzz, "decode", careless)
     assert 1 == fuzz.main(["--bodies", "1000"])
 
-    told = capsys.readouterr().out
-    assert "KeyError" in told
-    (offending,) = re.findall(r"^([0-9a-f]{20,})$", told.split("The service")[0], re.MULTILINE)
+    published = capsys.readouterr().out
+    assert "KeyError" in published
+    (offending,) = re.findall(r"^([0-9a-f]{20,})$", published.split("The service")[0], re.MULTILINE)
     assert b"retry" in bytes.fromhex(offending)
     assert 1 == fuzz.main(["--body", offending])
     monkeypatch.undo()
@@ -254,9 +254,9 @@ def test_the_longest_cloudevent_id_leaves_room_for_the_event_that_names_it() -> 
     shortest["traceparent"] = corpus.TRACE
     rest = len(text_of({**shortest, "id": ""}).encode())
     found = accepted(text_of({**shortest, "id": "i" * (LONGEST_COPY - rest)}).encode())
-    told = decided(found, Decision(Outcome.ACTION_REQUIRED, 1, result=f'["{"x" * 900}"]'), NOW)
-    checked = told.claim_check(f"{fuzz.ADDRESS}{CUSTOMER}/{CART}/{told.id}.{'0' * 16}.data.json")
-    assert told.too_large
+    published = decided(found, Decision(Outcome.ACTION_REQUIRED, 1, result=f'["{"x" * 900}"]'), NOW)
+    checked = published.claim_check(f"{fuzz.ADDRESS}{CUSTOMER}/{CART}/{published.id}.{'0' * 16}.data.json")
+    assert published.too_large
     assert len(checked.text.encode()) <= LONGEST_EVENT
 
 
@@ -298,9 +298,9 @@ def test_any_context_comes_back_as_it_was_written(context: Any) -> None:
     if isinstance(found, InvalidMessage):
         assert "levels" in found.expected  # nothing else can be wrong with it
         return
-    told = decided(found, Decision(Outcome.COMPLETED, 1), NOW).text
-    assert context == json.loads(told)["data"]["context"]
-    assert text_of(context) in told
+    published = decided(found, Decision(Outcome.COMPLETED, 1), NOW).text
+    assert context == json.loads(published)["data"]["context"]
+    assert text_of(context) in published
     examine(message, YARDSTICK)
 
 
@@ -343,13 +343,13 @@ def test_what_is_not_strict_base64_of_an_object_is_no_request(noise: bytes, befo
 
 @pytest.mark.parametrize("seed", range(20))
 def test_of_all_the_texts_that_loose_decoders_read_alike_one_is_accepted(seed: int) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     message = body(requestId=str(seed), context="?" * seed)
     strict = base64.b64encode(message)
     accepted(strict)
     for _ in range(50):
-        at = dice.randrange(len(strict))
-        loose = strict[:at] + dice.choice([b"\n", b" ", b"=", b"-", b"\0", b"\xef\xbb\xbf"]) + strict[at:]
+        at = rng.randrange(len(strict))
+        loose = strict[:at] + rng.choice([b"\n", b" ", b"=", b"-", b"\0", b"\xef\xbb\xbf"]) + strict[at:]
         assert isinstance(decode(loose, delivery()), InvalidMessage)
 
 

@@ -543,8 +543,8 @@ def test_on_real_storage_no_secret_lies_in_a_queue_a_blob_or_a_log(
             world.enqueue(scenario, customerUserUpn=UPN, context=MARKER)
         waiting = [message.text.encode() for message in world.carts.messages]
         deadline = time.monotonic() + edges.PATIENCE
-        told: list[str] = []
-        while len(told) < len(carts):
+        published: list[str] = []
+        while len(published) < len(carts):
             assert time.monotonic() < deadline
             for text in waiting:
                 checkout.handle(text, Delivery("m", 1, NOW.replace(tzinfo=UTC)))
@@ -554,9 +554,9 @@ def test_on_real_storage_no_secret_lies_in_a_queue_a_blob_or_a_log(
                 assert [UPN] == leaks(copy.content, [UPN])
                 waiting.append(copy.content.encode())
                 storage.carts.delete_message(copy)
-            told += [message.content for message in storage.outcomes.receive_messages(visibility_timeout=300)]
+            published += [message.content for message in storage.outcomes.receive_messages(visibility_timeout=300)]
     secrets = [*tokens, HEADER, UPN, ACCOUNT_KEY]
-    for event in told:
+    for event in published:
         assert [] == leaks(event, secrets)
     names = [blob.name for blob in storage.records.list_blobs()]
     assert len(names) >= len(carts)

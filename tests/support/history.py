@@ -152,7 +152,7 @@ class TappedService:
 def violations(
     *,
     accepted: list[CheckoutRequest],
-    told: list[dict[str, Any]],
+    published: list[dict[str, Any]],
     blobs: MemoryBlobs,
     journal: Journal,
     purchases: Callable[[CheckoutRequest], int],
@@ -169,9 +169,9 @@ def violations(
         for name, (content, _) in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
-    found = list(invariants.recorded_before_published(told, records))
+    found = list(invariants.recorded_before_published(published, records))
     for request in accepted:
-        mine = [event for event in told if event["id"] in (request.event_id, request.correction_id)]
+        mine = [event for event in published if event["id"] in (request.event_id, request.correction_id)]
         found += invariants.answered_once(request, mine)
         found += invariants.bought_once(request, purchases(request))
         found += invariants.outcome_is_true(request, mine, purchases(request), alone=alone)

@@ -63,7 +63,7 @@ class World:
         """Return the invariants that do not hold in the final state."""
         return violations(
             accepted=list(self.accepted.values()),
-            told=self.told(),
+            published=self.published(),
             blobs=self.container,
             journal=self.journal,
             purchases=lambda request: self.purchases(request.cart_id),
@@ -150,16 +150,16 @@ class World:
         (message,) = self.carts.messages
         return dict(json.loads(base64.b64decode(message.text))["retry"])
 
-    def told(self) -> list[dict[str, Any]]:
+    def published(self) -> list[dict[str, Any]]:
         """Return every outcome on the outcomes queue in order, with repeats."""
         return [json.loads(base64.b64decode(message.text)) for message in self.outcomes.messages]
 
     def outcome(self) -> dict[str, Any]:
         """Return the one outcome that was published. Repeats must be equal."""
-        told = self.told()
-        assert told, "nothing was published"
-        assert all(event == told[0] for event in told), "two different outcomes were published"
-        return told[0]
+        published = self.published()
+        assert published, "nothing was published"
+        assert all(event == published[0] for event in published), "two different outcomes were published"
+        return published[0]
 
     def record(self, cart: str) -> list[dict[str, Any]]:
         """Return the entries of a cart's record."""

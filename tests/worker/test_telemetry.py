@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from local.simulator import scenarios
 from local.simulator.server import Simulator
 from tests.conftest import Storage
-from tests.worker.test_worker_library import CUSTOMER, TENANT, invoke, told
+from tests.worker.test_worker_library import CUSTOMER, TENANT, invoke, published
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 13), reason="azure-functions-runtime is made for Python 3.13 and newer"
@@ -61,7 +61,7 @@ def test_a_cart_is_one_trace_in_the_worker_whatever_trace_the_host_is_in(storage
     assert f"0x{PRODUCER}" == message["parent_id"]
     assert {message["context"]["span_id"]} == {span["parent_id"] for span in steps}
     created = next(span for span in steps if span["name"].startswith("create"))
-    assert f"00-{TRACE}-{created['context']['span_id'][2:]}-01" == told(storage)["traceparent"]
+    assert f"00-{TRACE}-{created['context']['span_id'][2:]}-01" == published(storage)["traceparent"]
     assert set(result["metrics"]) >= METRICS
     assert UPN not in json.dumps(result["spans"])
 
@@ -73,7 +73,7 @@ def test_without_a_trace_of_its_own_a_message_begins_one_since_this_worker_hands
 
     message, *_ = result["spans"]
     assert message["parent_id"] is None
-    assert message["context"]["trace_id"] == f"0x{told(storage)['traceparent'].split('-')[1]}"
+    assert message["context"]["trace_id"] == f"0x{published(storage)['traceparent'].split('-')[1]}"
 
 
 def test_by_otlp_spans_and_metrics_arrive_where_a_setting_says_so(storage: Storage) -> None:
@@ -115,7 +115,7 @@ def test_a_collector_that_is_away_breaks_no_checkout(storage: Storage) -> None:
         result = invoke("checkout_cart", body(), environ)
 
     assert (True, None) == (result["ok"], result["error"])
-    assert "completed" == told(storage)["data"]["outcome"]
+    assert "completed" == published(storage)["data"]["outcome"]
 
 
 @contextmanager

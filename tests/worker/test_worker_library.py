@@ -38,7 +38,7 @@ def invoke(function: str, body: bytes, environ: dict[str, str], *options: str) -
     return result
 
 
-def told(storage: Storage) -> dict[str, Any]:
+def published(storage: Storage) -> dict[str, Any]:
     """The one outcome in the queue."""
     (message,) = storage.outcomes.receive_messages()
     event: dict[str, Any] = json.loads(base64.b64decode(message.content))
@@ -64,7 +64,7 @@ def test_the_worker_delivers_a_body_that_is_no_request_and_it_is_published(stora
         result = invoke(function, body, {**simulator.environment(), **storage.environ})
 
     assert (True, None) == (result["ok"], result["error"])
-    assert "invalid_message" == told(storage)["data"]["error"]["class"]
+    assert "invalid_message" == published(storage)["data"]["error"]["class"]
 
 
 def test_the_worker_delivers_a_cart_and_it_is_bought(storage: Storage) -> None:
@@ -75,7 +75,7 @@ def test_the_worker_delivers_a_cart_and_it_is_bought(storage: Storage) -> None:
         page = simulator.service.page(CUSTOMER, cart)
 
     assert (True, None) == (result["ok"], result["error"])
-    event = told(storage)
+    event = published(storage)
     assert ("completed", "message-1") == (event["data"]["outcome"], event["data"]["requestId"])
     assert 1 == page["purchases"]
     assert 1 == simulator.identity.requests

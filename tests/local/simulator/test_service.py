@@ -72,8 +72,8 @@ def test_another_ms_request_id_gets_the_first_result_as_documented() -> None:
 
 def test_a_scenario_can_be_documented_in_a_strict_service() -> None:
     service = SimulatedService()
-    failed, told = posts(service, "coded-500-after-purchase", "AB")
-    assert (failed.status, told.status) == (500, 200)
+    failed, published = posts(service, "coded-500-after-purchase", "AB")
+    assert (failed.status, published.status) == (500, 200)
     assert purchases(service, "coded-500-after-purchase") == 1
 
 
@@ -151,11 +151,11 @@ def test_the_page_of_a_cart_lists_every_call_in_order() -> None:
 )
 def test_the_gateway_throttles_in_its_own_shape(name: str, header: str | None) -> None:
     reply = post(SimulatedService(), cart_id(name, ""))
-    told = reply.headers.get("Retry-After")
-    if header == "date" and told is not None:
-        assert parsedate_to_datetime(told).timestamp() == NOW + 30
+    published = reply.headers.get("Retry-After")
+    if header == "date" and published is not None:
+        assert parsedate_to_datetime(published).timestamp() == NOW + 30
     else:
-        assert told == header
+        assert published == header
     assert (reply.status, tree(reply)["statusCode"], reply.ours) == (429, 429, False)
 
 

@@ -36,10 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     _log.info("this is local.host: it stands in for `func start`, it is not the Functions host")
     try:
-        if options.settings:
-            values = json.loads(options.settings.read_text(encoding="utf-8"))["Values"]
-            os.environ.update({name: value for name, value in values.items() if name not in os.environ})
-        host = LocalHost(load(options.app_dir), QueueOptions.from_file(options.app_dir / "host.json"))
+        host = _index(options.app_dir, options.settings)
     except Exception as error:  # noqa: BLE001 - the import of the app may raise anything
         where = traceback.extract_tb(error.__traceback__)[-1]
         print(f"no function is indexed, so messages wait: {type(error).__name__}: {error}", file=sys.stderr)
@@ -55,6 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         os._exit(0)  # a normal exit would wait for the pool's threads
     _log.info("stopped")
     return 0
+
+
+def _index(app_dir: Path, settings: Path | None) -> LocalHost:
+    if settings:
+        values = json.loads(settings.read_text(encoding="utf-8"))["Values"]
+        os.environ.update({name: value for name, value in values.items() if name not in os.environ})
+    return LocalHost(load(app_dir), QueueOptions.from_file(app_dir / "host.json"))
 
 
 if __name__ == "__main__":

@@ -23,14 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 after a stop; 1 when the stack cannot run, for the reason printed.
     """
-    parser = argparse.ArgumentParser(prog="make run", description="Run the local stack until Ctrl-C.")
-    parser.add_argument("--free-ports", action="store_true", help="use free ports instead of 10000, 10001 and 10080")
-    parser.add_argument("--no-host", action="store_true", help="storage and simulator only, for `func start`")
-    parser.add_argument(
-        "--scale", type=float, default=SCALE, help="the simulator's factor for all delays (%(default)s)"
-    )
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store the storage's data there, over restarts")
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     # SIGTERM unwinds like Ctrl-C, so that everything that was started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     guided = threading.Event()
@@ -58,6 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make run", description="Run the local stack until Ctrl-C.")
+    parser.add_argument("--free-ports", action="store_true", help="use free ports instead of 10000, 10001 and 10080")
+    parser.add_argument("--no-host", action="store_true", help="storage and simulator only, for `func start`")
+    parser.add_argument("--scale", type=float, default=SCALE, help="the factor for all delays (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store the storage's data there, over restarts")
+    return parser.parse_args(arguments)
 
 
 def _wait(stack: Stack) -> None:

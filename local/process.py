@@ -164,6 +164,19 @@ class ManagedProcess:
             self._changed.notify_all()
 
 
+def stop_signal() -> Callable[[], None]:
+    """Handle SIGTERM and SIGINT from now on, and return a function that waits for one of them."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def wait() -> None:
+        while not stop.wait(0.5):
+            pass  # a signal just before a wait without a timeout would be missed
+
+    return wait
+
+
 def child_environment() -> dict[str, str]:
     """Return our environment without app settings, which are for another account, and without a proxy to loopback."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}

@@ -9,14 +9,13 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 
 from local.host.host_json import QueueOptions
 from local.host.local_host import DRAIN_SECONDS, LocalHost, load
+from local.process import stop_signal
 
 _log = logging.getLogger("local.host")
 
@@ -33,9 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("azure").setLevel(logging.WARNING)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    wait_for_stop = stop_signal()
 
     _log.info("this is local.host: it stands in for `func start`, it is not the Functions host")
     try:
@@ -50,8 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     host.start()
     _log.info("started")
-    while not stop.wait(0.5):
-        pass  # a signal just before a wait without a timeout would be missed
+    wait_for_stop()
     _log.info("stopping: waiting up to %.0f s for what runs", DRAIN_SECONDS)
     if left := host.stop():
         _log.warning("%d deliveries were still running; their messages come back", left)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import threading
 from typing import TYPE_CHECKING
 
+from local.process import stop_signal
 from local.simulator.server import TENANT, Simulator
 
 if TYPE_CHECKING:
@@ -26,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds added to every checkout (%(default)s)")
     parser.add_argument("--documented", action="store_true", help="a POST for a bought cart returns the first result")
     chosen = parser.parse_args(arguments)
-    asked_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
+    wait_for_stop = stop_signal()
     with Simulator(
         tenant_id=chosen.tenant,
         strict=not chosen.documented,
@@ -37,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port=chosen.port,
     ) as simulator:
         print(json.dumps(simulator.environment()), flush=True)
-        while not asked_to_stop.wait(0.5):
-            pass  # a signal just before a wait without a timeout would be missed
+        wait_for_stop()
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ class ScenarioGroup(StrEnum):
 
     SMOOTH = "the service: bought at the first call"
     LOST_REQUEST = "the service: the connection is lost before the request arrives"
-    LOST_RESPONSE = "the service: it orders, and the answer is lost or cut"
+    LOST_RESPONSE = "the service: it orders, and the response is lost or cut"
     SLOW = "the service: slow, too slow, trickling, silent"
-    BROKEN = "the service: 5xx, gateways' pages, answers that are none"
+    BROKEN = "the service: 5xx, gateway pages, unusable responses"
     NOT_ADMITTED = "the service: 401, 409 and 429 for one cart"
-    PARTIAL = "the service: half a success, or a person's turn"
+    PARTIAL = "the service: a partial success, or a pending human action"
     REFUSED = "the service: refusals with a code"
 
 

@@ -27,32 +27,17 @@ from json import dumps
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
+from local.simulator import steps
 from local.simulator.resources import HOUR, cart_resource, encode, order_resource
 from local.simulator.scenarios import DOWN, IN_PROGRESS, scenario_of
 from local.simulator.state import JSON_HEADERS, Call, CartState, Purchase, RateLimiter, SimulatedResponse
-from local.simulator.steps import (
-    BOM,
-    Commit,
-    Drop,
-    DropMidBody,
-    FaultStep,
-    GatewayStep,
-    Masked,
-    RefusedGroup,
-    ResponseStep,
-    Slow,
-    Step,
-    Throttle,
-    Trickle,
-    commits,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Outage = Literal["503", "drop"]
 
-_NOT_FOUND = FaultStep(404, 800008, "Cart not found.")
+_NOT_FOUND = steps.FaultStep(404, 800008, "Cart not found.")
 _SUCCESS = range(200, 300)
 
 
@@ -157,67 +142,67 @@ class SimulatedService:
         cart = self._carts[key] = CartState(*key, scenario, created=now)
         self._by_customer[key[0]].append(cart)
         if scenario.bought_before:
-            self._buy(Commit(), Call(cart, "", now - HOUR))
+            self._buy(steps.Commit(), Call(cart, "", now - HOUR))
         return cart
 
-    def _play(self, step: Step, call: Call) -> SimulatedResponse:
+    def _play(self, step: steps.Step, call: Call) -> SimulatedResponse:
         """Carry out a step: the purchase at once, the delivery as instructions."""
         match step:
-            case Slow():
+            case steps.Slow():
                 seconds = step.seconds * self.scale
                 response = self._play(step.then, replace(call, at=call.at + seconds))
                 return replace(response, delay=response.delay + seconds)
-            case Trickle():
+            case steps.Trickle():
                 return replace(self._respond(step.then, call), trickle=(step.chunk, step.pause * self.scale))
-            case DropMidBody():
+            case steps.DropMidBody():
                 return replace(self._respond(step.then, call), drop="mid_body")
-            case Drop():
+            case steps.Drop():
                 lost = self._commit(step.after, call) if step.after else SimulatedResponse(0)
                 return replace(lost, drop="before")
             case _:
                 return self._respond(step, call)
 
-    def _respond(self, step: ResponseStep, call: Call) -> SimulatedResponse:
+    def _respond(self, step: steps.ResponseStep, call: Call) -> SimulatedResponse:
         match step:
-            case Commit():
+            case steps.Commit():
                 return self._commit(step, call)
-            case Masked():
+            case steps.Masked():
                 self._commit(step.commit, call)
                 return self._respond(step.by, call)
-            case FaultStep():
+            case steps.FaultStep():
                 response = _fault(step)
                 if step.status >= 500 and step.code:  # noqa: PLR2004  the service itself failed this id
                     call.cart.responses.setdefault(call.ms_request_id, response)
                 return response
-            case Throttle():
+            case steps.Throttle():
                 wait = None if step.seconds is None else step.seconds * self.scale
                 return _throttled(wait, call.at, as_date=step.as_date)
-            case GatewayStep():
+            case steps.GatewayStep():
                 return _gateway(step)
 
-    def _commit(self, step: Commit, call: Call) -> SimulatedResponse:
+    def _commit(self, step: steps.Commit, call: Call) -> SimulatedResponse:
         """Buy, or repeat the first response: see the table at the top."""
         cart = call.cart
         first = cart.responses.get(call.ms_request_id)
         by_cart = cart.scenario.documented or not self.strict
-        if first is None and by_cart and cart.purchases and commits(step):
+        if first is None and by_cart and cart.purchases and steps.commits(step):
             first = cart.purchases[0].response
         if first is None:
             return self._buy(step, call)
         return replace(first, status=200) if first.status in _SUCCESS else first
 
-    def _buy(self, step: Commit, call: Call) -> SimulatedResponse:
+    def _buy(self, step: steps.Commit, call: Call) -> SimulatedResponse:
         cart = call.cart
         orders: list[Mapping[str, Any]] = []
         errors = []
         for group, result in zip(range(cart.scenario.order_groups), cycle(step.groups), strict=False):
-            if isinstance(result, RefusedGroup):
+            if isinstance(result, steps.RefusedGroup):
                 errors.append({"code": result.code, "description": result.description, "orderGroupId": str(group)})
             else:
                 orders.append(order_resource(step, call, group, result))
         attributes = {"objectType": "CartCheckoutResult"}
         body = encode({"orders": orders, "orderErrors": errors, "attributes": attributes, **step.extra})
-        response = SimulatedResponse(step.status, BOM + body if step.bom else body)
+        response = SimulatedResponse(step.status, steps.BOM + body if step.bom else body)
         if orders:
             cart.purchases.append(Purchase(call.ms_request_id, call.at, tuple(orders), response))
             cart.responses[call.ms_request_id] = response
@@ -228,11 +213,11 @@ def _dated(response: SimulatedResponse, now: float) -> SimulatedResponse:
     return replace(response, headers={**response.headers, "Date": formatdate(now + response.delay, usegmt=True)})
 
 
-def _fault(fault: FaultStep) -> SimulatedResponse:
+def _fault(fault: steps.FaultStep) -> SimulatedResponse:
     return SimulatedResponse(fault.status, fault.body())
 
 
-def _gateway(step: GatewayStep) -> SimulatedResponse:
+def _gateway(step: steps.GatewayStep) -> SimulatedResponse:
     return SimulatedResponse(step.status, step.content, {"Content-Type": step.content_type, **step.headers}, ours=False)
 
 

@@ -15,7 +15,7 @@ from cli.cart_history import Cart, CartHistory, Entry, Listed, Note, object_of
 from shared.adapters.storage import AzureBlobs
 from shared.core.messages import guid_or_none
 from shared.core.rules import Record
-from shared.ports import StorageUnavailable
+from shared.ports import StorageUnavailable, StoredBlob
 from shared.records import Records
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class RecordsReader:
     def note(self, cart: Cart) -> Note | None:
         """What the cart waits for; None where no note lies there, or none that can be read."""
         found = self._blobs.read(f"{cart.customer_id}/{cart.cart_id}.waiting.json")
-        said = object_of(found[0].decode(errors="replace")) if found else {}
+        said = object_of(found.content.decode(errors="replace")) if isinstance(found, StoredBlob) else {}
         return Note(cart, said) if said else None
 
 

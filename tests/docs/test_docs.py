@@ -78,11 +78,13 @@ class Blobs(MemoryBlobs):
 
     rival: Callable[[], object] | None = None
 
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+    def write(
+        self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
+    ) -> str:
         rival, self.rival = self.rival, None
         if rival is not None:
             rival()
-        super().write(name, content, content_type=content_type, match=match)
+        return super().write(name, content, content_type=content_type, metadata=metadata, match=match)
 
     def url(self, name: str) -> str:
         return f"https://contoso.blob.core.windows.net/checkout-records/{name}"

@@ -18,7 +18,7 @@ from local import invariants as checker
 from local.invariants import BOUGHT, outcome_of
 from shared.core.messages import CheckoutRequest, derive
 from shared.core.models import ServiceResponse
-from shared.ports import StorageUnavailable, TokenUnavailable
+from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
 
 _NO_STEP = frozenset({"url"})  # what a port offers without any I/O
@@ -164,8 +164,8 @@ def violations(
     that is documented and accepted; then `failed` may be told of a bought cart.)
     """
     records = {
-        name.removesuffix(".json"): json.loads(content)
-        for name, (content, _) in blobs.blobs.items()
+        name.removesuffix(".json"): json.loads(blob.content)
+        for name, blob in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
     found = list(checker.told_as_kept(told, records))
@@ -207,8 +207,8 @@ def _never_posted_again(journal: Journal) -> Iterator[str]:
     """4: no visit that could read of a purchase in the record posts the cart."""
     recalled: dict[int, list[dict[str, Any]]] = {}
     for step in journal.steps:
-        if step.name == "records.read" and isinstance(step.answer, tuple) and step.subject[0].count("/") == 1:
-            recalled[step.visit] = json.loads(step.answer[0])
+        if step.name == "records.read" and isinstance(step.answer, StoredBlob) and step.subject[0].count("/") == 1:
+            recalled[step.visit] = json.loads(step.answer.content)
         if step.name == "service.checkout":
             bought = [e for e in recalled.get(step.visit, []) if outcome_of(e) in BOUGHT]
             if bought:

@@ -30,7 +30,7 @@ def show_cart(connection: Connection, shelf: RecordsReader, ids: Sequence[str], 
     for cart in carts:  # one, unless two customers have a cart of the same id
         file = shelf.open(cart)
         queued = _queued(connection, cart)
-        if not (file.kept or file.note or queued or file.trouble):
+        if not (file.record.etag or file.kept or file.note or queued or file.trouble):
             click.echo(
                 f"Nothing is known of the cart {cart.cart_id}: no outcome was decided, no note was left, and it is not "
                 f"among the first {PEEKED} visible messages. It may be further back, wait without a note, or was never "

@@ -1,9 +1,10 @@
-# Needs Python 3.11, 3.12 or 3.13 and make, nothing else: each target sets up what it needs, once.
-# `make` alone tells what there is. Another Python: make test PYTHON=/path/to/python3.12
+# Needs only Python 3.11, 3.12 or 3.13 and make: each target sets up what it needs, once.
+# `make` alone lists the targets. Another Python: make test PYTHON=/path/to/python3.12
 
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+CLI := .venv-cli
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2> /dev/null && echo $$p && break; done)
@@ -12,17 +13,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help:
-	@echo 'make demo    a shop on this laptop: carts go in, outcomes come out, things break on purpose'
-	@echo 'make run     the local stack, until Ctrl-C: simulator, storage, host'
-	@echo 'make chaos   thousands of carts while workers are killed and lines break (make chaos ARGS="--carts 1000")'
-	@echo 'make bench   what it costs, beside what it must beat; 30 minutes (make bench ARGS=--quick: two)'
+	@echo 'make demo    a shop on this machine: carts go in, outcomes come out, and faults are injected'
+	@echo 'make run     the local stack until Ctrl-C: simulator, storage emulator, host'
+	@echo 'make chaos   thousands of carts while workers are killed and connections fail (make chaos ARGS="--carts 1000")'
+	@echo 'make bench   what a checkout costs, beside other programs; 30 minutes (make bench ARGS=--quick: two)'
+	@echo 'make install the cart-checkout command alone, for operators, in .venv-cli'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
-	@echo 'make mutants every small change of the pure core: does a test notice? 20 minutes'
+	@echo 'make mutants mutation tests of the pure core; they take a while'
 	@echo 'make lint    ruff, and mypy'
 	@echo 'make lock    compile the requirements (make lock ARGS=--upgrade)'
 	@echo 'make check   lint, and whether the locks are fresh'
-	@echo 'make clean   remove all that these made'
+	@echo 'make clean   remove everything that these targets made'
 
 .PHONY: demo
 demo: $(VENV)/.azurite
@@ -39,6 +41,10 @@ chaos: $(VENV)/.azurite
 .PHONY: bench
 bench: $(BENCH)/.azurite
 	@$(BENCH)/bin/python -m bench $(ARGS)
+
+.PHONY: install
+install: $(CLI)/.installed
+	@echo "Installed: $(abspath $(CLI))/bin/cart-checkout"
 
 .PHONY: test
 test: $(VENV)/.azurite $(VENV)/.asyncapi
@@ -75,11 +81,11 @@ clean:
 
 # --- the set-up, one stamp for each step ------------------------------------------------------------------
 
-$(VENV)/.python:
+$(VENV)/.python $(CLI)/.python:
 	@test -n '$(PYTHON)' && $(PYTHON) -c '$(SUPPORTED)' || { \
 		echo 'This needs Python 3.11, 3.12 or 3.13. Where is it? make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'; exit 1; }
-	@echo "Setting up $(VENV) with $$($(PYTHON) --version) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "Setting up $(@D) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
 $(VENV)/.required: requirements-dev.txt | $(VENV)/.python
@@ -102,7 +108,15 @@ $(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed
 	@$(BIN)/python -m local.azurite
 	@touch $@
 
-# The benchmark has an environment of its own: what it compares with is no business of the others.
+# The operators' command, from a copy of the program, with the pinned run-time requirements and no development tools.
+$(CLI)/.installed: pyproject.toml requirements.txt $(wildcard cli/*.py cli/*/*.py shared/*.py shared/*/*.py) | $(CLI)/.python
+	@echo 'Installing requirements.txt, each file checked against its hash, and cart-checkout ...'
+	@$(CLI)/bin/python -m pip install -qq --require-hashes --requirement requirements.txt
+	@rm -rf build  # else files that were renamed since would be installed too
+	@$(CLI)/bin/python -m pip install -qq '.[cli]'
+	@touch $@
+
+# The benchmark has its own environment, since nothing else needs the programs that it compares with.
 $(BENCH)/.required: bench/requirements.txt | $(VENV)/.python
 	@echo 'Installing bench/requirements.txt, each file checked against its hash ...'
 	@$(VENV)/bin/python -m venv --clear $(BENCH)

@@ -2,9 +2,9 @@
 
     python -m bench [--quick] [--rounds N] [--only NAME] [--save [FILE]]
 
-The exit code is 1 when a target is missed. With ``--save`` the run is kept in bench/results.json, from which
-`python -m bench.report` makes the tables and plots of the documents; a file in bench/repeats is compared with it.
-With ``--only`` as well, what was measured takes the place of its like in that file.
+The exit code is 1 when a target is missed. With `--save` the run is written to bench/results.json, from which
+`python -m bench.report` makes the tables and the plot of docs/benchmarks.md. With `--only` as well, the new
+measurements replace those of the same names in that file.
 """
 
 from __future__ import annotations
@@ -14,46 +14,50 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bench import figures, rounds, table
-from bench.results import FILE, Run
+from bench import suite, table, targets
+from bench.results import FILE, BenchmarkRun
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, and judge.
+    """Measure and compare with the targets.
 
     Returns:
         0 when every target is met, else 1.
     """
-    parser = argparse.ArgumentParser(prog="make bench", description="What the program costs, beside what it must beat.")
-    parser.add_argument("--quick", action="store_true", help="one short round, under two minutes")
-    parser.add_argument(
-        "--rounds", type=int, help=f"how often everyone is measured (default: {rounds.FULL_ROUNDS}; quick: 1)"
-    )
-    parser.add_argument("--only", default="", metavar="NAME", help="the measurements whose names begin so")
-    parser.add_argument(
-        "--save", nargs="?", type=Path, const=FILE, metavar="FILE", help="keep the run (default: in bench/results.json)"
-    )
-    chosen = parser.parse_args(arguments)
-    count = chosen.rounds or (1 if chosen.quick else rounds.FULL_ROUNDS)
-    found = rounds.run(count, lambda line: print(line, flush=True), quick=chosen.quick, only=chosen.only)
+    chosen = _parser().parse_args(arguments)
+    rounds = chosen.rounds or (1 if chosen.quick else suite.FULL_ROUNDS)
+    found = suite.run_suite(rounds, lambda line: print(line, flush=True), quick=chosen.quick, only=chosen.only)
     options = ["--quick"] * chosen.quick + ([f"--rounds {chosen.rounds}"] if chosen.rounds else [])
     options += [f"--only {chosen.only}"] if chosen.only else []
     command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
-    run = Run.now(found, command=command, rounds=count, quick=chosen.quick)
+    run = BenchmarkRun.now(found, command=command, rounds=rounds, quick=chosen.quick)
     if chosen.save is not None and chosen.only:
-        kept = Run.read(chosen.save)
-        run = replace(kept, measurements=kept.measurements | run.measurements)
+        saved = BenchmarkRun.read(chosen.save)
+        run = replace(saved, measurements=saved.measurements | run.measurements)
     if chosen.save is not None:
         run.write(chosen.save)
-    return verdict(run)
+    return print_results(run)
 
 
-def verdict(run: Run) -> int:
-    """Print the table; 1 when a target is missed, else 0."""
-    judged = figures.rows(figures.figures(run.tutorial_threads), run.measurements)
-    missed = table.missed(judged)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure what the program costs, beside others.")
+    parser.add_argument("--quick", action="store_true", help="one short round, about two minutes")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"number of rounds (default: {suite.FULL_ROUNDS}; with --quick: 1)"
+    )
+    parser.add_argument("--only", default="", metavar="NAME", help="only the measurements whose names begin with NAME")
+    parser.add_argument(
+        "--save", nargs="?", type=Path, const=FILE, metavar="FILE", help="save the run (default: bench/results.json)"
+    )
+    return parser
+
+
+def print_results(run: BenchmarkRun) -> int:
+    """Print the table; return 1 when a target is missed, else 0."""
+    results = targets.evaluate(targets.targets(run.tutorial_threads), run.measurements)
+    missed = sum(result.fails_run for result in results)
     print(f"\n{run.machine}; Python {run.python}; {run.date}; {run.command}; rounds: {run.rounds}\n")
-    print(table.text(judged))
+    print(table.text(results))
     print(f"\n{missed} targets are missed." if missed else "\nAll targets are met.")
     return 1 if missed else 0
 

@@ -1,47 +1,50 @@
-"""What the programs talk to: the stub alone, or Azurite for storage and the stub for all else."""
+"""What the competitors talk to: the stub alone, or Azurite for storage and the stub for the rest."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import subprocess
-import sys
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
-from bench import certificate
-from bench.service import HEADER, TENANT
-from local.azurite import Azurite, connection_string
+from bench import ROOT
+from bench.stub import certificate
+from bench.stub.service import IDENTITY_HEADER, TENANT
+from local.azurite import HOST, Azurite, connection_string
+from local.process import ManagedProcess
 
-if TYPE_CHECKING:
-    from bench.competitor import Competitor
-
-ROOT = Path(__file__).parent.parent
-HOST = "127.0.0.1"
-PATIENCE = 300.0
-"""Seconds after which a program that does not get on has failed."""
+WAIT_SECONDS = 300.0
+"""How long a competitor may take for the next step of its work."""
+_STOP_SECONDS = 5.0
 
 
-class Stuck(Exception):
-    """The program under test did not do what it was given to do."""
+class MeasurementFailed(Exception):
+    """The competitor did not do what it was given to do, so there is nothing to measure."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What the stub has seen since the last reset; ``cpu`` and ``at`` are seconds of its own clocks."""
+class StubState:
+    """The counters of the stub since the last reset.
+
+    Attributes:
+        answered: Checkouts that were answered.
+        waited: The sum of their latencies in seconds.
+        carts: Different carts that were checked out.
+        cpu: CPU seconds of the stub's process.
+        at: Seconds of the stub's clock.
+    """
 
     answered: int
     waited: float
     carts: int
-    told: dict[str, int]
-    tokens: int
     cpu: float
     at: float
 
@@ -55,27 +58,24 @@ class Backend:
     """
 
     def __init__(self, *, azurite: bool = False, tls: bool = False) -> None:
-        """Nothing is started yet."""
         self._azurite = Azurite() if azurite else None
         self._tls = tls
         self._bundle: Path | None = None
         self._ports: dict[str, int] = {}
-        self._names = _names(0)
         self._runs = 0
+        self._names = _names(0)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         """Start it."""
         with ExitStack() as stack:
-            command = [sys.executable, "-m", "bench.stub"]
+            module = ["bench.stub"]
             if self._tls:
                 own, self._bundle = certificate.make(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-                command += ["--certificate", str(own)]
-            stub = stack.enter_context(
-                subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
-            )
-            assert stub.stdout is not None  # noqa: S101  it is a pipe
-            self._ports = json.loads(stub.stdout.readline())
+                module += ["--certificate", str(own)]
+            stub = ManagedProcess.of_module(*module, environ=os.environ, cwd=ROOT)
+            stack.callback(stub.terminate, _STOP_SECONDS)
+            self._ports = json.loads(stub.wait_until_ready(r"^\{.*\}$")[0])
             if self._azurite is not None:
                 stack.enter_context(self._azurite)
             self._open = stack.pop_all()
@@ -86,42 +86,56 @@ class Backend:
 
     @property
     def connection_string(self) -> str:
-        """Of the storage account."""
+        """The connection string of the storage account."""
         if self._azurite is not None:
             return self._azurite.connection_string
         return connection_string(self._ports["queue"], self._ports["blob"], "https" if self._tls else "http")
 
     @property
     def queue_endpoint(self) -> str:
-        """Of the queue service."""
-        pairs = dict(part.split("=", 1) for part in self.connection_string.rstrip(";").split(";"))
-        return pairs["QueueEndpoint"]
+        """The address of the queue service."""
+        return self._endpoint("Queue")
+
+    @property
+    def blob_endpoint(self) -> str:
+        """The address of the blob service."""
+        return self._endpoint("Blob")
 
     @property
     def service_port(self) -> int:
-        """Where Partner Center listens."""
+        """The port of Partner Center."""
         return self._ports["service"]
 
+    def _endpoint(self, service: str) -> str:
+        parts = dict(part.split("=", 1) for part in self.connection_string.rstrip(";").split(";"))
+        return parts[f"{service}Endpoint"]
+
     def environment(self) -> dict[str, str]:
-        """The app settings that lead here."""
+        """The app settings with which a program uses this back end."""
         scheme = "https" if self._tls else "http"
         settings = {
             "CheckoutStorage": self.connection_string,
             "PARTNER_CENTER_URL": f"{scheme}://{HOST}:{self.service_port}",
             "PARTNER_CENTER_TENANT_ID": TENANT,
             "IDENTITY_ENDPOINT": f"http://{HOST}:{self._ports['control']}/msi/token",
-            "IDENTITY_HEADER": HEADER,
+            "IDENTITY_HEADER": IDENTITY_HEADER,
             **self._names,
         }
         return settings if self._bundle is None else {**settings, "REQUESTS_CA_BUNDLE": str(self._bundle)}
 
     def prepare(self, latency: float, sigma: float = 0.0, storage: float = 0.0) -> None:
-        """Empty queues and an empty container; the latency, in seconds, of the service and of the stub's storage."""
+        """Make new empty queues and a new container, and set the latencies.
+
+        Args:
+            latency: Seconds that a checkout takes, on average.
+            sigma: Above 0, checkouts take lognormal times.
+            storage: Seconds that each request to the stub's storage takes.
+        """
         self._runs += 1
         self._names = _names(self._runs)
         self._control("reset")
         self._control("latency", mean=latency, sigma=sigma, storage=storage)
-        if self._azurite is not None:  # or it would bear a quarter after five rounds, for all that they left
+        if self._azurite is not None:  # Azurite slows down with every message, to a quarter within five rounds
             self._azurite.stop()
             self._azurite.start()
         verify = str(self._bundle) if self._bundle else True
@@ -132,11 +146,16 @@ class Backend:
         with BlobServiceClient.from_connection_string(self.connection_string, connection_verify=verify) as blobs:
             blobs.create_container(self._names["RECORDS_CONTAINER"])
 
-    def feed(self, competitor: Competitor, depth: int) -> None:
-        """The stub keeps ``depth`` messages ready from now on; into Azurite so many are put, once."""
-        queue, text = self._names["CARTS_QUEUE"], competitor.message
+    def feed(self, message: str, depth: int) -> None:
+        """Keep `depth` messages ready in the stub's queue; into Azurite's, put so many once.
+
+        Args:
+            message: The text, in which `{cart}` is replaced by the id of a new cart.
+            depth: The number of messages.
+        """
+        queue = self._names["CARTS_QUEUE"]
         if self._azurite is None:
-            self._control("feed", queue=queue, text=text, depth=depth)
+            self._control("feed", queue=queue, text=message, depth=depth)
             return
         with (
             QueueServiceClient.from_connection_string(self.connection_string) as queues,
@@ -144,35 +163,35 @@ class Backend:
         ):
             client = queues.get_queue_client(queue)
             carts = (f"{number:08x}-0000-4000-8000-{self._runs:012x}" for number in range(depth))
-            for done in pool.map(lambda cart: client.send_message(text.replace("{cart}", cart)), carts):
-                assert done.id  # noqa: S101  it was taken
+            for sent in pool.map(lambda cart: client.send_message(message.replace("{cart}", cart)), carts):
+                assert sent.id  # noqa: S101  raises what failed in a thread
 
-    def starve(self) -> None:
-        """No more messages."""
+    def stop_feeding(self) -> None:
+        """Put no more messages into the stub's queue, and empty it."""
         if self._azurite is None:
             self._control("feed", queue=self._names["CARTS_QUEUE"], text="", depth=0)
 
-    def wait(self, answered: int) -> State:
+    def wait(self, answered: int) -> StubState:
         """Return as soon as the service has answered so many checkouts.
 
         Raises:
-            Stuck: it has not, in five minutes.
+            MeasurementFailed: it has not within `WAIT_SECONDS`.
         """
         return self._state("GET", f"wait?answered={answered}")
 
-    def _control(self, command: str, **arguments: object) -> State:
+    def _control(self, command: str, **arguments: object) -> StubState:
         return self._state("POST", command, json.dumps(arguments))
 
-    def _state(self, method: str, command: str, body: str | None = None) -> State:
-        connection = http.client.HTTPConnection(HOST, self._ports["control"], timeout=PATIENCE)
+    def _state(self, method: str, command: str, body: str | None = None) -> StubState:
+        connection = http.client.HTTPConnection(HOST, self._ports["control"], timeout=WAIT_SECONDS)
         try:
             connection.request(method, f"/_stub/{command}", body)
             found: dict[str, Any] = json.loads(connection.getresponse().read())
         except TimeoutError as error:
-            raise Stuck(f"nothing came of {command} in {PATIENCE:.0f} s") from error
+            raise MeasurementFailed(f"{command} was not reached in {WAIT_SECONDS:.0f} s") from error
         finally:
             connection.close()
-        return State(**found)
+        return StubState(**found)
 
 
 def _names(run: int) -> dict[str, str]:

@@ -1,82 +1,84 @@
-"""How many instances a load needs, and what it costs. Pure arithmetic; docs/capacity.md tells the reasoning.
+"""Computes the tables of docs/capacity.md and writes them there, with the date.
 
-python -m bench.capacity --carts-per-hour 50000 --latency 2 --admitted 20
+    python -m bench.capacity
+
+Two of them come from simulations. All take about a minute.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-IN_FLIGHT = 32
-USE = 0.85
+from bench import ROOT
+from bench.competitor import IN_FLIGHT
+from bench.report import replace_section
+from bench.simulation.fleet import Fleet, simulate
+from bench.simulation.slots import PAIRS, utilization
+from bench.table import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DOCUMENT = ROOT / "docs" / "capacity.md"
+UTILIZATION = 0.85
 """The share of an instance's slots that is busy: the benchmark's lower bound for a lognormal latency."""
-REQUESTS = {"fetch": 0.25, "read record": 1.0, "write record": 1.0, "send outcome": 1.0, "delete message": 1.0}
-"""Storage requests of one cart that is bought at its first try; messages are fetched four at a time."""
-PRODUCER_AND_CONSUMER = {"enqueue": 1.0, "fetch outcome": 1 / 32, "delete outcome": 1.0}
-"""What those at both ends of it add, where they use the same account; 32 outcomes are fetched at a time."""
-DEFERRAL = {"send copy": 1.0, "fetch": 0.25, "read record": 1.0, "delete message": 1.0, "write note": 1.0}
-"""What each deferral after a call adds."""
+CARTS_PER_HOUR = (10_000, 50_000, 200_000, 1_000_000)
+LATENCIES = (0.5, 2.0, 10.0)
+FLEETS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 30, 40, 50)
+BACKLOG, ADMITTED, LATENCY = 20_000, 100.0, 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a load needs. ``limited_by``: `slots`, or `service` where it admits less than what is asked for."""
-
-    carts_per_second: float
-    instances: int
-    limited_by: str
-
-
-def plan(carts_per_hour: float, latency: float, admitted: float = math.inf, cpu_ms: float = 0.0) -> Plan:
-    """Instances for so many carts an hour.
-
-    ``latency``: the service's mean in seconds; ``admitted``: calls a second that it admits; ``cpu_ms``: CPU per
-    cart, since one process uses one core at most.
-    """
-    wanted = carts_per_hour / 3600
-    rate = min(wanted, admitted)
-    of_one = IN_FLIGHT * USE / latency
-    if cpu_ms:
-        of_one = min(of_one, 1000 / cpu_ms)
-    if admitted < wanted:  # one instance too many is throttled, and buys less than one too few: see `bench.fleet`
-        return Plan(rate, max(1, math.floor(rate * latency / IN_FLIGHT + 1e-9)), "service")
-    return Plan(rate, max(1, math.ceil(rate / of_one - 1e-9)), "slots")
-
-
-def transactions(carts: float, deferrals_per_cart: float = 0.0, *, ends: bool = True) -> float:
-    """Storage requests of so many carts; ``ends``: those of the producer and the consumer too."""
-    of_one = sum(REQUESTS.values()) + deferrals_per_cart * sum(DEFERRAL.values())
-    return carts * (of_one + (sum(PRODUCER_AND_CONSUMER.values()) if ends else 0.0))
-
-
-def gigabyte_seconds(carts: float, latency: float, memory_gb: float, in_flight: float = IN_FLIGHT * USE) -> float:
-    """What a plan that is billed by memory and time counts: an instance's memory for as long as it is busy.
-
-    ``in_flight``: carts that an instance has in flight on average; one at a time costs 27 times as much as 27.
-    """
-    return carts * latency / in_flight * memory_gb
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the plan."""
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity")
-    parser.add_argument("--carts-per-hour", type=float, required=True)
-    parser.add_argument("--latency", type=float, default=2.0, help="the service's mean, in seconds (%(default)s)")
-    parser.add_argument("--admitted", type=float, default=math.inf, help="calls a second that the service admits")
-    parser.add_argument("--cpu-ms", type=float, default=0.0, help="CPU per cart on one core, from docs/benchmarks.md")
-    parser.add_argument("--memory-gb", type=float, default=2.0, help="an instance's memory (%(default)s)")
-    chosen = parser.parse_args(arguments)
-    found = plan(chosen.carts_per_hour, chosen.latency, chosen.admitted, chosen.cpu_ms)
-    million = 1_000_000
-    print(f"carts a second                    {found.carts_per_second:.2f}, limited by: {found.limited_by}")
-    print(f"maximumInstanceCount              {found.instances}")
-    print(f"storage requests per million      {transactions(million):,.0f}")
-    seconds = gigabyte_seconds(million, chosen.latency, chosen.memory_gb)
-    print(f"GB-seconds per million            {seconds:,.0f}")
+def main() -> int:
+    """Compute everything and write it."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    date = f"Computed on {datetime.now(UTC).date()} by `python -m bench.capacity`."
+    for name, made in {"date": date, "instances": instances(), "fleet": fleets(), "slots": slots()}.items():
+        text = replace_section(text, name, made)
+    DOCUMENT.write_text(text, encoding="utf-8")
     return 0
+
+
+def instances_for(carts_per_hour: float, latency: float) -> int:
+    """How many instances a load needs where the service admits it, by the slots that its latency keeps busy."""
+    per_instance = IN_FLIGHT * UTILIZATION / latency
+    return max(1, math.ceil(carts_per_hour / 3600 / per_instance - 1e-9))
+
+
+def instances() -> str:
+    """The instances that several loads need, by the latency of the service."""
+    head = ["carts an hour", *(f"L = {latency:g} s" for latency in LATENCIES)]
+    return markdown(
+        head, ([f"{load:,}", *(str(instances_for(load, each)) for each in LATENCIES)] for load in CARTS_PER_HOUR)
+    )
+
+
+def fleets(counts: Iterable[int] = FLEETS) -> str:
+    """A backlog at once against a service with a rate limit, with and without the throttle gate."""
+    head = "instances", "carts/s", "delay, median", "delay, 95 %", "429s per cart", "no gate: carts/s", "429s per cart"
+    rows = []
+    for count in counts:
+        fleet, ungated = (
+            simulate(Fleet(instances=count, latency=LATENCY, admitted=ADMITTED, gate=gate, carts=BACKLOG))
+            for gate in (True, False)
+        )
+        delays = (f"{fleet.delay(share):.0f} s" for share in (0.5, 0.95))
+        row = (f"{fleet.rate:.0f}", *delays, f"{fleet.wasted_per_cart:.2f}")
+        rows.append((str(count), *row, f"{ungated.rate:.0f}", f"{ungated.wasted_per_cart:.2f}"))
+    return markdown(head, rows)
+
+
+def slots() -> str:
+    """The share of 32 slots that is busy, by batchSize and newBatchThreshold."""
+    return markdown(
+        ("batchSize/newBatchThreshold", "constant latency", "lognormal"),
+        (
+            (f"{batch}/{threshold}", *(f"{utilization(batch, threshold, sigma=sigma):.2f}" for sigma in (0, 0.5)))
+            for batch, threshold in PAIRS
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -1,50 +1,52 @@
-"""The programs under test: how each is started, and the message it understands."""
+"""The programs that are compared: how each is started, and the message it understands."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-import re
-import subprocess
-import sys
-import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
-from bench.backend import ROOT, Backend, Stuck
-from bench.service import CUSTOMER
+from bench import ROOT
+from bench.stub.service import CUSTOMER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-THREADS = 32
+IN_FLIGHT = 32
+"""Messages that one process handles at a time, and its threads."""
 _APPS = ROOT / "bench" / "apps"
-_TAKEN = re.compile(r"succeeded in ([0-9.]+) s")
 _CART = json.dumps({"customerId": CUSTOMER, "cartId": "{cart}", "requestId": "order-{cart}"})
-_OURS_ALONE = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
 
 
 @dataclass(frozen=True, slots=True)
 class Competitor:
-    """One program. ``message`` is what its queue holds for one cart, ``{cart}`` standing for the cart's id."""
+    """One program.
+
+    Attributes:
+        name: As it stands in the names of measurements.
+        module: The module to run, and its arguments.
+        message: The queue message of one cart, with `{cart}` in the place of the cart's id.
+        settings: Environment variables.
+        threads: How many messages it handles at a time.
+    """
 
     name: str
-    command: tuple[str, ...]
+    module: tuple[str, ...]
     message: str = _CART
     settings: Mapping[str, str] = field(default_factory=dict)
-    threads: int = THREADS
+    threads: int = IN_FLIGHT
 
 
 def default_threads() -> int:
-    """How many the worker has where nobody sets PYTHON_THREADPOOL_THREAD_COUNT."""
+    """The thread count of a worker for which PYTHON_THREADPOOL_THREAD_COUNT is not set."""
     return min(32, (os.cpu_count() or 1) + 4)
 
 
 def _celery_message() -> str:
-    """A task's message as Celery's protocol 2 has it on this transport, as sent by `apply_async`."""
+    """The message of a task in Celery's protocol 2 on this transport, as `apply_async` sends it."""
     headers: dict[str, object] = {
         "lang": "py", "task": "checkout", "id": "{cart}", "shadow": None, "eta": None, "expires": None, "group": None,
         "group_index": None, "retries": 0, "timelimit": [None, None], "root_id": "{cart}", "parent_id": None,
@@ -67,90 +69,20 @@ def _celery_message() -> str:
     )
 
 
-def _hosted(app: str) -> tuple[str, ...]:
-    return ("-m", "bench.hosted", app)
+def _function_app(folder: Path) -> tuple[str, ...]:
+    return ("bench.host_runner", str(folder))
 
 
-_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as the deployment sets it; the tutorial sets nothing
-_DEPLOYED = {**_ONE_ARENA, "PYTHON_THREADPOOL_THREAD_COUNT": str(THREADS)}
-LIMIT = Competitor("limit", _hosted(str(_APPS / "limit")), settings=_DEPLOYED)
-OURS = Competitor("ours", _hosted(str(ROOT)), settings=_DEPLOYED)
-TUTORIAL = Competitor("tutorial", _hosted(str(_APPS / "tutorial")), threads=default_threads())
-CELERY = Competitor("celery", ("-m", "bench.apps.celery.checkout_task"), _celery_message(), _ONE_ARENA)
-# With 32 messages in hand its transport sleeps for a second, its default. Once all 32 are done in less, it does so
-# after every 32: at 0.2 s, 28 carts per second. This one is spared that.
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as the deployment sets it; a tutorial sets nothing
+DEPLOYED = {**_ONE_ARENA, "PYTHON_THREADPOOL_THREAD_COUNT": str(IN_FLIGHT)}
+"""The environment of the deployed function."""
+
+BASELINE = Competitor("baseline", _function_app(_APPS / "baseline"), settings=DEPLOYED)
+OURS = Competitor("ours", _function_app(ROOT), settings=DEPLOYED)
+TUTORIAL = Competitor("tutorial", _function_app(_APPS / "tutorial"), threads=default_threads())
+CELERY = Competitor("celery", ("bench.apps.celery.checkout_task",), _celery_message(), _ONE_ARENA)
+# With 32 messages reserved, Celery's transport sleeps for its polling interval, a second by default. Where all 32 take
+# less than that, it sleeps after every 32: 28 carts per second at 0.2 s. This variant polls more often.
 CELERY_AWAKE = replace(
     CELERY, name="celery_awake", settings={**_ONE_ARENA, "BENCH_CELERY_TRANSPORT": '{"polling_interval": 0.05}'}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the process says of itself: CPU seconds, bytes of memory, when, in seconds; and `bench.meter`'s `live`."""
-
-    cpu: float
-    rss: int
-    peak: int
-    at: float
-    live: int
-
-
-class Running:
-    """A competitor's process, as a context manager."""
-
-    def __init__(self, competitor: Competitor, backend: Backend, *more: str) -> None:
-        """Nothing is started yet; ``more`` goes behind its command."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_OURS_ALONE)}
-        for name in _DEPLOYED:
-            environ.pop(name, None)
-        environ |= backend.environment() | dict(competitor.settings)
-        environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost"
-        environ["BENCH_QUEUE_ENDPOINT"] = backend.queue_endpoint
-        self._name = competitor.name
-        self._environ = environ
-        self._command = [sys.executable, *competitor.command, *more]
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Start it, and return when it takes messages."""
-        with ExitStack() as stack:
-            self._log = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".log"))
-            self._process = stack.enter_context(
-                subprocess.Popen(  # noqa: S603  our own command line
-                    self._command,
-                    cwd=ROOT,
-                    env=self._environ,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._log,
-                    text=True,
-                )
-            )
-            self._read()
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()  # its standard input ends, and so does it
-
-    def usage(self, *, live: bool = False) -> Usage:
-        """What it has used until now; `live`: its live objects are counted, too."""
-        assert self._process.stdin is not None  # noqa: S101  it is a pipe
-        self._process.stdin.write("live\n" if live else "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> Usage:
-        assert self._process.stdout is not None  # noqa: S101  it is a pipe
-        line = self._process.stdout.readline()
-        if not line:
-            raise Stuck(f"{self._name} ended:\n{self._said()[-2000:]}")
-        found: dict[str, Any] = json.loads(line)
-        return Usage(**found)
-
-    def durations(self) -> list[float]:
-        """Seconds that each call of the function took, in the order of their ends; by the host's log."""
-        return [float(found) for found in _TAKEN.findall(self._said())]
-
-    def _said(self) -> str:
-        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")

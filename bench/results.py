@@ -21,8 +21,8 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """``measurements`` is by name (see `bench.rounds`), and for each round what it found."""
+class BenchmarkRun:
+    """One run; `measurements` has by name (see `bench.suite`) what each round found."""
 
     date: str
     command: str
@@ -36,7 +36,7 @@ class Run:
 
     @classmethod
     def now(cls, measurements: dict[str, list[dict[str, float]]], *, command: str, rounds: int, quick: bool) -> Self:
-        """A run that has just ended, on this machine."""
+        """A run that has just ended on this machine."""
         return cls(
             date=datetime.now(UTC).date().isoformat(),
             command=command,
@@ -51,12 +51,12 @@ class Run:
 
     @classmethod
     def read(cls, file: Path = FILE) -> Self:
-        """A run that was written."""
+        """Read a run from a file."""
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return cls(**found)
 
     def write(self, file: Path = FILE) -> None:
-        """Write it, each round on a line of its own."""
+        """Write it to a file, each round on a line of its own."""
         head = {name: value for name, value in asdict(self).items() if name != "measurements"}
         lines = [
             f"  {json.dumps(name)}: [\n   " + ",\n   ".join(json.dumps(_rounded(each)) for each in found) + "\n  ]"
@@ -69,7 +69,7 @@ class Run:
 
 
 def machine() -> str:
-    """The processor, its cores, the memory, the system."""
+    """The processor, its cores, the memory, and the operating system."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,139 +1,185 @@
-"""What the verbs that send many things share: which carts, whether to go on, and how fast."""
+"""Shared by the commands that publish many messages: which carts, whether to proceed, and at which rate."""
 
+import itertools
+import json
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.times import Finite, parse_when
-from shared.core.errors import ErrorClass
-from shared.core.messages import guid_or_none
+from cli import options, table
+from cli.times import FiniteFloat, parse_when
+from shared.core.jsontext import printable
+from shared.core.messages import CheckoutRequest
 
 if TYPE_CHECKING:
-    from cli.cart_history import CartHistory
+    from cli.cart_history import CartHistory, Entry
     from cli.records_reader import RecordsReader
 
 T = TypeVar("T")
-MOST = 50_000
 DECLINED = 1
-_CLOCKS = timedelta(minutes=5)  # by which a decision's time and its blob's may differ
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+"""The time of a decision and that of its blob come from different clocks."""
 
 
-def _wait(seconds: float) -> None:
-    threading.Event().wait(seconds)
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The carts that an operator chose: one by its ids, or those whose outcomes match all the filters."""
+
+    ids: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    customer: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    most: int = options.MAX_BLOBS
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was chosen."""
+        return self == Selection(most=self.most)
+
+    def load(self, reader: "RecordsReader") -> "list[CartHistory]":
+        """The history of the cart, or of every cart whose record was changed in the period.
+
+        Raises:
+            click.UsageError: there are more than two ids, or one that is not a GUID.
+        """
+        if self.ids:
+            if self.customer or len(self.ids) > 2:  # noqa: PLR2004  customer and cart
+                raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, or none.")
+            return reader.load_all(reader.find(self.ids, self.most))
+        listed, truncated = reader.list_blobs(self.most, self.customer)
+        if truncated:
+            more = f"The container holds more than {self.most} blobs"
+            click.echo(f"{more}, and the rest was not read: raise --most, or name a customer.", err=True)
+        recent = [blob for blob in listed if self.since is None or blob.modified >= self.since - _CLOCK_TOLERANCE]
+        return reader.load_all(blob.cart for blob in recent if not blob.is_note)
+
+    def select(self, histories: "Iterable[CartHistory]", outcomes: Sequence[str] = ()) -> "Iterator[Entry]":
+        """Each entry that has one of the outcomes, one of the classes, and was decided in the period."""
+        for entry in itertools.chain.from_iterable(history.entries for history in histories):
+            at = entry.decided_at
+            if (
+                (not outcomes or entry.event.outcome in outcomes)
+                and (not self.classes or entry.error_class in self.classes)
+                and (self.since is None or (at is not None and at >= self.since))
+                and (self.until is None or (at is not None and at <= self.until))
+            ):
+                yield entry
 
 
-def guid(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A GUID in lower case, of an option that may be absent."""
-    if value is None or (found := guid_or_none(value)):
-        return value and found
-    raise click.BadParameter(f"{value!r} is no GUID.", param=parameter)
+def selection_options(default_since: str = "") -> options.Decorator:
+    """Add the options that choose carts. The command receives them as `selection`."""
+    since = f"Only what was decided since: 12h, or a time.{default_since}"
+    return options.collected(
+        "selection",
+        Selection,
+        click.argument("ids", nargs=-1, metavar="[[CUSTOMER_ID] CART_ID]"),
+        options.classes,
+        options.customer,
+        click.option("--since", callback=parse_when, metavar="TIME", help=since),
+        click.option("--until", callback=parse_when, metavar="TIME", help="Only what was decided before this."),
+        options.most,
+    )
 
 
-customer_option = click.option("--customer", metavar="GUID", callback=guid, help="Only this customer's carts.")
-classes_option = click.option(
-    "--class",
-    "classes",
-    type=click.Choice([str(each) for each in ErrorClass]),
-    multiple=True,
-    metavar="CLASS",
-    help=f"Only this error class: {', '.join(ErrorClass)}. May be repeated.",
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How messages are sent: asking first or not, at which rate, and printed as what."""
+
+    rate: float
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+    def show(
+        self, headings: Sequence[str], rows: Sequence[Sequence[object]], objects: Iterable[dict[str, Any]]
+    ) -> None:
+        """List what is to be sent: as a table, or as JSON in a dry run."""
+        if self.as_json and self.dry_run:
+            for each in objects:
+                print(json.dumps(each))
+        else:
+            table.show(headings, rows, err=self.as_json)
+
+    def report(self, found: dict[str, Any], line: str) -> None:
+        """Print one item that was processed."""
+        print(json.dumps(found) if self.as_json else printable(line, 400), flush=True)
+
+    def confirm(self, action: str) -> None:
+        """Return if the action may be done. Otherwise end the command, with 0 after a dry run and 1 if declined.
+
+        Raises:
+            click.UsageError: --yes is missing, and there is no terminal to ask on.
+        """
+        if self.dry_run:
+            click.echo(f"Dry run: nothing was sent. Without --dry-run: {action}.", err=True)
+            sys.exit(0)
+        if self.yes:
+            return
+        if not _is_interactive():
+            raise click.UsageError(f"Nothing was sent: there is no terminal to ask on. To do it ({action}), say --yes.")
+        if not click.confirm(f"{action}?", err=True):
+            click.echo("Nothing was sent.", err=True)
+            sys.exit(DECLINED)
+
+
+send_options = options.collected(
+    "sending",
+    SendOptions,
+    click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing."),
+    click.option("--yes", is_flag=True, help="Send without asking. Required in scripts."),
+    click.option(
+        "--rate",
+        type=FiniteFloat(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        metavar="N",
+        help="Send at most N a minute.",
+    ),
+    options.as_json,
 )
-until_option = click.option("--until", callback=parse_when, metavar="TIME", help="Only what was decided before this.")
-most_option = click.option(
-    "--most",
-    type=click.IntRange(min=1),
-    default=MOST,
-    show_default=True,
-    metavar="N",
-    help="List at most N blobs of the container.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object a line.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask. A script must say so; a person is asked.")
-rate_option = click.option(
-    "--rate",
-    type=Finite(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="N",
-    help="Send at most N a minute.",
-)
+"""Adds the options of `SendOptions`. The command receives them as `sending`."""
 
 
-def files_of(
-    shelf: "RecordsReader", ids: Sequence[str], *, customer: str | None, since: datetime | None, most: int
-) -> "list[CartHistory]":
-    """What lies in the container of the carts named, or else of all that were written to in this time.
-
-    Raises:
-        click.UsageError: more than two ids, or one that is no GUID.
-    """
-    from cli.records_reader import named, warn_of_cut  # noqa: PLC0415  a help text must not wait for an SDK
-
-    if ids:
-        if customer or len(ids) > 2:  # noqa: PLR2004  customer and cart
-            raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, or none.")
-        return shelf.open_all(named(shelf, ids, most))
-    listed, cut = shelf.listed(most, customer)
-    if cut:
-        warn_of_cut(most)
-    recent = [item for item in listed if since is None or item.modified >= since - _CLOCKS]
-    return shelf.open_all(item.cart for item in recent if not item.waits)
+def ids_of(request: CheckoutRequest) -> dict[str, str]:
+    """The JSON members that name a request."""
+    ids = {"requestId": request.request_id, "customerId": request.customer_id, "cartId": request.cart_id}
+    return ids | {"eventId": request.event_id}
 
 
-def confirm(what: str, *, yes: bool, dry_run: bool) -> None:
-    """Return if it may be done; else end the verb: with 0 after a dry run, 1 where a person says no.
-
-    Raises:
-        click.UsageError: nobody said --yes, and nobody is here to be asked.
-    """
-    if dry_run:
-        click.echo(f"Dry run: nothing was sent. Without --dry-run: {what}.", err=True)
-        sys.exit(0)
-    if yes:
-        return
-    if not _somebody_is_here():
-        raise click.UsageError(f"Nothing was sent, as nobody is here to be asked. To do it ({what}), say --yes.")
-    if not click.confirm(f"{what}?", err=True):
-        click.echo("Nothing was sent.", err=True)
-        sys.exit(DECLINED)
-
-
-def _somebody_is_here() -> bool:
+def _is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
 def rate_limited(
-    items: Sequence[T],
-    per_minute: float,
-    what: str,
-    wait: Callable[[float], Any] = _wait,
+    items: Sequence[T], per_minute: float, label: str, wait: Callable[[float], Any] = time.sleep
 ) -> Iterator[T]:
-    """The same items, at most so many a minute, with a bar on a terminal where it takes a while."""
+    """Yield the items at a limited rate, with a progress bar on a terminal."""
     pause = 60.0 / per_minute
 
-    def apart() -> Iterator[T]:
+    def paused() -> Iterator[T]:
         for number, item in enumerate(items):
             if number:
                 wait(pause)
             yield item
 
-    yield from with_progress(apart(), len(items), what)
+    yield from with_progress(paused(), len(items), label)
 
 
-def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The same items; on a terminal, where there are many, with a bar that what is printed stands above."""
+def with_progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Yield the items. On a terminal, show a progress bar below what is printed meanwhile."""
     if total == 1 or not sys.stderr.isatty():
         yield from items
         return
-    from rich.console import Console  # noqa: PLC0415  a help text must not wait for it
+    from rich.console import Console  # noqa: PLC0415  --help must not import it
     from rich.progress import MofNCompleteColumn, Progress  # noqa: PLC0415  as above
 
-    # The bar is drawn on stderr; stdout may be a pipe, whose lines must not be drawn there too.
+    # The bar is drawn on stderr. Where stdout is a pipe, its lines must not be drawn on the terminal as well.
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
-        yield from progress.track(items, total=total, description=what)
+        yield from progress.track(items, total=total, description=label)

@@ -1,13 +1,11 @@
-"""What lies in the records container, as operators read it: entries of records, and notes of what waits. No I/O."""
+"""The content of the records container, as operators read it: entries of records, and notes of waiting. No I/O."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cli.times import parse
+from cli.outcome_event import OutcomeEvent, as_object, parse_object
+from cli.times import format_utc, parse_rfc3339
 from shared.core import jsontext
 from shared.core.errors import ErrorClass
 from shared.core.messages import CheckoutRequest
@@ -16,195 +14,122 @@ from shared.core.outcomes import Event, Outcome
 if TYPE_CHECKING:
     from shared.core.rules import Record
 
-_LINE_BREAKS = str.maketrans("\r\n", "  ")
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Cart:
-    """A cart's two ids."""
+class CartKey(NamedTuple):
+    """The two ids that name a cart."""
 
     customer_id: str
     cart_id: str
 
+    def as_json(self) -> dict[str, str]:
+        """The JSON members that name the cart."""
+        return {"customerId": self.customer_id, "cartId": self.cart_id}
+
     def request(self, request_id: str = "") -> CheckoutRequest:
-        """A request for this cart, to ask the program's own code with."""
+        """A request for this cart, as an argument for the app's own code."""
         return CheckoutRequest(self.customer_id, self.cart_id, request_id, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A blob that the container lists: a record, or the note of a cart that waits."""
+class ListedBlob:
+    """A blob of the container: a cart's record, or its note of waiting."""
 
-    cart: Cart
+    cart: CartKey
     modified: datetime
-    waits: bool
+    is_note: bool
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry of a record, with its data, from wherever they lie."""
+class Entry(OutcomeEvent):
+    """One entry of a record."""
 
-    cart: Cart
+    cart: CartKey
     event: Event
     data_text: str
 
-    @cached_property
-    def attributes(self) -> dict[str, Any]:
-        """The CloudEvent's own members."""
-        return object_of(self.event.text)
-
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What it says."""
-        return object_of(self.data_text)
-
-    @property
-    def request_id(self) -> str:
-        """The request that it answers."""
-        return str(self.data.get("requestId", ""))
+    @classmethod
+    def parse(cls, cart: CartKey, event: Event, data_text: str) -> "Entry":
+        """Parse an event. Its data may be stored in another blob."""
+        return cls(event.text, parse_object(event.text), parse_object(data_text), cart, event, data_text)
 
     @property
     def decided_at(self) -> datetime | None:
         """When it was decided."""
-        return parse(self.attributes.get("time"))
+        return parse_rfc3339(self.attributes.get("time"))
 
     @property
-    def error(self) -> dict[str, Any]:
-        """What went wrong, or must be done; empty where nothing is."""
-        return _dict(self.data.get("error"))
+    def decided_cells(self) -> tuple[str, str]:
+        """The first cells of a table: when it was decided, and the outcome."""
+        return format_utc(self.decided_at), self.event.outcome
 
     @property
     def response(self) -> dict[str, Any]:
-        """What came back with the answer that decided it; empty where there was none."""
-        return _dict(self.data.get("response"))
+        """The ids and status of the response that decided it, or empty if there was none."""
+        return as_object(self.data.get("response"))
 
     @property
-    def error_class(self) -> str:
-        """The class of the error, or nothing."""
-        return str(self.error.get("class", ""))
-
-    @property
-    def kind(self) -> str:
-        """Class and code, as far as there are any."""
-        return " ".join(str(self.error[name]) for name in ("class", "code") if name in self.error)
-
-    @property
-    def orders(self) -> list[str]:
-        """The ids of the orders in its result."""
-        found = _dict(self.data.get("result")).get("orders")
-        return [str(order["id"]) for order in found if _dict(order).get("id")] if isinstance(found, list) else []
-
-    @property
-    def says(self) -> str:
-        """The rest in a line: what it repeats or replaces, what was bought, or what went wrong."""
-        for name in ("answeredBy", "corrects"):
-            if name in self.data:
-                return f"{name} {self.data[name]}"
-        if self.orders and not self.error:
-            return f"{len(self.orders)} order(s): {', '.join(self.orders)}"
-        return str(self.error.get("description", ""))
-
-    @property
-    def line(self) -> str:
-        """The event as it was kept, on one line."""
-        return self.event.text.translate(_LINE_BREAKS)
+    def raw_context(self) -> str | None:
+        """The producer's `context`, as it was written."""
+        return jsontext.members(self.data_text).get("context")
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What a cart waits for, as the function noted it beside the record after its last call."""
+class WaitingNote:
+    """What a cart waits for, as the function noted it beside the record after the last call."""
 
-    cart: Cart
-    said: dict[str, Any]
+    cart: CartKey
+    fields: dict[str, Any]
 
     @property
     def request_id(self) -> str:
         """The request that waits."""
-        return str(self.said.get("requestId", ""))
+        return str(self.fields.get("requestId", ""))
 
     @property
     def reason(self) -> str:
-        """Why."""
-        return str(self.said.get("reason", ""))
+        """Why it waits."""
+        return str(self.fields.get("reason", ""))
 
     @property
     def since(self) -> datetime | None:
-        """When the first transient answer came that was no 429."""
-        return parse(self.said.get("since"))
+        """When the first transient failure other than a 429 came."""
+        return parse_rfc3339(self.fields.get("since"))
 
     @property
     def next_at(self) -> datetime | None:
         """When it will be tried again."""
-        return parse(self.said.get("nextAt"))
+        return parse_rfc3339(self.fields.get("nextAt"))
 
 
 @dataclass(frozen=True, slots=True)
 class CartHistory:
-    """All that lies in the container of one cart. `trouble`: why its record could not be read."""
+    """Everything that the container holds of one cart. `trouble`: why its record could not be read."""
 
-    cart: Cart
+    cart: CartKey
     record: "Record"
-    kept: tuple[Entry, ...] = ()
-    note: Note | None = None
+    entries: tuple[Entry, ...] = ()
+    note: WaitingNote | None = None
     trouble: str = ""
 
     @property
     def last(self) -> Entry | None:
         """The entry that was decided last."""
-        return self.kept[-1] if self.kept else None
+        return self.entries[-1] if self.entries else None
 
     @property
-    def unsure(self) -> Entry | None:
-        """The latest entry that tells `unknown`: what is decided later for another request takes no doubt away."""
-        return next((entry for entry in reversed(self.kept) if entry.event.outcome is Outcome.UNKNOWN), None)
+    def last_unknown(self) -> Entry | None:
+        """The latest `unknown` entry. A later outcome of another request does not settle it."""
+        return next((entry for entry in reversed(self.entries) if entry.event.outcome is Outcome.UNKNOWN), None)
 
     @property
-    def ordered(self) -> Entry | None:
-        """The latest entry that tells that the service calls the cart ordered: it will never be anything else."""
-        found = (entry for entry in reversed(self.kept) if entry.error_class == ErrorClass.ALREADY_ORDERED)
+    def last_ordered(self) -> Entry | None:
+        """The latest entry of class `already_ordered`, which is final."""
+        found = (entry for entry in reversed(self.entries) if entry.error_class == ErrorClass.ALREADY_ORDERED)
         return next(found, None)
 
     @property
-    def waiting(self) -> Note | None:
-        """The note, unless its request has been answered meanwhile: taking a note away is done at best."""
+    def waiting(self) -> WaitingNote | None:
+        """The note, unless its request is answered: notes are deleted on a best-effort basis."""
         if self.note and self.record.own(self.cart.request(self.note.request_id)):
             return None
         return self.note
-
-
-def select(
-    files: Iterable[CartHistory],
-    *,
-    outcomes: Sequence[str] = (),
-    classes: Sequence[str] = (),
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Iterator[tuple[CartHistory, Entry]]:
-    """Each entry of these that has one of the outcomes, one of the classes, and was decided in the time."""
-    for file in files:
-        for entry in file.kept:
-            at = entry.decided_at
-            if (
-                (not outcomes or entry.event.outcome in outcomes)
-                and (not classes or entry.error_class in classes)
-                and (since is None or (at is not None and at >= since))
-                and (until is None or (at is not None and at <= until))
-            ):
-                yield file, entry
-
-
-def object_of(text: str) -> dict[str, Any]:
-    """A JSON object; {} where the text is none."""
-    try:
-        return _dict(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def raw_context(entry: Entry) -> str | None:
-    """The producer's `context`, as it was written."""
-    return jsontext.members(entry.data_text).get("context")

@@ -1,6 +1,6 @@
-"""The storage account that the app works on, reached by the app's own settings.
+"""Connections to the app's storage account, made from the app's own settings.
 
-Only what concerns storage is asked for: who enqueues a cart needs no tenant and no identity to pay with.
+Only the storage settings are required: sending a cart needs neither a Partner Center tenant nor an identity.
 """
 
 import json
@@ -24,35 +24,45 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient
 
-NAMES = ("CARTS_QUEUE", "OUTCOMES_QUEUE", "RECORDS_CONTAINER")
+    from cli.records_reader import RecordsReader
+    from shared.publisher import Publisher
+
+MAX_PEEKED = 32
+"""The queue service lets a caller peek at no more than this many messages."""
+
+_STORAGE_NAMES = ("CARTS_QUEUE", "OUTCOMES_QUEUE", "RECORDS_CONTAINER")
 _TENANT = "PARTNER_CENTER_TENANT_ID"
 _QUERY = re.compile(r"\?\S+")
 
-# What the SDKs warn of, and would print for want of a handler, is told by the verbs in their own words.
+# Without a handler the SDKs' warnings would be printed. The commands report failures in their own words.
 logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 class StorageFailed(click.ClickException):
-    """The storage account did not do what it was asked for; the text says why. Exit code 3."""
+    """A storage request failed, and the text says why. Exit code 3."""
 
     exit_code = 3
 
     def __init__(self, error: Exception) -> None:
         super().__init__(
-            f"The storage account did not answer as hoped: {said(error)}\n"
-            "`cart-checkout doctor` tries every queue, the container and each right."
+            f"The storage request failed: {describe(error)}\n"
+            "`cart-checkout doctor` checks every queue, the container and each permission."
         )
 
 
-def said(error: Exception) -> str:
-    """What an SDK says of a failure: its first line, without the query of an address, where a signature stands."""
+def describe(error: Exception) -> str:
+    """The first line of an SDK's error, without query strings, which may hold a signature."""
     return printable(_QUERY.sub("?…", str(error).partition("\n")[0]), 300)
 
 
 @contextmanager
 def storage_failures() -> Iterator[None]:
-    """Let every failure of the storage account end the verb with the text and the exit code of `StorageFailed`."""
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  a help text must not wait for an SDK
+    """Turn every storage error into `StorageFailed`, which ends the command.
+
+    Raises:
+        StorageFailed: a storage request failed.
+    """
+    from azure.core.exceptions import AzureError  # noqa: PLC0415  --help must not import an SDK
 
     try:
         yield
@@ -60,28 +70,45 @@ def storage_failures() -> Iterator[None]:
         raise StorageFailed(error) from error
 
 
-class Connection:
-    """Clients of the app's queues and container. They are context managers, and nothing is created."""
+class StorageConnection:
+    """Creates clients of the app's queues and container. The clients are context managers."""
 
     def __init__(self, settings: Settings, retries: int = 2) -> None:
         self.settings = settings
         self._retries = retries
 
     def carts(self) -> "QueueClient":
-        """The queue that carts are sent to."""
+        """The queue that producers send carts to."""
         return self._queue(self.settings.carts_queue)
 
     def poison(self) -> "QueueClient":
-        """The queue that the host puts those into which failed too often."""
+        """The queue that the host moves messages to after five failed deliveries."""
         return self._queue(self.settings.poison_queue)
 
     def outcomes(self) -> "QueueClient":
-        """The queue that outcomes are told on."""
+        """The queue that outcomes are published to."""
         return self._queue(self.settings.outcomes_queue)
+
+    @contextmanager
+    def publisher(self) -> "Iterator[Publisher]":
+        """The app's own publisher, connected to the three queues."""
+        from shared.adapters.storage import AzureQueue  # noqa: PLC0415  --help must not import an SDK
+        from shared.publisher import Publisher  # noqa: PLC0415  as above
+
+        with self.outcomes() as outcomes, self.carts() as carts, self.poison() as poison:
+            yield Publisher(AzureQueue(outcomes), AzureQueue(carts), AzureQueue(poison))
+
+    @contextmanager
+    def reader(self) -> "Iterator[RecordsReader]":
+        """A reader of the records."""
+        from cli.records_reader import RecordsReader  # noqa: PLC0415  as above
+
+        with self.records() as container:
+            yield RecordsReader(container)
 
     def records(self) -> "ContainerClient":
         """The container of the records."""
-        from azure.storage.blob import ContainerClient  # noqa: PLC0415  a help text must not wait for an SDK
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415  as above
 
         name, options = self.settings.records_container, self._options()
         if self.settings.storage_connection_string:
@@ -97,7 +124,7 @@ class Connection:
         return QueueClient(self.settings.storage_queue_uri or "", name, self._credential(), **options)
 
     def _credential(self) -> "TokenCredential":
-        """As the app signs in: `managedidentity`, or whatever this machine offers (`az login`, for one)."""
+        """As the app signs in: `managedidentity`, or what this machine offers, for example `az login`."""
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415  as above
 
         if self.settings.storage_credential is not None:
@@ -107,7 +134,7 @@ class Connection:
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
             "retry_total": self._retries,
-            # a second and a half between two tries: the SDK's own policy would keep an operator waiting for 14
+            # 1.5 seconds between two tries. The SDK's own policy would make an operator wait for 14 seconds.
             "initial_backoff": 0.5,
             "increment_base": 1,
             "random_jitter_range": 0.25,
@@ -115,54 +142,54 @@ class Connection:
             "read_timeout": 30,
         }
         where = self.settings.storage_connection_string or self.settings.storage_queue_uri or ""
-        if "http://" in where:  # the settings allow that on this machine only, where no proxy leads to
+        if "http://" in where:  # the settings allow http on this machine only, so no proxy applies
             options["use_env_settings"] = False
         return options
 
 
-def for_storage(values: Mapping[str, str], retries: int = 2) -> Connection:
-    """A connection by the storage settings among these; the others may be wrong or missing.
+def connect(values: Mapping[str, str], retries: int = 2) -> StorageConnection:
+    """Connect with the storage settings among `values`. The other settings may be wrong or missing.
 
     Raises:
-        SettingsError: one of those is; it lists every mistake.
+        SettingsError: the storage settings are wrong. It lists every mistake.
     """
-    found = {name: value for name, value in values.items() if name in NAMES or name.startswith(STORAGE)}
-    if tenant := guid_or_none(values.get(_TENANT, "").strip()):  # told to Microsoft support, where it is known
+    found = {name: value for name, value in values.items() if name in _STORAGE_NAMES or name.startswith(STORAGE)}
+    if tenant := guid_or_none(values.get(_TENANT, "").strip()):  # Microsoft support asks for it
         found[_TENANT] = tenant
-    # A loopback address stands for the service, which is not called: so none of its settings is required.
-    return Connection(Settings.from_env(found | {"PARTNER_CENTER_URL": "http://localhost"}), retries)
+    # With a loopback URL, none of the Partner Center settings is required.
+    return StorageConnection(Settings.from_env(found | {"PARTNER_CENTER_URL": "http://localhost"}), retries)
 
 
-def connect(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> Connection:
-    """The value of `--settings`: a connection by this file, or by the environment.
+def _connect_option(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> StorageConnection:
+    """The value of `--settings`: a connection, from this file or from the environment.
 
     Raises:
-        click.UsageError: the settings are missing or wrong; it lists every mistake.
+        click.UsageError: the settings are missing or wrong. It lists every mistake.
     """
     del parameter
-    where = f"in {file}" if file else "in the environment"
     try:
-        return for_storage(values_of(file))
+        return connect(read_settings(file))
     except SettingsError as error:
+        where = f"in {file}" if file else "in the environment"
         listed = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
         hint = "" if file else "\nSet them as the app has them, or name a file: --settings local.settings.json"
         raise click.UsageError(f"These settings {where} must be corrected:\n{listed}{hint}", ctx) from error
 
 
-SETTINGS_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_HELP = "A local.settings.json whose Values are the app's settings. Without it: the environment."
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_HELP = "A local.settings.json whose Values are the app's settings. Default: the environment."
 
 settings_option = click.option(
-    "--settings", "connection", type=SETTINGS_FILE, callback=connect, metavar="FILE", help=_HELP
+    "--settings", "connection", type=_FILE, callback=_connect_option, metavar="FILE", help=_HELP
 )
-file_option = click.option("--settings", "file", type=SETTINGS_FILE, metavar="FILE", help=_HELP)
+settings_file_option = click.option("--settings", "file", type=_FILE, metavar="FILE", help=_HELP)
 
 
-def values_of(file: Path | None) -> Mapping[str, str]:
-    """The settings as they stand in a file, or else in the environment.
+def read_settings(file: Path | None) -> Mapping[str, str]:
+    """The unchecked settings, from a file or from the environment.
 
     Raises:
-        click.UsageError: the file is no local.settings.json.
+        click.UsageError: the file is not a local.settings.json.
     """
     if file is None:
         return os.environ
@@ -170,7 +197,9 @@ def values_of(file: Path | None) -> Mapping[str, str]:
         document = json.loads(file.read_text(encoding="utf-8"))
         values = document["Values"]
     except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{file} is no local.settings.json: it has no Values.") from error
+        raise click.UsageError(f"{file} is not a local.settings.json: it has no Values.") from error
     if document.get("IsEncrypted") or not isinstance(values, dict):
-        raise click.UsageError(f"{file} is encrypted, or its Values are no object: `func settings decrypt` helps.")
+        raise click.UsageError(
+            f"{file} is encrypted, or its Values are not an object. `func settings decrypt` decrypts it."
+        )
     return {str(name): str(value) for name, value in values.items()}

@@ -1,45 +1,45 @@
-"""`cart-checkout`, the operator's command: one verb a module, loaded when it is asked for."""
+"""`cart-checkout`, the operator's command. Each module of `cli.commands` is one verb, as its `command`.
+
+To add a verb, add a file. `--help` lists the verbs alphabetically. A verb's module is imported only when it is needed,
+so that `cart-checkout send` does not pay for the imports of the others.
+"""
 
 import importlib
+import pkgutil
 
 import click
 
-VERBS = {
-    "send": "cli.commands.send",
-    "watch": "cli.commands.watch",
-    "status": "cli.commands.status",
-    "redrive": "cli.commands.redrive",
-    "republish": "cli.commands.republish",
-    "doctor": "cli.commands.doctor",
-}
-"""Each verb and the module whose `command` it is."""
+from cli import commands
+
+VERBS = tuple(sorted(module.name for module in pkgutil.iter_modules(commands.__path__)))
 
 
-class Verbs(click.Group):
-    """The verbs. `cart-checkout send` does not pay for the imports of the others."""
+class VerbGroup(click.Group):
+    """A group whose commands are the modules of `cli.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs' names, in the order of the table."""
+        """The names of the verbs, in alphabetical order."""
         del ctx
-        return list(VERBS)
+        return [*VERBS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb of this name."""
+        """Import the verb of this name."""
         del ctx
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(VERBS[cmd_name]).command
+        command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
         return command
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cart-checkout-function")
 def main() -> None:
-    """Operate the Cart Checkout Function: send carts to its queue, see what came of them, mend what went wrong.
+    """Operate the Cart Checkout Function: send carts, follow their outcomes, and retry what failed.
 
-    In the night: `doctor` first, then `status`. docs/operations.md says what to do about what they show.
+    If something is wrong, run `doctor` first, then `status`. The runbook, docs/operations.md, says what to do about
+    their findings.
 
-    Every verb reads the app's own settings (CheckoutStorage, CARTS_QUEUE, ...) from the environment, or from
+    Every command reads the app's own settings (CheckoutStorage, CARTS_QUEUE, ...) from the environment, or from
     the Values of a local.settings.json with --settings FILE.
     """
 

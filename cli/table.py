@@ -1,4 +1,4 @@
-"""Tables: drawn by rich on a terminal that is wide enough, plain columns elsewhere. Cells are made printable."""
+"""Tables: drawn by rich on a terminal that is wide enough, otherwise plain columns. Cells are made printable."""
 
 import shutil
 import sys
@@ -22,22 +22,23 @@ COLOURS = {
     "warning": "yellow",
     "skipped": "bright_black",
 }
-"""By the word in a row's first coloured cell."""
+"""The colour of a cell with this text."""
 
-_WIDEST = 256  # a request id: the longest thing that somebody may want to copy from a table
+_MAX_CELL = 256
+"""The length of the longest request id, which must stay whole to be copied."""
 
 
 def show(headings: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
-    """Print a table; nothing at all where there are no rows."""
-    cells = [[printable("" if cell is None else str(cell), _WIDEST) for cell in row] for row in rows]
+    """Print a table, or nothing if there are no rows."""
+    cells = [[printable("" if cell is None else str(cell), _MAX_CELL) for cell in row] for row in rows]
     if not cells:
         return
     lines = [list(headings), *cells]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     stream = sys.stderr if err else sys.stdout
-    # Where it does not fit it is not folded: an id that is cut in two cannot be copied.
+    # A table that is too wide is not folded: an id in two parts cannot be copied.
     if stream.isatty() and sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
-        from rich.console import Console  # noqa: PLC0415  a help text, and a pipe, must not wait for it
+        from rich.console import Console  # noqa: PLC0415  neither --help nor a pipe must import it
 
         Console(file=stream, highlight=False).print(_drawn(headings, cells))
         return
@@ -53,5 +54,5 @@ def _drawn(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in row))  # Text: no cell is markup
+        table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in row))  # as Text, no cell is parsed as markup
     return table

@@ -1,4 +1,4 @@
-"""Points in time and spans, as operators type and read them."""
+"""Parsing and formatting of times, for options and tables."""
 
 import math
 import re
@@ -9,16 +9,16 @@ import click
 
 _SPAN = re.compile(r"([0-9]{1,6})\s*([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-"""Before anything that can be asked for, and far enough from the first year to reckon with."""
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""Earlier than any record, and late enough for arithmetic with `datetime`."""
 _HOURS, _DAYS = timedelta(minutes=90), timedelta(hours=48)
 
 
-class Finite(click.FloatRange):
-    """A number in a range; `nan` and `inf`, which click lets through, are none."""
+class FiniteFloat(click.FloatRange):
+    """A number in a range, without `nan` and `inf`, which click accepts."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401  as click's
-        """As click calls it."""
+        """Convert an option's value."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -26,10 +26,10 @@ class Finite(click.FloatRange):
 
 
 def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """The value of an option: `90m` (so long ago), or a time such as 2026-11-22T10:00Z; without a zone it is UTC.
+    """Parse an option's value: an age such as `90m`, or a time such as 2026-11-22T10:00Z. Without a zone it is UTC.
 
     Raises:
-        click.BadParameter: it is neither.
+        click.BadParameter: the value is neither.
     """
     if value is None:
         return None
@@ -37,15 +37,15 @@ def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None
         try:
             return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
         except OverflowError:
-            return _LONG_AGO
-    if found := parse(value):
-        return max(found, _LONG_AGO)
-    wanted = "a span such as 30m, 12h or 7d, or a time such as 2026-11-22T10:00Z"
-    raise click.BadParameter(f"{value!r} is not {wanted}", ctx, parameter)
+            return _EARLIEST
+    if found := parse_rfc3339(value):
+        return max(found, _EARLIEST)
+    expected = "an age such as 30m, 12h or 7d, or a time such as 2026-11-22T10:00Z"
+    raise click.BadParameter(f"{value!r} is not {expected}", ctx, parameter)
 
 
-def parse(text: object) -> datetime | None:
-    """A point in time by RFC 3339; None where it is none."""
+def parse_rfc3339(text: object) -> datetime | None:
+    """Parse a time, or None if it is not one."""
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None
         return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
@@ -54,7 +54,7 @@ def parse(text: object) -> datetime | None:
 
 
 def format_age(instant: datetime | None, now: datetime) -> str:
-    """How long ago, or how far ahead, in one unit: `12 min`, `in 40 s`; empty where it is not known."""
+    """The distance from now in one unit, such as `12 min` or `in 40 s`, or empty if there is no time."""
     if instant is None:
         return ""
     passed = now - instant
@@ -71,5 +71,5 @@ def format_age(instant: datetime | None, now: datetime) -> str:
 
 
 def format_utc(instant: datetime | None) -> str:
-    """Date and time in UTC, to the second; empty where it is not known."""
+    """Date and time in UTC, to the second, or empty if there is no time."""
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if instant else ""

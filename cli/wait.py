@@ -1,15 +1,15 @@
-"""Waiting for outcomes by the records: taking them from the outcomes queue would rob its consumers."""
+"""Waits for outcomes by reading the records: receiving them from the outcomes queue would take them from consumers."""
 
 import json
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from cli.cart_history import Cart, Entry
-from cli.connection import Connection
+from cli import batch
+from cli.cart_history import CartKey, Entry
+from cli.connection import StorageConnection
 from cli.records_reader import RecordsReader
 from cli.table import COLOURS
 from cli.times import format_utc
@@ -26,63 +26,67 @@ EXIT_CODES = {
     Outcome.UNKNOWN: 14,
 }
 NOT_ANSWERED = 15
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
-
-
-def _wait(seconds: float) -> None:
-    threading.Event().wait(seconds)
+FIRST_PAUSE, MAX_PAUSE = 0.5, 5.0
 
 
 def wait_for(
-    connection: Connection,
+    connection: StorageConnection,
     requests: Sequence[CheckoutRequest],
     timeout: float,
     *,
     as_json: bool,
-    wait: Callable[[float], Any] = _wait,
+    wait: Callable[[float], Any] = time.sleep,
 ) -> int:
-    """Print each request's outcome when its record has it; returns the exit code of the worst.
+    """Print each request's outcome as soon as it is recorded, and return the highest exit code of all.
 
-    A record that cannot be read is asked for again: the function waits for it, too.
+    A record that cannot be read is read again, because the function retries it as well.
     """
     deadline = time.monotonic() + timeout
-    pause, worst, trouble = FIRST_PAUSE, 0, ""
-    open_ones = {request.event_id: request for request in requests}
-    with connection.records() as container:
-        shelf = RecordsReader(container)
+    pause, exit_code, trouble = FIRST_PAUSE, 0, ""
+    pending = {request.event_id: request for request in requests}
+    with connection.reader() as reader:
         while True:
-            for event_id, request in list(open_ones.items()):
-                cart = Cart(request.customer_id, request.cart_id)
-                try:
-                    entry = _answer(shelf, cart, request)
-                except StorageUnavailable as error:
-                    trouble = str(error)
+            for found in _poll(reader, pending):
+                if isinstance(found, StorageUnavailable):
+                    trouble = str(found)
                     continue
-                if entry:
-                    del open_ones[event_id]
-                    worst = max(worst, EXIT_CODES[entry.event.outcome])
-                    _show(entry, as_json=as_json)
+                exit_code = max(exit_code, EXIT_CODES[found.event.outcome])
+                _show(found, as_json=as_json)
             left = deadline - time.monotonic()
-            if not open_ones or left <= 0:
+            if not pending or left <= 0:
                 break
             wait(min(pause, left))
-            pause = min(pause * 1.5, LONGEST_PAUSE)
-        for request in open_ones.values():
-            worst = NOT_ANSWERED
-            _show_open(shelf, request, as_json=as_json)
-    if open_ones and trouble:
+            pause = min(pause * 1.5, MAX_PAUSE)
+        for request in pending.values():
+            exit_code = NOT_ANSWERED
+            _show_pending(reader, request, as_json=as_json)
+    if pending and trouble:
         click.echo(f"Records could not be read: {printable(trouble, 300)}", err=True)
-    return worst
+    return exit_code
 
 
-def _answer(shelf: RecordsReader, cart: Cart, request: CheckoutRequest) -> Entry | None:
-    if shelf.load(cart).own(request) is None:
+def _poll(reader: RecordsReader, pending: dict[str, CheckoutRequest]) -> Iterator[Entry | StorageUnavailable]:
+    """Yield the outcomes that are recorded, whose requests are no longer pending, and each error."""
+    for event_id, request in [*pending.items()]:
+        try:
+            entry = _find_entry(reader, request)
+        except StorageUnavailable as error:
+            yield error
+            continue
+        if entry:
+            del pending[event_id]
+            yield entry
+
+
+def _find_entry(reader: RecordsReader, request: CheckoutRequest) -> Entry | None:
+    cart = CartKey(request.customer_id, request.cart_id)
+    if reader.load_record(cart).own(request) is None:
         return None
-    file = shelf.open(cart)
-    if file.trouble:
-        raise StorageUnavailable(file.trouble)
-    event = file.record.own(request)
-    return next((entry for entry in file.kept if entry.event is event), None)
+    history = reader.load(cart)
+    if history.trouble:
+        raise StorageUnavailable(history.trouble)
+    event = history.record.own(request)
+    return next((entry for entry in history.entries if entry.event is event), None)
 
 
 def _show(entry: Entry, *, as_json: bool) -> None:
@@ -90,29 +94,25 @@ def _show(entry: Entry, *, as_json: bool) -> None:
         print(entry.line, flush=True)
         return
     outcome = entry.event.outcome
-    kind = f"{entry.kind}  " if entry.kind else ""
-    what = (
-        f"cart {entry.cart.cart_id}  requestId {printable(entry.request_id, 256)}  {kind}{printable(entry.says, 200)}"
-    )
-    click.secho(f"{outcome}  {what}".rstrip(), fg=COLOURS[outcome])
+    kind = f"{entry.class_and_code}  " if entry.class_and_code else ""
+    request_id, summary = printable(entry.request_id, 256), printable(entry.summary, 200)
+    text = f"{outcome}  cart {entry.cart.cart_id}  requestId {request_id}  {kind}{summary}"
+    click.secho(text.rstrip(), fg=COLOURS[outcome])
     if advice := entry.error.get("advice"):
         click.echo(f"  -> {printable(str(advice), 400)}")
 
 
-def _show_open(shelf: RecordsReader, request: CheckoutRequest, *, as_json: bool) -> None:
-    """What is known of a request that was not answered in time."""
+def _show_pending(reader: RecordsReader, request: CheckoutRequest, *, as_json: bool) -> None:
+    """Print what is known of a request that was not answered in time."""
     try:
-        note = shelf.note(Cart(request.customer_id, request.cart_id))
+        note = reader.load_note(CartKey(request.customer_id, request.cart_id))
     except StorageUnavailable:
         note = None
     if note and note.request_id != request.request_id:
         note = None
     if as_json:
-        ids = {"requestId": request.request_id, "customerId": request.customer_id, "cartId": request.cart_id}
-        print(
-            json.dumps(ids | {"eventId": request.event_id, "outcome": None, "waiting": note and note.said}), flush=True
-        )
+        print(json.dumps(batch.ids_of(request) | {"outcome": None, "waiting": note and note.fields}), flush=True)
         return
-    why = f"it waits ({note.reason}) until {format_utc(note.next_at)} UTC" if note else "no note says why"
+    reason = f"it waits ({note.reason}) until {format_utc(note.next_at)} UTC" if note else "no note says why"
     what = f"cart {request.cart_id}  requestId {printable(request.request_id, 256)}"
-    click.echo(f"no outcome yet  {what}: {printable(why, 200)}", err=True)
+    click.echo(f"no outcome yet  {what}: {printable(reason, 200)}", err=True)

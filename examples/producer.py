@@ -1,4 +1,4 @@
-"""Ask for a cart to be bought: python examples/producer.py CUSTOMER_ID CART_ID REQUEST_ID."""
+"""Request a checkout: python examples/producer.py CUSTOMER_ID CART_ID REQUEST_ID."""
 
 import base64
 import json
@@ -9,9 +9,9 @@ from azure.storage.queue import QueueClient
 
 
 def send(queue: QueueClient, customer_id: str, cart_id: str, request_id: str, **more: object) -> None:
-    """Put a request into the carts queue. Sent again under the same request id, it is answered by the same event."""
+    """Send a request to the carts queue. A repeat with the same request id is answered by the same event."""
     request = {"customerId": customer_id, "cartId": cart_id, "requestId": request_id, **more}
-    # base64, because control characters would break the queue's XML; and it must not expire before it is answered
+    # base64, because control characters would break the queue's XML. It must not expire before it is answered
     queue.send_message(base64.b64encode(json.dumps(request).encode()).decode(), time_to_live=-1)
 
 

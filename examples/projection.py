@@ -1,10 +1,10 @@
-"""An event-sourced view: which orders came of which cart, rebuilt from the events as often as one likes.
+"""An event-sourced view: which cart led to which orders, rebuilt from the events any number of times.
 
     python examples/projection.py    read every event from the records container, print one JSON line for each cart
 
-The records are the event store: each cart's is the array of all outcomes decided for it. The same projection can be
-fed from the outcomes queue as well, or from both: events may come twice, late, and in any order, and the view is the
-same, since it is a function of the *set* of events. That is the whole trick: `apply` only adds to the set.
+The records are the event store: each cart's record is the array of all outcomes decided for it. The projection can
+also be fed from the outcomes queue, or from both. Events may arrive twice, late, and in any order. The view is the
+same, since it is a function of the *set* of events: `apply` only adds to the set.
 """
 
 import json
@@ -21,7 +21,7 @@ BOUGHT = ("completed", "action_required", "partial")
 
 @dataclass
 class Cart:
-    """A cart as all events together tell of it. `requests`: by request id, the event that answers it."""
+    """A cart according to all its events. `requests` maps a request id to the event that answers it."""
 
     customer_id: str
     cart_id: str
@@ -35,24 +35,24 @@ class Projection:
     """Carts and their orders."""
 
     def __init__(self) -> None:
-        self._told: dict[str, dict[str, Any]] = {}
+        self._events: dict[str, dict[str, Any]] = {}
         self._replaced: set[str] = set()
 
     def apply(self, event: dict[str, Any], data: dict[str, Any]) -> None:
-        """Take an event in; the same one again changes nothing."""
-        self._told[event["id"]] = data
+        """Add an event. Adding it again changes nothing."""
+        self._events[event["id"]] = data
         if "corrects" in data:
             self._replaced.add(data["corrects"])
 
     def carts(self) -> list[Cart]:
         """The view, by cart."""
         found: dict[tuple[str, str], Cart] = {}
-        valid = [(id_, data) for id_, data in self._told.items() if id_ not in self._replaced and "requestId" in data]
-        # what was decided first comes first, and of the same instant the smaller id: so any order of arrival will do
-        for id_, data in sorted(valid, key=lambda told: (told[1]["finishedAt"], told[0])):
+        valid = [(id_, data) for id_, data in self._events.items() if id_ not in self._replaced and "requestId" in data]
+        # ordered by decision time, then by id, so that the order of arrival does not matter
+        for id_, data in sorted(valid, key=lambda event: (event[1]["finishedAt"], event[0])):
             key = data["customerId"], data["cartId"]
             cart = found.setdefault(key, Cart(*key))
-            # with `answeredBy` it repeats a purchase of which that event tells: it links the request, and no more
+            # with `answeredBy` it repeats the purchase of another event: only link the request
             cart.requests[data["requestId"]] = data.get("answeredBy", id_)
             if data["outcome"] in BOUGHT or cart.outcome not in BOUGHT:
                 cart.outcome = data["outcome"]
@@ -65,7 +65,7 @@ def _add_orders(cart: Cart, result: dict[str, Any]) -> None:
     for order in result.get("orders") or []:
         name, currency = order.get("id", "?"), order.get("currencyCode", "?")
         if name not in cart.orders:
-            # as decimals, from text: a 36.480 stays 36.480
+            # decimals made from text: a 36.480 stays 36.480
             cart.total[currency] = str(
                 Decimal(cart.total.get(currency, "0")) + Decimal(str(order.get("totalPrice") or 0))
             )
@@ -73,8 +73,8 @@ def _add_orders(cart: Cart, result: dict[str, Any]) -> None:
 
 
 def replay(records: ContainerClient) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every event of the store with its data."""
-    home = records.url.partition("?")[0]  # behind the ? would be a signature
+    """Yield every event of the store with its data."""
+    home = records.url.partition("?")[0]  # after the ? there may be a signature
     for blob in records.list_blobs():
         if not blob.name.endswith((".data.json", ".waiting.json")):
             for event in _load(records, blob.name):

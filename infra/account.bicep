@@ -1,4 +1,4 @@
-// A storage account that only identities can use, with one container. No keys: a key is all of storage, without a name.
+// A storage account for identities only, with one container. No keys: a key gives full access and identifies nobody.
 
 @minLength(3)
 @maxLength(24)
@@ -12,13 +12,13 @@ param location string
 param tags object
 
 @allowed(['Standard_ZRS', 'Standard_LRS'])
-@description('How it is replicated.')
+@description('The replication.')
 param sku string
 
 @description('The container to create.')
 param container string
 
-@description('Keep what is overwritten or deleted: a lost record lets a cart be bought twice.')
+@description('Retain overwritten and deleted blobs: without its record a cart could be bought twice.')
 param keepVersions bool
 
 resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
@@ -34,7 +34,7 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
-    publicNetworkAccess: 'Enabled' // by identity only; a private network is the owner's to add
+    publicNetworkAccess: 'Enabled' // by identity only. docs/deployment.md says how to add a private network
     supportsHttpsTrafficOnly: true
   }
 }

@@ -1,6 +1,6 @@
-// When to wake somebody. Each alert is a query of alerts/, and its description ends with its section of the runbook.
+// The alerts. Each is a query of alerts/, and its description ends with a link to its section of the runbook.
 
-@description('What makes the names unique.')
+@description('A suffix that makes the names unique.')
 param token string
 
 @description('The region.')
@@ -24,18 +24,18 @@ param poisonQueue string
 @description('The outcomes queue.')
 param outcomesQueue string
 
-@description('Who is told. Empty: nobody, the portal shows it.')
+@description('The e-mail address that is notified. Empty: alerts are shown in the portal only.')
 param email string
 
 @description('Minutes that a cart may wait.')
 param oldestCartMinutes int
 
-@description('Where docs/operations.md can be read.')
+@description('The address of docs/operations.md.')
 param runbookUrl string
 
-// severity: 1 nothing is bought any more, or soon will not be; 2 some carts need a person.
-// resolves: the alert ends by itself when its query finds nothing more. An unknown outcome does not: someone must look.
-// lookBack: what the query sees, where that is more than the window.
+// severity: 1 means that nothing is bought any more, or soon will not be. 2 means that some carts need a person.
+// resolves: the alert ends when its query finds nothing any more. An unknown outcome's does not: a person must look.
+// lookBack: the period that the query covers, if it is longer than the window.
 var rules = [
   {
     name: 'carts-wait-too-long'
@@ -73,7 +73,7 @@ var rules = [
     description: 'Nobody can say whether a cart was bought. Look at the cart and the customer\'s orders in Partner Center before anybody sends it again.'
     query: loadTextContent('alerts/unknown-outcomes.kql')
     every: 'PT15M'
-    window: 'PT30M' // twice the interval: a line that arrives late is told twice rather than never
+    window: 'PT30M' // twice the interval, so that a late line fires twice rather than never
     lookBack: null
     resolves: false
   }
@@ -115,7 +115,7 @@ resource alert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule i
     windowSize: rule.window
     overrideQueryTimeRange: rule.lookBack
     autoMitigate: rule.resolves
-    skipQueryValidation: true // a table of a new workspace is not there before its first row
+    skipQueryValidation: true // a table of a new workspace does not exist before its first row
     criteria: {
       allOf: [
         {

@@ -46,27 +46,27 @@ param recordsContainer string
 param partnerCenterUrl string
 
 @allowed(['managed_identity', 'federated'])
-@description('Whose token pays.')
+@description('How the app signs in to Partner Center.')
 param partnerCenterAuth string
 
 @description('The tenant that may pay.')
 param partnerCenterTenantId string
 
-@description('The registered app, with federated.')
+@description('The registered app, required with federated.')
 param partnerCenterAppId string
 
-@description('The most instances at once, for each function.')
+@description('The maximum number of instances, for each function.')
 param maximumInstanceCount int
 
 @description('The memory of an instance, in MB.')
 param instanceMemoryMB int
 
-// What the host hands over at once, as host.json says: a message without a thread waits, leased.
+// As many threads as host.json hands over messages: a message without a thread waits while its lease runs.
 var batchSize = loadJsonContent('../host.json', 'extensions.queues.batchSize')
 var newBatchThreshold = loadJsonContent('../host.json', 'extensions.queues.newBatchThreshold')
 
-// Left to the program's defaults, on purpose: PARTNER_CENTER_API_VERSION, CHECKOUT_TIMEOUT_SECONDS, SETTLE_SECONDS and
-// the RETRY_ settings. A value here would hide the next release's better one.
+// These keep the program's defaults: PARTNER_CENTER_API_VERSION, CHECKOUT_TIMEOUT_SECONDS, SETTLE_SECONDS and the
+// RETRY_ settings. A value here would override a better default of a later release.
 var settings = {
   AzureWebJobsStorage__blobServiceUri: hostBlobUri
   AzureWebJobsStorage__credential: 'managedidentity'
@@ -86,7 +86,7 @@ var settings = {
   PARTNER_CENTER_TENANT_ID: partnerCenterTenantId
   PARTNER_CENTER_APP_ID: partnerCenterAppId
   PYTHON_THREADPOOL_THREAD_COUNT: string(batchSize + newBatchThreshold)
-  // One heap for all threads, not one for each: glibc's heaps grow with what threads free for each other.
+  // One heap for all threads: glibc's heaps per thread grow with the memory that one thread frees for another.
   MALLOC_ARENA_MAX: '1'
 }
 
@@ -129,7 +129,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   }
 }
 
-// Deployments sign in with Entra ID; publishing passwords are switched off.
+// Deployments sign in with Entra ID. Publishing passwords are switched off.
 resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
   parent: app
   name: 'ftp'

@@ -1,4 +1,4 @@
-// Who the app is. User-assigned, so that it outlives the app: its roles and its federation need not be made anew.
+// The app's identity. User-assigned, so that it outlives the app and keeps its roles and its federation.
 
 @description('The identity\'s name.')
 param name string

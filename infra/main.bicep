@@ -1,14 +1,14 @@
-// Everything the cart checkout function needs, in one resource group. Start here; each module is one concern.
+// Everything that the cart checkout function needs, in one resource group. Start here. Each module has one concern.
 //
-//   identity     who the app is, to storage, to Application Insights and to Partner Center
-//   account      a storage account without keys; twice, since the host's storage stands apart from the carts
-//   storage      the queues, how long records are kept, and the log of what goes through the queues
+//   identity     the app's identity for storage, Application Insights and Partner Center
+//   account      a storage account without keys, used twice: the host's storage is separate from the carts'
+//   storage      the queues, the retention of records, and the log of queue operations
 //   monitoring   Application Insights and its workspace
 //   roles        what the identity may do, and why
 //   app          the plan, the function app and its settings
-//   alerts       when to wake somebody
+//   alerts       the alerts
 //
-// docs/deployment.md explains; tests/deploy holds this and the program together.
+// docs/deployment.md explains it. tests/deploy checks that it agrees with the program.
 targetScope = 'subscription'
 
 @minLength(1)
@@ -27,7 +27,7 @@ param location string
 param partnerCenterTenantId string
 
 @allowed(['managed_identity', 'federated'])
-@description('Whose token pays: the identity\'s own, or that of a registered app to which the identity is federated.')
+@description('The sign-in to Partner Center: with the identity\'s own token, or as a registered app to which the identity is federated.')
 param partnerCenterAuth string = 'managed_identity'
 
 @description('The client id of the registered app. Required with federated, unused otherwise.')
@@ -39,42 +39,42 @@ param partnerCenterUrl string = 'https://api.partnercenter.microsoft.com'
 
 @minValue(1)
 @maxValue(1000)
-@description('The most instances that run at once, for each of the two functions. Every instance has 32 carts in flight and a throttle gate of its own: fewer instances are kinder to Partner Center. Where the region still refuses less than 40, take 40.')
+@description('The maximum number of instances, for each of the two functions. Every instance has 32 carts in flight and a throttle gate of its own, so fewer instances cause less throttling. If the region refuses less than 40, use 40.')
 param maximumInstanceCount int = 40
 
 @allowed([512, 2048, 4096])
-@description('The memory of an instance, in MB. It decides the share of CPU as well.')
+@description('The memory of an instance, in MB. It also determines the share of CPU.')
 param instanceMemoryMB int = 2048
 
 @allowed(['Standard_ZRS', 'Standard_LRS'])
-@description('How the carts\' storage is replicated. No geo-replication: it is asynchronous, so a failover would forget the newest records, and a cart without its record looks as if it was never bought.')
+@description('The replication of the carts\' storage. No geo-replication: it is asynchronous, so a failover would lose the newest records, and a cart without its record looks as if it was never bought.')
 param storageSku string = 'Standard_ZRS'
 
 @minValue(90)
 @maxValue(36500)
-@description('Days that a record is kept after its last change. Deleting a record deletes the guard against a second purchase: never less than 90.')
+@description('Days for which a record is retained after its last change. Deleting a record removes the protection against a second purchase: at least 90.')
 param recordsRetentionDays int = 400
 
 @minValue(30)
 @maxValue(730)
-@description('Days that logs are kept.')
+@description('Days for which logs are retained.')
 param logRetentionDays int = 90
 
-@description('Who is told of alerts. Empty: alerts are raised, and shown in the portal only.')
+@description('The e-mail address that alerts are sent to. Empty: alerts are shown in the portal only.')
 param alertEmail string = ''
 
 @minValue(5)
 @maxValue(1440)
-@description('Minutes that a cart may wait before an alert says so.')
+@description('Minutes that a cart may wait before an alert fires.')
 param oldestCartMinutes int = 60
 
-@description('Where docs/operations.md can be read. Every alert links to its section of it.')
+@description('The address of docs/operations.md. Every alert links to its section of it.')
 param runbookUrl string = 'docs/operations.md'
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
 
-// The names of docs/contract.md. The host derives the poison queue's name from the carts queue's: it cannot be chosen.
+// The names of docs/contract.md. The host derives the poison queue's name from that of the carts queue.
 var cartsQueue = 'carts'
 var poisonQueue = '${cartsQueue}-poison'
 var outcomesQueue = 'checkout-outcomes'
@@ -159,7 +159,7 @@ module roles 'roles.bicep' = {
     outcomesQueue: outcomesQueue
     recordsContainer: recordsContainer
   }
-  dependsOn: [storage] // a role on a queue needs the queue
+  dependsOn: [storage] // a role on a queue requires the queue
 }
 
 module app 'app.bicep' = {
@@ -187,7 +187,7 @@ module app 'app.bicep' = {
     maximumInstanceCount: maximumInstanceCount
     instanceMemoryMB: instanceMemoryMB
   }
-  dependsOn: [roles] // an app that starts before its roles fails, and is slow to try again
+  dependsOn: [roles] // an app that starts before its roles exist fails, and tries again only slowly
 }
 
 module alerts 'alerts.bicep' = {
@@ -224,7 +224,7 @@ output RECORDS_CONTAINER string = recordsContainer
 output IDENTITY_CLIENT_ID string = identity.outputs.clientId
 output IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 
-// What the registered app's federated credential must say, with PARTNER_CENTER_AUTH=federated.
+// The values of the registered app's federated credential, with PARTNER_CENTER_AUTH=federated.
 output FEDERATED_CREDENTIAL_ISSUER string = '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
 output FEDERATED_CREDENTIAL_SUBJECT string = identity.outputs.principalId
 output FEDERATED_CREDENTIAL_AUDIENCE string = china ? 'api://AzureADTokenExchangeChina' : 'api://AzureADTokenExchange'

@@ -1,6 +1,6 @@
 // Application Insights and its workspace. Neither takes a key: telemetry is sent under the app's identity.
 
-@description('What makes the names unique.')
+@description('A suffix that makes the names unique.')
 param token string
 
 @description('The region.')
@@ -9,7 +9,7 @@ param location string
 @description('Tags for every resource.')
 param tags object
 
-@description('Days that logs are kept.')
+@description('Days for which logs are retained.')
 param logRetentionDays int
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
@@ -37,4 +37,4 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 
 output workspaceId string = workspace.id
 output insightsName string = insights.name
-output insightsConnectionString string = insights.properties.ConnectionString // an address: without keys it admits nobody
+output insightsConnectionString string = insights.properties.ConnectionString // an address only: access needs a role

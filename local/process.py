@@ -1,15 +1,16 @@
-"""A module of this package as a process of its own: started, watched until it is ready, ended by its id.
+"""A supervised child process: started, watched until it is ready, terminated by its id.
 
-    python -m local.process local.host.local_host --app-dir .
+    python -m local.process local.host --app-dir .
 
-runs ``python -m local.host --app-dir .`` and sends it SIGTERM when its standard input ends: that is a pipe to
-its parent, so a child outlives nobody, however the parent died. A Ctrl-C at the terminal goes to the parent
-alone, which then ends its children in the right order.
+runs `python -m local.host --app-dir .` and sends it SIGTERM when its standard input ends. That input is a pipe to the
+parent, so a child never outlives its parent, however the parent died. Each child has a process group of its own: a
+Ctrl-C at the terminal reaches the parent alone, which then terminates its children in the right order.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -17,50 +18,52 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 START_SECONDS = 60.0
-AGAIN_SECONDS = 1.0
-"""CPython may sleep through a signal that comes just before it waits for a lock; the next one wakes it."""
-_REMEMBERED = 200  # lines of output, for the error that quotes them
+_REPEAT_SECONDS = 1.0
+"""CPython may miss a signal that arrives just before it waits for a lock, until the next one."""
+_MAX_LINES = 200
+"""Lines of output that an error quotes."""
+_APP_SETTINGS = ("CheckoutStorage", "AzureWebJobs", "PARTNER_CENTER_", "IDENTITY_", "MSI_", "RETRY_", "CHECKOUT_")
 
 
 class ProcessFailed(Exception):
-    """The process ended, or was not ready in time. The text ends with the last that it printed."""
+    """The process ended, or was not ready in time. The text ends with its last output."""
 
 
 class ManagedProcess:
-    """One running process.
+    """A running child process.
 
     Args:
-        module: What ``python -m`` is to run, and its arguments.
-        environ: The whole environment.
-        folder: The working directory.
-        on_line: Called with each line of output, in a thread of its own.
+        command: The program and its arguments. The program should end when its standard input does.
+        name: The name that errors use; `None` takes the program's.
+        environ: The whole environment; `None` inherits ours.
+        cwd: The working directory; `None` inherits ours.
+        on_line: Called with each line of output (stdout and stderr), in a thread of its own.
     """
 
     def __init__(
         self,
-        module: list[str],
+        command: list[str],
         *,
-        environ: Mapping[str, str],
-        folder: Path,
+        name: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """Start it."""
-        self._name = module[0]
+        self._name = name or command[0]
         self._on_line = on_line
-        self._said: deque[str] = deque(maxlen=_REMEMBERED)
-        self._news = threading.Condition()
+        self._lines: deque[str] = deque(maxlen=_MAX_LINES)
+        self._changed = threading.Condition()
         self._popen = subprocess.Popen(  # noqa: S603 - our own command line
-            [sys.executable, "-m", "local.process", *module],
-            cwd=folder,
-            env=dict(environ),
+            command,
+            cwd=cwd,
+            env=None if environ is None else dict(environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -71,6 +74,18 @@ class ManagedProcess:
         self._reader = threading.Thread(target=self._read, name=f"{self._name}-output", daemon=True)
         self._reader.start()
 
+    @classmethod
+    def of_module(
+        cls,
+        *arguments: str,
+        environ: Mapping[str, str],
+        cwd: Path,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Run `python -m ARGUMENTS`, terminated when this process ends."""
+        command = [sys.executable, "-m", "local.process", *arguments]
+        return cls(command, name=arguments[0], environ=environ, cwd=cwd, on_line=on_line)
+
     @property
     def pid(self) -> int:
         """The process id."""
@@ -78,47 +93,50 @@ class ManagedProcess:
 
     @property
     def output(self) -> str:
-        """The last lines it printed."""
-        with self._news:
-            return "".join(self._said)
+        """The last lines of output."""
+        with self._changed:
+            return "".join(self._lines)
 
-    def wait_until_it_says(self, ready: str, timeout: float = START_SECONDS) -> None:
-        """Return as soon as a line of its output ends with ``ready``.
+    def wait_until_ready(self, pattern: str, timeout: float = START_SECONDS) -> re.Match[str]:
+        """Wait for a line of output in which `pattern` is found, and return the match.
 
         Raises:
-            ChildFailed: It ended, or did not say so in time.
+            ProcessFailed: It ended, or there was no such line in time.
         """
 
-        def said() -> bool:
-            return any(line.rstrip().endswith(ready) for line in self._said)
+        def found() -> re.Match[str] | None:
+            return next(filter(None, (re.search(pattern, line.rstrip()) for line in self._lines)), None)
 
         deadline = time.monotonic() + timeout
-        with self._news:
-            self._news.wait_for(lambda: said() or not self._reader.is_alive() or self._ended(), timeout)
-            if said():
-                return
+        with self._changed:
+            self._changed.wait_for(lambda: found() or not self._reader.is_alive() or self._ended(), timeout)
+            if ready := found():
+                return ready
         if time.monotonic() < deadline:
             self.check()
         raise ProcessFailed(f"{self._name} was not ready in {timeout:.0f} s:\n{self.output}")
 
     def check(self) -> None:
-        """See that it runs.
+        """Check that it is running.
 
         Raises:
-            ChildFailed: It ended by itself.
+            ProcessFailed: It ended by itself.
         """
         if self._ended():
-            self._reader.join()  # its last words
+            self._reader.join()  # so that the error quotes its last lines
             raise ProcessFailed(f"{self._name} ended with code {self._popen.returncode}:\n{self.output}")
 
-    def end(self, patience: float) -> None:
-        """Ask it to end, and see that it does: killed after ``patience`` seconds, or when we are interrupted."""
-        deadline = time.monotonic() + patience
+    def kill(self) -> None:
+        """Send SIGKILL, without waiting for the end."""
+        self._popen.kill()
+
+    def terminate(self, patience: float) -> None:
+        """Send SIGTERM, and SIGKILL where it still runs after `patience` seconds or when we are interrupted."""
         try:
-            while not self._ended() and time.monotonic() < deadline:
-                self._popen.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    self._popen.wait(min(AGAIN_SECONDS, patience))
+            self._popen.terminate()  # once: Azurite does not survive a second one to write its index
+            self._popen.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
         finally:
             self._popen.kill()
             self._popen.wait()
@@ -136,25 +154,45 @@ class ManagedProcess:
             if self._on_line is not None:
                 try:
                     self._on_line(line)
-                except OSError:  # nobody reads it any more, as behind `| head`; the child goes on
+                except OSError:  # our own output is closed, as behind `| head`; the child goes on
                     self._on_line = None
-            with self._news:  # after that, so that what it said before it was ready is passed on by then
-                self._said.append(line)
-                self._news.notify_all()
+            with self._changed:  # after `on_line`, so that all lines up to the ready line are passed on by then
+                self._lines.append(line)
+                self._changed.notify_all()
         self._popen.wait()
-        with self._news:
-            self._news.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
 
-def _end_with_parent() -> None:
+def stop_signal() -> Callable[[], None]:
+    """Handle SIGTERM and SIGINT from now on, and return a function that waits for one of them."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def wait() -> None:
+        while not stop.wait(0.5):
+            pass  # a signal just before a wait without a timeout would be missed
+
+    return wait
+
+
+def child_environment() -> dict[str, str]:
+    """Return our environment without app settings, which are for another account, and without a proxy to loopback."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_APP_SETTINGS)}
+    loopback = "127.0.0.1,localhost"
+    return environ | {name: ",".join(filter(None, (environ.get(name), loopback))) for name in ("NO_PROXY", "no_proxy")}
+
+
+def _terminate_with_parent() -> None:
     while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
         pass
     while True:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(AGAIN_SECONDS)
+        time.sleep(_REPEAT_SECONDS)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_terminate_with_parent, daemon=True).start()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,1 +1,1 @@
-"""The programs that are compared, each as small as it can be."""
+"""The other programs of the comparison, each as small as possible."""

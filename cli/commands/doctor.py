@@ -1,4 +1,4 @@
-"""`cart-checkout doctor`: try everything that the app needs, without buying or changing anything."""
+"""`cart-checkout doctor`: check everything that the app needs, without buying or changing anything."""
 
 import json
 import sys
@@ -7,38 +7,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.connection import file_option, values_of
+from cli import options
+from cli.connection import read_settings, settings_file_option
 from cli.table import COLOURS
 from shared.core.jsontext import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cli.checks.configuration import Finding
+    from cli.checks import Finding
 
 SOMETHING_FAILED = 1
-AREAS = ("settings", "host", "storage", "identity", "service")
+AREAS = ("host", "storage", "identity", "service")
 
 
-@click.command(name="doctor")
-@click.option("--skip", type=click.Choice(AREAS[1:]), multiple=True, help="Leave an area out. May be repeated.")
+@click.command(name="doctor", short_help="Check settings, host.json, storage, identity and service.")
+@click.option("--skip", type=click.Choice(AREAS), multiple=True, help="Leave an area out. May be repeated.")
 @click.option(
     "--host-json",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The host.json that is deployed. Without it: the one beside this program.",
+    help="The host.json that is deployed. Default: the one beside this program.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for each finding.")
-@file_option
+@options.as_json
+@settings_file_option
 def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *, as_json: bool) -> None:
-    """Find out what keeps the app from working: settings, host.json, storage, identity, service.
+    """Check what the app needs to work: settings, host.json, storage, identity, service.
 
-    Nothing is bought, sent or changed. Rights are tried by calls that cannot take effect: a message that would
-    end before it began, the deletion of a message and a blob that do not exist, a write on a condition that
-    cannot hold. No token and no key is printed.
+    Nothing is bought, sent or changed. Permissions are checked with calls that cannot take effect: a message that
+    expires before it becomes visible, the deletion of a message and of a blob that do not exist, a write under a
+    condition that is never met. Tokens and keys are never printed.
 
-    It tries what THIS process may do. Signed in as yourself, it tells of your rights and not of the app's; and on
-    a laptop there is no managed identity to be had: --skip identity.
+    It checks what THIS process may do. If you are signed in as yourself, it reports your permissions and not the
+    app's. A laptop has no managed identity: use --skip identity there.
 
     \b
     Examples:
@@ -48,20 +49,19 @@ def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *,
       cart-checkout doctor --json | jq 'select(.status == "failed")'
 
     \b
-    With --json, one object a line: check, status (ok, warning, failed or skipped), found, and todo where there is
+    With --json, one object a line: check, status (ok, warning, failed or skipped), found, and todo if there is
     something to do.
 
     \b
     Exit codes: 0 nothing failed; 1 something failed; 2 wrong usage.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     failed = 0
-    values = values_of(file)
-    for finding in _findings(values, file, host_json, skip):
+    for finding in _findings(read_settings(file), file, host_json, skip):
         failed += finding.status == "failed"
-        print(json.dumps(finding.told())) if as_json else _show(finding)
+        print(json.dumps(finding.as_json())) if as_json else _show(finding)
     if not as_json:
         click.echo()
-        click.echo(f"{failed} finding(s) to mend, each with what to do (->)." if failed else "Nothing failed.")
+        click.echo(f"{failed} finding(s) to correct, each with what to do (->)." if failed else "Nothing failed.")
     if failed:
         sys.exit(SOMETHING_FAILED)
 
@@ -69,25 +69,29 @@ def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *,
 def _findings(
     values: "Mapping[str, str]", file: Path | None, host_json: Path | None, skip: tuple[str, ...]
 ) -> "Iterator[Finding]":
-    from cli.checks import configuration as checks  # noqa: PLC0415  a help text must not wait for an SDK
-    from cli.checks import rights, sign_in  # noqa: PLC0415  the same
+    from cli.checks import Finding  # noqa: PLC0415  --help must not import an SDK
+    from cli.checks.host_json import check_host_json  # noqa: PLC0415  as above
+    from cli.checks.identity import check_identity, identity_environment  # noqa: PLC0415  as above
+    from cli.checks.service import check_service  # noqa: PLC0415  as above
+    from cli.checks.settings import check_settings  # noqa: PLC0415  as above
+    from cli.checks.storage import check_storage  # noqa: PLC0415  as above
 
-    settings = yield from checks.of_settings(values, str(file or "the environment (or name a file: --settings)"))
+    settings = yield from check_settings(values, str(file or "the environment (or name a file: --settings)"))
     if "host" not in skip:
-        yield from checks.of_host(values, host_json)
+        yield from check_host_json(values, host_json)
     if "storage" not in skip:
-        yield from rights.of_storage(values)
+        yield from check_storage(values)
     if settings is None:
         for area in ("identity", "service"):
             if area not in skip:
-                yield checks.Finding(area, "skipped", "not tried", "Correct the settings first.")
+                yield Finding(area, "skipped", "not checked", "Correct the settings first.")
         return
-    with sign_in.surroundings(values, clean=file is not None):
-        token = None
+    with identity_environment(values, from_file=file is not None):
+        tokens = None
         if "identity" not in skip:
-            token = yield from sign_in.of_identity(settings)
+            tokens = yield from check_identity(settings)
         if "service" not in skip:
-            yield from sign_in.of_service(settings, with_token=token)
+            yield from check_service(settings, tokens)
 
 
 def _show(finding: "Finding") -> None:

@@ -1,86 +1,70 @@
-"""`cart-checkout redrive`: send failed requests anew, by what the records say; and take up what is stuck in poison."""
+"""`cart-checkout redrive`: retry failed requests according to their records, or renew stuck poison messages."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from cli import batch, table
-from cli.cart_history import select
-from cli.connection import Connection, settings_option, storage_failures
-from cli.times import Finite, format_utc, parse_when
+from cli import batch
+from cli.batch import Selection, SendOptions
+from cli.connection import StorageConnection, settings_option, storage_failures
+from cli.times import FiniteFloat
 from shared.core.jsontext import printable
+from shared.core.retry import Deferral
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cli.cart_history import CartHistory
     from cli.records_reader import RecordsReader
-    from cli.redrive_plan import CopySender, RedrivePlan
+    from cli.redrive_plan import RedrivePlan, RedriveRules
 
 _CART_LIFE = timedelta(days=7)
-UNSURE = "--checked-in-partner-center"
 
 
-@click.command(name="redrive")
-@click.argument("ids", nargs=-1, metavar="[[CUSTOMER_ID] CART_ID]")
-@batch.classes_option
-@batch.customer_option
+@click.command(name="redrive", short_help="Retry failed requests, or renew stuck poison messages.")
+@batch.selection_options(" Default: 7d.")
 @click.option(
-    "--since", callback=parse_when, metavar="TIME", help="Only what was decided since: 12h, or a time. Default: 7d."
-)
-@batch.until_option
-@click.option(
-    UNSURE,
-    "unsure",
+    "--checked-in-partner-center",
+    "checked",
     is_flag=True,
-    help="Redrive `unknown` carts too: you have seen each of them there, Active and without an order.",
+    help="Redrive `unknown` carts too: you have checked that each of them is Active there and has no order.",
 )
-@click.option("--upn", help="The customer's user to assign the licences to: no record keeps the first one.")
-@click.option("--poison", is_flag=True, help="Instead: renew the messages that are stuck in the poison queue.")
+@click.option("--upn", help="The customer's user to assign the licences to. Records do not contain it.")
+@click.option("--poison", is_flag=True, help="Instead, renew the messages that are stuck in the poison queue.")
 @click.option(
     "--stuck-for",
-    type=Finite(min=0),
+    type=FiniteFloat(min=0),
     default=30.0,
     show_default=True,
-    metavar="MIN",
-    help="With --poison: what has lain there for so many minutes is stuck.",
+    metavar="MINUTES",
+    help="With --poison: treat messages older than MINUTES as stuck.",
 )
-@batch.dry_run_option
-@batch.yes_option
-@batch.rate_option
-@batch.most_option
-@batch.json_option
+@batch.send_options
 @settings_option
-def command(  # noqa: PLR0913  what an operator may say
-    ids: tuple[str, ...],
+def command(
+    selection: Selection,
+    sending: SendOptions,
     *,
-    classes: tuple[str, ...],
-    customer: str | None,
-    since: datetime | None,
-    until: datetime | None,
+    checked: bool,
     upn: str | None,
-    stuck_for: float,
-    rate: float,
-    most: int,
-    unsure: bool,
     poison: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    connection: Connection,
+    stuck_for: float,
+    connection: StorageConnection,
 ) -> None:
-    """Send failed requests anew, when what made them fail is mended.
+    """Retry failed requests after the cause of the failure is corrected.
 
-    It lists what it would send, and asks. Each cart whose last outcome has the class and the age asked for is
-    sent once, under a new requestId: order-4711 becomes order-4711~1, then ~2. Correlation id and context stay.
-    The number follows from the record: a second run before the first is answered sends the same request, which
-    is answered by the same outcome.
+    It lists what it would send, and asks. Each cart whose last outcome matches the filters is sent once, under a new
+    requestId: order-4711 becomes order-4711~1, then ~2. Correlation id and context stay the same. The number is
+    derived from the record: a second run before the first is answered sends the same request, which gets the same
+    outcome.
 
     Never sent: a cart that is bought, even in part; one that Partner Center calls ordered; one with a note of waiting.
 
     `unknown` carts, whatever failed for them later, may have been bought, and a new request may buy them AGAIN.
-    Look at each in Partner Center first: the cart must be Active, and 15 minutes after its last attempt the customer
+    Check each in Partner Center first: the cart must be Active, and 15 minutes after its last attempt the customer
     must have no such order.
 
     \b
@@ -97,97 +81,83 @@ def command(  # noqa: PLR0913  what an operator may say
     With --poison: messageId, customerId, cartId, requestId, dequeueCount, insertedAt, status.
 
     \b
-    Exit codes: 0 sent, or nothing to send, or a dry run; 1 you said no, or of --poison some cannot be seen;
+    Exit codes: 0 sent, or nothing to send, or a dry run; 1 declined, or with --poison some cannot be seen;
     2 wrong usage or settings; 3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  as above
-    from cli.redrive_plan import CopySender, RedrivePlan  # noqa: PLC0415  a help text must not wait for an SDK
-
     if poison:
-        if ids or classes or customer or since or until or unsure or upn:
+        if not selection.is_empty or checked or upn:
             raise click.UsageError("--poison goes with --stuck-for, --rate, --dry-run, --yes and --json only.")
-        from cli.poison import renew_stuck  # noqa: PLC0415  as above
+        from cli.poison_renewal import renew_stuck  # noqa: PLC0415  --help must not import an SDK
 
         with storage_failures():
-            renew_stuck(connection, timedelta(minutes=stuck_for), rate, dry_run=dry_run, yes=yes, as_json=as_json)
+            renew_stuck(connection, timedelta(minutes=stuck_for), sending)
         return
-    if not ids and not classes:
+    if not selection.ids and not selection.classes:
         raise click.UsageError("Say which: --class CLASS, or a cart's ids. `cart-checkout status` shows what failed.")
-    if upn and not (ids or customer):
+    if upn and not (selection.ids or selection.customer):
         raise click.UsageError("--upn is one customer's user: name a cart, or --customer.")
-    since = since or (None if ids else datetime.now(UTC) - _CART_LIFE)
-    with storage_failures(), connection.records() as container:
-        shelf = RecordsReader(container)
-        files = batch.files_of(shelf, ids, customer=customer, since=since, most=most)
-        planned = [
-            RedrivePlan.of(file, unsure=unsure, upn=upn, now=datetime.now(UTC))
-            for file in files
-            if (ids and not file.kept) or _is_asked_for(file, classes, since, until)
-        ]
-        ready = sorted((plan for plan in planned if not plan.reason), key=lambda plan: plan.decided_at)
-        skipped = [plan for plan in planned if plan.reason]
-        _list(ready, skipped, as_json=as_json, dry_run=dry_run)
+    if not selection.ids and not selection.since:
+        selection = dataclasses.replace(selection, since=datetime.now(UTC) - _CART_LIFE)
+    with storage_failures():
+        _redrive(connection, selection, sending, checked=checked, upn=upn)
+
+
+def _redrive(
+    connection: StorageConnection, selection: Selection, sending: SendOptions, *, checked: bool, upn: str | None
+) -> None:
+    from cli.redrive_plan import RedriveRules  # noqa: PLC0415  --help must not import an SDK
+
+    rules = RedriveRules(checked=checked, upn=upn)
+    with connection.reader() as reader:
+        plans = [rules.plan(history) for history in selection.load(reader) if _is_selected(history, selection)]
+        ready = sorted((plan for plan in plans if plan.request), key=lambda plan: plan.decided_at)
+        skipped = [plan for plan in plans if not plan.request]
+        _list(ready, skipped, sending)
         if not ready:
             if not skipped:
-                click.echo("Nothing to redrive: no cart's last outcome is of that kind and age.", err=True)
+                click.echo("Nothing to redrive: no cart's last outcome matches the filters.", err=True)
             return
-        batch.confirm(f"Send {len(ready)} request(s) anew, {rate:g} a minute", yes=yes, dry_run=dry_run)
-        with CopySender(connection) as publisher:
-            sent = _send(shelf, publisher, ready, rate, unsure=unsure, upn=upn, as_json=as_json)
+        sending.confirm(f"Send {len(ready)} request(s) again, {sending.rate:g} a minute")
+        sent = _send(connection, reader, rules, ready, sending)
         click.echo(f"{sent} of {len(ready)} sent.", err=True)
 
 
-def _is_asked_for(file: "CartHistory", classes: Sequence[str], since: datetime | None, until: datetime | None) -> bool:
-    found = select([file], classes=classes, since=since, until=until)
-    return bool(file.trouble) or any(entry is file.last for _, entry in found)
+def _is_selected(history: "CartHistory", selection: Selection) -> bool:
+    """Whether the last outcome matches. A cart that cannot be redriven is selected too, to be listed as skipped."""
+    if history.trouble or (selection.ids and not history.entries):
+        return True
+    return any(entry is history.last for entry in selection.select([history]))
 
 
-def _list(ready: "list[RedrivePlan]", skipped: "list[RedrivePlan]", *, as_json: bool, dry_run: bool) -> None:
+def _list(ready: "Sequence[RedrivePlan]", skipped: "Sequence[RedrivePlan]", sending: SendOptions) -> None:
     for plan in skipped:
-        if as_json:
-            print(json.dumps(plan.told("skipped")))
+        if sending.as_json:
+            print(json.dumps(plan.as_json("skipped")))
         else:
             click.echo(f"skipped  cart {plan.cart.cart_id}: {printable(plan.reason, 400)}", err=True)
-    if as_json and dry_run:
-        for plan in ready:
-            print(json.dumps(plan.told("listed")))
-        return
-    rows = [
-        (format_utc(p.decided_at), p.last.event.outcome, p.last.kind, p.cart.customer_id, p.cart.cart_id, p.new_id)
-        for p in ready
-        if p.last
-    ]
+    rows = [(*p.last.decided_cells, p.last.class_and_code, *p.cart, p.new_id) for p in ready if p.last]
     headings = ("DECIDED (UTC)", "OUTCOME", "CLASS CODE", "CUSTOMER", "CART", "NEW REQUEST")
-    table.show(headings, rows, err=as_json)
+    sending.show(headings, rows, [plan.as_json("listed") for plan in ready])
 
 
 def _send(
-    shelf: "RecordsReader",
-    publisher: "CopySender",
-    ready: "list[RedrivePlan]",
-    rate: float,
-    *,
-    unsure: bool,
-    upn: str | None,
-    as_json: bool,
+    connection: StorageConnection,
+    reader: "RecordsReader",
+    rules: "RedriveRules",
+    ready: "Sequence[RedrivePlan]",
+    sending: SendOptions,
 ) -> int:
-    """Send them one after another, each by its record as it is now: while this runs, carts may be decided."""
-    from cli.redrive_plan import RedrivePlan  # noqa: PLC0415  as above
-
+    """Send them one after another, each planned again by its current record: it may have been decided meanwhile."""
     sent = 0
-    for listed in batch.rate_limited(ready, rate, "Sending"):
-        plan = RedrivePlan.of(shelf.open(listed.cart), unsure=unsure, upn=upn, now=datetime.now(UTC))
-        if not plan.reason and plan.new_id != listed.new_id:
-            plan = plan.withdrawn("its record has changed since it was listed: look again")
-        if plan.reason:
-            print(json.dumps(plan.told("skipped")) if as_json else _line("skipped", plan), flush=True)
-            continue
-        publisher.send(plan)
-        sent += 1
-        print(json.dumps(plan.told("sent")) if as_json else _line("sent", plan), flush=True)
+    with connection.publisher() as publisher:
+        for listed in batch.rate_limited(ready, sending.rate, "Sending"):
+            plan = rules.plan(reader.load(listed.cart))
+            if plan.request and plan.new_id != listed.new_id:
+                plan = plan.withdraw("its record has changed since it was listed: look again")
+            if plan.request:
+                publisher.send_deferred(plan.request, Deferral(0.0, plan.request.retry))
+                sent += 1
+            status = "sent" if plan.request else "skipped"
+            line = f"{status}  cart {plan.cart.cart_id}  {plan.reason or f'requestId {plan.new_id}'}"
+            sending.report(plan.as_json(status), line)
     return sent
-
-
-def _line(status: str, plan: "RedrivePlan") -> str:
-    what = plan.reason or f"requestId {plan.new_id}"
-    return f"{status}  cart {plan.cart.cart_id}  {printable(what, 400)}"

@@ -1,67 +1,38 @@
-"""`cart-checkout republish`: tell kept outcomes again, byte for byte, for a consumer that lost them."""
+"""`cart-checkout republish`: publish recorded outcomes again, byte for byte, for a consumer that lost them."""
 
-import json
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from cli import batch, table
-from cli.cart_history import select
-from cli.connection import Connection, settings_option, storage_failures
-from cli.times import format_utc, parse_when
-from shared.core.jsontext import printable
-from shared.core.outcomes import Outcome
-
-if TYPE_CHECKING:
-    from cli.cart_history import Entry
+from cli import batch, options
+from cli.batch import Selection, SendOptions
+from cli.cart_history import Entry
+from cli.connection import StorageConnection, settings_option, storage_failures
 
 NONE_FOUND = 1
 
 
-@click.command(name="republish")
-@click.argument("ids", nargs=-1, metavar="[[CUSTOMER_ID] CART_ID]")
+@click.command(name="republish", short_help="Publish recorded outcomes again.")
+@batch.selection_options()
 @click.option("--event", "events", multiple=True, metavar="ID", help="Only the event with this id. May be repeated.")
 @click.option("--request", "requests", multiple=True, metavar="ID", help="Only this requestId's. May be repeated.")
-@click.option(
-    "--outcome",
-    "outcomes",
-    type=click.Choice([str(each) for each in Outcome]),
-    multiple=True,
-    help="Only these outcomes. May be repeated.",
-)
-@batch.classes_option
-@batch.customer_option
-@click.option("--since", callback=parse_when, metavar="TIME", help="Only what was decided since: 12h, or a time.")
-@batch.until_option
-@batch.dry_run_option
-@batch.yes_option
-@batch.rate_option
-@batch.most_option
-@batch.json_option
+@options.outcomes
+@batch.send_options
 @settings_option
-def command(  # noqa: PLR0913  what an operator may say
-    ids: tuple[str, ...],
+def command(
+    selection: Selection,
+    sending: SendOptions,
     *,
     events: tuple[str, ...],
     requests: tuple[str, ...],
     outcomes: tuple[str, ...],
-    classes: tuple[str, ...],
-    customer: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    rate: float,
-    most: int,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    connection: Connection,
+    connection: StorageConnection,
 ) -> None:
-    """Put outcomes into the outcomes queue again, from their records.
+    """Publish outcomes to the outcomes queue again, from their records.
 
-    It lists them first, and asks. Each is the event that was kept, unchanged, under the same id: a consumer that
-    de-duplicates and has it already drops it. Every consumer of the queue gets it, not only the one that asked.
-    The outcome of a message that was no request is in no record: send that message again instead.
+    It lists them first, and asks. Each one is the recorded event, unchanged and with the same id: a consumer that
+    de-duplicates drops those it already has. Every consumer of the queue receives them, not only the one that asked.
+    The outcome of an invalid message is not recorded: send that message again instead.
 
     \b
     Examples:
@@ -75,62 +46,54 @@ def command(  # noqa: PLR0913  what an operator may say
     or sent.
 
     \b
-    Exit codes: 0 told, or a dry run; 1 you said no, or no such outcome is kept; 2 wrong usage or settings;
+    Exit codes: 0 published, or a dry run; 1 declined, or no such outcome is recorded; 2 wrong usage or settings;
     3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  as above
-    from cli.redrive_plan import CopySender  # noqa: PLC0415  a help text must not wait for an SDK
-
-    if not (ids or events or requests or since or customer):
+    if not (selection.ids or events or requests or selection.since or selection.customer):
         raise click.UsageError("Say which: a cart's ids, --event, --request, --customer or --since.")
-    with storage_failures(), connection.records() as container:
-        files = batch.files_of(RecordsReader(container), ids, customer=customer, since=since, most=most)
-        for file in files:
-            if file.trouble:
-                click.echo(f"skipped  cart {file.cart.cart_id}: {file.trouble}", err=True)
+    with storage_failures():
         found = [
             entry
-            for _, entry in select(files, outcomes=outcomes, classes=classes, since=since, until=until)
+            for entry in _load_entries(connection, selection, outcomes)
             if (not events or entry.event.id in events) and (not requests or entry.request_id in requests)
         ]
-        found.sort(key=lambda entry: str(entry.attributes.get("time")))
-        if as_json and dry_run:
-            for entry in found:
-                print(_told(entry, "listed"))
-        else:
-            rows = [
-                (
-                    format_utc(e.decided_at),
-                    e.event.outcome,
-                    e.cart.customer_id,
-                    e.cart.cart_id,
-                    e.request_id,
-                    e.event.id,
-                )
-                for e in found
-            ]
-            table.show(("DECIDED (UTC)", "OUTCOME", "CUSTOMER", "CART", "REQUEST", "EVENT"), rows, err=as_json)
+        _list(found, sending)
         if not found:
-            click.echo("No such outcome is kept.", err=True)
+            click.echo("No such outcome is recorded.", err=True)
             raise SystemExit(NONE_FOUND)
-        batch.confirm(f"Tell {len(found)} outcome(s) again, {rate:g} a minute", yes=yes, dry_run=dry_run)
-        with CopySender(connection) as publisher:
-            for entry in batch.rate_limited(found, rate, "Telling"):
-                publisher.program.publish(entry.event)
-                line = f"sent  event {entry.event.id}  cart {entry.cart.cart_id}"
-                print(_told(entry, "sent") if as_json else printable(line, 400), flush=True)
-        click.echo(f"{len(found)} told again.", err=True)
+        sending.confirm(f"Publish {len(found)} outcome(s) again, {sending.rate:g} a minute")
+        _publish(connection, found, sending)
 
 
-def _told(entry: "Entry", status: str) -> str:
-    return json.dumps(
-        {
-            "eventId": entry.event.id,
-            "customerId": entry.cart.customer_id,
-            "cartId": entry.cart.cart_id,
-            "requestId": entry.request_id,
-            "outcome": entry.event.outcome,
-            "decidedAt": entry.attributes.get("time"),
-            "status": status,
-        }
-    )
+def _load_entries(connection: StorageConnection, selection: Selection, outcomes: tuple[str, ...]) -> list[Entry]:
+    with connection.reader() as reader:
+        histories = selection.load(reader)
+    for history in histories:
+        if history.trouble:
+            click.echo(f"skipped  cart {history.cart.cart_id}: {history.trouble}", err=True)
+    return sorted(selection.select(histories, outcomes), key=lambda entry: str(entry.attributes.get("time")))
+
+
+def _list(entries: list[Entry], sending: SendOptions) -> None:
+    rows = [(*entry.decided_cells, *entry.cart, entry.request_id, entry.event.id) for entry in entries]
+    headings = ("DECIDED (UTC)", "OUTCOME", "CUSTOMER", "CART", "REQUEST", "EVENT")
+    sending.show(headings, rows, [_as_json(entry, "listed") for entry in entries])
+
+
+def _publish(connection: StorageConnection, entries: list[Entry], sending: SendOptions) -> None:
+    with connection.publisher() as publisher:
+        for entry in batch.rate_limited(entries, sending.rate, "Publishing"):
+            publisher.publish(entry.event)
+            sending.report(_as_json(entry, "sent"), f"sent  event {entry.event.id}  cart {entry.cart.cart_id}")
+    click.echo(f"{len(entries)} published again.", err=True)
+
+
+def _as_json(entry: Entry, status: str) -> dict[str, Any]:
+    return {
+        "eventId": entry.event.id,
+        **entry.cart.as_json(),
+        "requestId": entry.request_id,
+        "outcome": entry.event.outcome,
+        "decidedAt": entry.attributes.get("time"),
+        "status": status,
+    }

@@ -1,34 +1,32 @@
-"""`cart-checkout status`: what waits and why, what was decided lately; or everything about one cart."""
+"""`cart-checkout status`: show what waits and why, and what was decided recently, or everything about one cart."""
 
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import batch, table
-from cli.cart_history import select
-from cli.connection import Connection, settings_option, storage_failures
-from cli.times import format_age, format_utc, parse_when
+from cli import options, table
+from cli.batch import Selection
+from cli.cart_history import CartHistory, Entry, WaitingNote
+from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
+from cli.times import format_age, format_utc, parse_rfc3339, parse_when
 from shared.core.outcomes import Outcome, timestamp
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
-    from cli.cart_history import Entry
     from cli.records_reader import RecordsReader
 
-
-PEEKED = 32
-"""How many messages the service shows to who only looks."""
 SHOWN = 20
-"""Rows of a list; the counts go over all."""
+"""Rows of a list. The counts include everything."""
 NOT_FOUND = 1
 
 
-@click.command(name="status")
+@click.command(name="status", short_help="Show queues, waiting carts and recent outcomes, or one cart.")
 @click.argument("ids", nargs=-1, metavar="[[CUSTOMER_ID] CART_ID]")
 @click.option(
     "--since",
@@ -36,9 +34,9 @@ NOT_FOUND = 1
     metavar="TIME",
     help="Count outcomes decided since: 30m, 12h, or a time. Default: 1h.",
 )
-@batch.customer_option
-@batch.most_option
-@batch.json_option
+@options.customer
+@options.most
+@options.as_json
 @settings_option
 def command(
     ids: tuple[str, ...],
@@ -47,16 +45,16 @@ def command(
     most: int,
     *,
     as_json: bool,
-    connection: Connection,
+    connection: StorageConnection,
 ) -> None:
-    """Show the queues, the carts that wait and why, and the outcomes of the last hour; or one cart.
+    """Show the queues, the carts that wait and why, and the outcomes of the last hour, or one cart.
 
     With a cart's ids: every outcome that was decided for it, its attempts and ids, what it waits for, and what to
-    tell Microsoft support. Without CUSTOMER_ID the cart is searched for, which is slow where there are many.
+    tell Microsoft support. Without CUSTOMER_ID the cart is searched for, which is slow if there are many.
 
-    The queue service counts approximately, waiting messages included, and shows the first 32 visible ones only:
-    ages are of these. A cart has a note of what it waits for only after a call was made: one that waits for
-    storage, a token or a throttled customer's turn may have none, and is only counted.
+    The queue service counts approximately, invisible messages included, and shows the first 32 visible messages
+    only: ages are those of these. A cart has a note of what it waits for only after a call was made. A cart that
+    waits for storage, for a token or because its customer is throttled may have no note, and is only counted.
 
     \b
     Examples:
@@ -68,44 +66,38 @@ def command(
     \b
     With --json, one object: queues (carts, poison, outcomes: name, count, seen, oldestAt), waiting (count,
     byReason, carts), recent (since, count, byOutcome, byClass, last: up to 20 that are not completed), damaged (names
-    of records that cannot be read), truncated. Of a cart: customerId, cartId, entries (the events as they were kept),
+    of records that cannot be read), truncated. Of a cart: customerId, cartId, entries (the events as recorded),
     waiting, inQueue, support, trouble (why its record cannot be read).
 
     \b
     Exit codes: 0 shown; 1 nothing is known of this cart; 2 wrong usage or settings; 3 the storage account failed.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from cli.records_reader import RecordsReader  # noqa: PLC0415  a help text must not wait for an SDK
-
-    with storage_failures(), connection.records() as container:
-        shelf = RecordsReader(container)
+    with storage_failures(), connection.reader() as reader:
         if ids:
             if customer or since or len(ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, without other filters.")
-            from cli.cart import show_cart  # noqa: PLC0415  as above
+            from cli.cart_report import show_cart  # noqa: PLC0415  --help must not import an SDK
 
-            if not show_cart(connection, shelf, ids, most, as_json=as_json):
+            if not show_cart(connection, reader, ids, most, as_json=as_json):
                 sys.exit(NOT_FOUND)
             return
         now = datetime.now(UTC)
-        found = {
-            "queues": _queues(connection),
-            **_carts(shelf, since or now - timedelta(hours=1), customer, most),
-        }
+        overview = _queues(connection) | _carts(reader, since or now - timedelta(hours=1), customer, most)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(overview))
     else:
-        _show(found, now)
+        _show(overview, now)
 
 
-def _queues(connection: Connection) -> dict[str, dict[str, Any]]:
+def _queues(connection: StorageConnection) -> dict[str, Any]:
     queues = {"carts": connection.carts(), "poison": connection.poison(), "outcomes": connection.outcomes()}
-    return {role: _queue(queue) for role, queue in queues.items()}
+    return {"queues": {role: _queue(queue) for role, queue in queues.items()}}
 
 
 def _queue(queue: "QueueClient") -> dict[str, Any]:
     with queue:
         count = queue.get_queue_properties().approximate_message_count or 0
-        inserted = [message.inserted_on for message in queue.peek_messages(PEEKED)]
+        inserted = [message.inserted_on for message in queue.peek_messages(MAX_PEEKED)]
     oldest = min((at for at in inserted if at), default=None)
     return {
         "name": queue.queue_name,
@@ -115,114 +107,112 @@ def _queue(queue: "QueueClient") -> dict[str, Any]:
     }
 
 
-def _carts(shelf: "RecordsReader", since: datetime, customer: str | None, most: int) -> dict[str, Any]:
-    from cli.records_reader import at_once  # noqa: PLC0415  a help text must not wait for an SDK
-
-    listed, cut = shelf.listed(most, customer)
-    notes = [note for note in at_once(shelf.note, [item.cart for item in listed if item.waits]) if note]
-    files = shelf.open_all(item.cart for item in listed if not item.waits and item.modified >= since)
-    answered = {file.cart for file in files if file.note and not file.waiting}
-    notes = sorted(
-        (note for note in notes if note.cart not in answered),
-        key=lambda n: n.next_at or datetime.max.replace(tzinfo=UTC),
-    )
-    recent = sorted((entry for _, entry in select(files, since=since)), key=lambda e: str(e.attributes.get("time")))
+def _carts(reader: "RecordsReader", since: datetime, customer: str | None, most: int) -> dict[str, Any]:
+    listed, truncated = reader.list_blobs(most, customer)
+    notes = reader.load_notes(blob.cart for blob in listed if blob.is_note)
+    histories = reader.load_all(blob.cart for blob in listed if not blob.is_note and blob.modified >= since)
+    answered = {history.cart for history in histories if history.note and not history.waiting}
     return {
-        "waiting": {
-            "count": len(notes),
-            "byReason": dict(Counter(note.reason for note in notes).most_common()),
-            "carts": [{"customerId": n.cart.customer_id, "cartId": n.cart.cart_id, **n.said} for n in notes],
-        },
-        "recent": {
-            "since": timestamp(since),
-            "count": len(recent),
-            "byOutcome": {str(o): sum(e.event.outcome is o for e in recent) for o in Outcome},
-            "byClass": dict(Counter(entry.error_class for entry in recent if entry.error_class).most_common()),
-            "last": [_brief(entry) for entry in recent if not _fine(entry)][-SHOWN:][::-1],
-        },
-        "damaged": [f"{file.cart.customer_id}/{file.cart.cart_id}.json" for file in files if file.trouble],
-        "truncated": cut,
+        "waiting": _waiting(note for note in notes if note.cart not in answered),
+        "recent": _recent(histories, since),
+        "damaged": [f"{each.cart.customer_id}/{each.cart.cart_id}.json" for each in histories if each.trouble],
+        "truncated": truncated,
     }
 
 
-def _fine(entry: "Entry") -> bool:
-    return entry.event.outcome is Outcome.COMPLETED
+def _waiting(notes: Iterable[WaitingNote]) -> dict[str, Any]:
+    notes = sorted(notes, key=lambda note: note.next_at or datetime.max.replace(tzinfo=UTC))
+    return {
+        "count": len(notes),
+        "byReason": dict(Counter(note.reason for note in notes).most_common()),
+        "carts": [note.cart.as_json() | note.fields for note in notes],
+    }
 
 
-def _brief(entry: "Entry") -> dict[str, Any]:
+def _recent(histories: Iterable[CartHistory], since: datetime) -> dict[str, Any]:
+    entries = sorted(Selection(since=since).select(histories), key=lambda entry: str(entry.attributes.get("time")))
+    not_completed = [entry for entry in entries if entry.event.outcome is not Outcome.COMPLETED]
+    return {
+        "since": timestamp(since),
+        "count": len(entries),
+        "byOutcome": {str(outcome): sum(e.event.outcome is outcome for e in entries) for outcome in Outcome},
+        "byClass": dict(Counter(entry.error_class for entry in entries if entry.error_class).most_common()),
+        "last": [_brief(entry) for entry in not_completed[-SHOWN:][::-1]],
+    }
+
+
+def _brief(entry: Entry) -> dict[str, Any]:
     return {
         "time": entry.attributes.get("time"),
         "outcome": entry.event.outcome,
         "class": entry.error_class or None,
         "code": entry.error.get("code"),
-        "customerId": entry.cart.customer_id,
-        "cartId": entry.cart.cart_id,
+        **entry.cart.as_json(),
         "requestId": entry.request_id,
     }
 
 
-def _show(found: dict[str, Any], now: datetime) -> None:
-    from cli.times import parse  # noqa: PLC0415  beside the others
+def _show(overview: dict[str, Any], now: datetime) -> None:
+    _show_queues(overview["queues"], now)
+    _show_waiting(overview["waiting"], now)
+    _show_recent(overview["recent"])
+    for name in overview["damaged"]:
+        click.echo(f"Damaged, its cart is not bought until it is restored: {name}", err=True)
+    if overview["truncated"]:
+        click.echo(
+            "The container holds more blobs than were listed, so the counts are too low: raise --most.", err=True
+        )
 
+
+def _show_queues(queues: dict[str, Any], now: datetime) -> None:
     click.secho("Queues", bold=True)
     rows = [
-        (role, q["name"], q["count"], q["seen"], format_age(parse(q["oldestAt"]), now))
-        for role, q in found["queues"].items()
+        (role, q["name"], q["count"], q["seen"], format_age(parse_rfc3339(q["oldestAt"]), now))
+        for role, q in queues.items()
     ]
     table.show(("QUEUE", "NAME", "MESSAGES, ABOUT", "VISIBLE, OF 32", "OLDEST VISIBLE"), rows)
-    if found["queues"]["poison"]["count"]:
+    if queues["poison"]["count"]:
         click.echo("The poison queue holds messages. If they stay for minutes: docs/operations.md, Stuck in poison.")
-    waiting = found["waiting"]
+
+
+def _show_waiting(waiting: dict[str, Any], now: datetime) -> None:
     _heading(f"Waiting: {waiting['count']} cart(s) with a note", waiting["byReason"])
-    waits = [
+    rows = [
         (
             n.get("reason"),
             n["customerId"],
             n["cartId"],
             n.get("requestId"),
             n.get("attempt"),
-            format_age(parse(n.get("since")), now),
-            format_age(parse(n.get("nextAt")), now),
+            format_age(parse_rfc3339(n.get("since")), now),
+            format_age(parse_rfc3339(n.get("nextAt")), now),
         )
         for n in waiting["carts"][:SHOWN]
     ]
-    table.show(("REASON", "CUSTOMER", "CART", "REQUEST", "ATTEMPTS", "FOR", "NEXT"), waits)
-    _more(len(waiting["carts"]))
-    recent = found["recent"]
+    table.show(("REASON", "CUSTOMER", "CART", "REQUEST", "ATTEMPTS", "FOR", "NEXT"), rows)
+    if waiting["count"] > SHOWN:
+        click.echo(f"... and {waiting['count'] - SHOWN} more: --json shows all.")
+
+
+def _show_recent(recent: dict[str, Any]) -> None:
     outcomes = {name: count for name, count in recent["byOutcome"].items() if count}
-    _heading(f"Decided since {format_utc(parse(recent['since']))} UTC: {recent['count']} outcome(s)", outcomes)
+    since = format_utc(parse_rfc3339(recent["since"]))
+    _heading(f"Decided since {since} UTC: {recent['count']} outcome(s)", outcomes)
     if recent["byClass"]:
-        click.echo("  by class: " + ", ".join(f"{count} {name}" for name, count in recent["byClass"].items()))
+        click.echo(f"  by class: {_counts(recent['byClass'])}")
     if recent["last"]:
         click.echo(f"  not completed, newest first, at most {SHOWN}:")
-    last = [
-        (
-            str(e["time"])[:19].replace("T", " "),
-            e["outcome"],
-            e["class"],
-            e["code"],
-            e["customerId"],
-            e["cartId"],
-            e["requestId"],
-        )
-        for e in recent["last"]
-    ]
-    table.show(("TIME (UTC)", "OUTCOME", "CLASS", "CODE", "CUSTOMER", "CART", "REQUEST"), last)
-    for name in found["damaged"]:
-        click.echo(f"Damaged, its cart is not bought until it is mended: {name}", err=True)
-    if found["truncated"]:
-        click.echo(
-            "The container holds more blobs than were listed, so the counts are too small: raise --most.", err=True
-        )
+    names = ("outcome", "class", "code", "customerId", "cartId", "requestId")
+    rows = [(str(e["time"])[:19].replace("T", " "), *(e[name] for name in names)) for e in recent["last"]]
+    table.show(("TIME (UTC)", "OUTCOME", "CLASS", "CODE", "CUSTOMER", "CART", "REQUEST"), rows)
 
 
 def _heading(text: str, counts: dict[str, int]) -> None:
     click.echo()
     click.secho(text, bold=True, nl=not counts)
     if counts:
-        click.echo(" (" + ", ".join(f"{count} {name}" for name, count in counts.items()) + ")")
+        click.echo(f" ({_counts(counts)})")
 
 
-def _more(count: int) -> None:
-    if count > SHOWN:
-        click.echo(f"... and {count - SHOWN} more: --json shows all.")
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

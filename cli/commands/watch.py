@@ -1,119 +1,62 @@
-"""`cart-checkout watch`: outcomes as they come. By default it takes nothing away from the real consumers."""
+"""`cart-checkout watch`: show outcomes as they are published. By default the messages stay in the queue."""
 
 import base64
 import json
 import math
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.connection import Connection, StorageFailed, settings_option
-from cli.filters import Filter, filter_options
+from cli import options
+from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
+from cli.outcome_event import OutcomeEvent, as_object
+from cli.outcome_filter import OutcomeFilter, filter_options
 from cli.table import COLOURS
-from cli.times import Finite
+from cli.times import FiniteFloat
 from shared.core.jsontext import printable
-from shared.core.outcomes import TYPE
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient, QueueMessage
 
 TOO_FEW = 1
-PEEKED = 32
-"""How many messages the service shows to who only looks."""
 POLL_SECONDS = 1.0
 LEASE_SECONDS = 60
-"""How long a taken message is hidden; should we die before it is printed, it is back after that."""
+"""How long a received message is hidden. If this process dies before it is printed, it reappears after that."""
 
-_LINE_BREAKS = str.maketrans("\r\n", "  ")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One message of the outcomes queue: its text, decoded, and what it says; without `event` it is no event."""
-
-    text: str
-    event: dict[str, Any]
-    data: dict[str, Any]
-
-    @property
-    def outcome(self) -> str:
-        """`completed`, ...; empty where it is no outcome."""
-        kind = self.event.get("type")
-        return kind.removeprefix(TYPE) if isinstance(kind, str) else ""
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """What went wrong, or must be done; empty where nothing is."""
-        found = self.data.get("error")
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def line(self) -> str:
-        """The event as it was told, on one line: parsing and writing it anew would make 36.48 of a 36.480."""
-        # Between JSON's tokens a line break is a space; inside its strings there is none.
-        return self.text.translate(_LINE_BREAKS) if self.event else json.dumps({"unreadable": self.text})
-
-    @property
-    def cells(self) -> list[str]:
-        """What the table shows of it; foreign text is made printable."""
-        if not self.event:
-            return ["", "no outcome", "", "", "", printable(self.text, 60)]
-        error = self.error
-        note = error.get("description") or _bought(self.data.get("result"))
-        for name in ("answeredBy", "corrects"):
-            if name in self.data:
-                note = f"{name} {self.data[name]}"
-        kind = " ".join(str(error[name]) for name in ("class", "code") if name in error)
-        facts = (
-            str(self.event.get("time", ""))[5:19].replace("T", " "),
-            self.outcome,
-            str(self.data.get("cartId", "")),
-            kind,
-            str(self.data.get("requestId", "")),
-            note,
-        )
-        return [printable(str(fact), 80) for fact in facts]
+_COLUMNS = (("TIME (UTC)", 14), ("OUTCOME", 15), ("CART", 36), ("CLASS CODE", 22), ("REQUEST", 20))
+_LAST_COLUMN = "ORDERS OR DESCRIPTION"
 
 
-def _bought(result: object) -> str:
-    orders = result.get("orders") if isinstance(result, dict) else None
-    if not isinstance(orders, list):
-        return ""
-    return f"{len(orders)} order(s): " + ", ".join(str(o.get("id")) for o in orders if isinstance(o, dict))
-
-
-@click.command(name="watch")
+@click.command(name="watch", short_help="Show outcomes as they are published.")
 @filter_options
-@click.option("--take", is_flag=True, help="Receive and delete: what is shown here, no other consumer will get.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
+@click.option("--take", is_flag=True, help="Receive and delete the messages: no other consumer gets them.")
+@options.as_json
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N outcomes.")
-@click.option("--timeout", type=Finite(min=0), metavar="S", help="End after S seconds.")
+@click.option("--timeout", type=FiniteFloat(min=0), metavar="S", help="End after S seconds.")
 @settings_option
 def command(
+    wanted: OutcomeFilter,
     *,
     take: bool,
     as_json: bool,
     count: int | None,
     timeout: float | None,
-    connection: Connection,
-    **filters: tuple[str, ...],
+    connection: StorageConnection,
 ) -> None:
-    """Show outcomes as they come, until Ctrl-C.
+    """Show outcomes as they are published, until Ctrl-C.
 
-    It only looks: the messages stay for their real consumers. But the queue service shows no more than the
-    first 32 to who only looks, and an outcome that a consumer has taken meanwhile is not seen. With --take
-    the messages are received and deleted.
+    By default it only peeks, and the messages stay in the queue for their consumers. Peeking shows the first 32
+    messages only, and it misses an outcome that a consumer takes in the meantime. With --take, messages are received
+    and deleted.
 
-    Filters of different kinds must all match; of the same kind, one. They do not go with --take, which would
-    delete what it does not show.
+    Filters of different kinds must all match. Of one kind, one must match. They cannot be combined with --take, which
+    would delete outcomes without showing them.
 
     \b
     Examples:
@@ -124,49 +67,56 @@ def command(
       cart-checkout watch --take --count 1 --timeout 60
 
     \b
-    With --json, one event a line, as it was told; what is no event as {"unreadable": the text}.
+    With --json, one event a line, as it was published. A message that is not an event is shown as
+    {"unreadable": the text}.
 
     \b
     Exit codes: 0 ended by --count, --timeout or Ctrl-C; 1 --timeout came before --count outcomes;
     2 wrong usage or settings; 3 the storage account failed.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  a help text must not wait for an SDK
-
-    wanted = Filter(**filters)
     if take and wanted:
-        raise click.UsageError("--take deletes what it receives, so it goes without filters: watch without --take.")
-    shown = 0
+        raise click.UsageError("--take cannot be combined with filters: it deletes what it receives.")
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
     try:
-        with ExitStack() as stack:
-            show = _lines() if as_json else _table()
+        with storage_failures(), ExitStack() as stack:
             queue = stack.enter_context(connection.outcomes())
             records = stack.enter_context(connection.records())
-            deadline = math.inf if timeout is None else time.monotonic() + timeout
             source = ReceiveSource(queue, deadline) if take else PeekSource(queue)
-            while True:
-                for message in source.fetch():
-                    seen = read(message.content, records)
-                    if not wanted.admits(seen.outcome, seen.error.get("class"), seen.data):
-                        continue
-                    show(seen)
-                    source.done(message)
-                    shown += 1
-                    if shown == count:
-                        return
-                left = min(POLL_SECONDS, deadline - time.monotonic())
-                if left <= 0:
-                    break
-                threading.Event().wait(left)
+            finished = _watch(source, records, wanted, _print_line if as_json else _print_rows(), count, deadline)
     except KeyboardInterrupt:
         return
-    except AzureError as error:
-        raise StorageFailed(error) from error
-    if count is not None:
+    if not finished:
         sys.exit(TOO_FEW)
 
 
+def _watch(
+    source: "PeekSource | ReceiveSource",
+    records: "ContainerClient",
+    wanted: OutcomeFilter,
+    show: Callable[[OutcomeEvent], None],
+    count: int | None,
+    deadline: float,
+) -> bool:
+    """Show outcomes until the deadline, or False if that came before `count` of them."""
+    shown = 0
+    while True:
+        for message in source.fetch():
+            event = read_message(message.content, records)
+            if not wanted.admits(event):
+                continue
+            show(event)
+            source.done(message)
+            shown += 1
+            if shown == count:
+                return True
+        left = min(POLL_SECONDS, deadline - time.monotonic())
+        if left <= 0:
+            return count is None
+        time.sleep(left)
+
+
 class PeekSource:
-    """Peeks: sees the first 32 messages of the queue, and takes none away."""
+    """Peeks: shows the first 32 messages of the queue and leaves them there."""
 
     def __init__(self, queue: "QueueClient") -> None:
         self._queue = queue
@@ -174,89 +124,107 @@ class PeekSource:
         self._warned = False
 
     def fetch(self) -> "Iterator[QueueMessage]":
-        """Those at the front that were not seen before."""
-        front: list[QueueMessage] = self._queue.peek_messages(PEEKED)
-        if len(front) == PEEKED and not self._warned:
+        """Those among the first 32 messages that were not fetched before."""
+        front: list[QueueMessage] = self._queue.peek_messages(MAX_PEEKED)
+        if len(front) == MAX_PEEKED and not self._warned:
             length = self._queue.get_queue_properties().approximate_message_count or 0
-            if length > PEEKED:
+            if length > MAX_PEEKED:
                 self._warned = True
-                click.echo(f"The queue holds {length}; only the first {PEEKED} can be seen. --take sees all.", err=True)
+                click.echo(
+                    f"The queue holds {length}; only the first {MAX_PEEKED} can be seen. --take sees all.", err=True
+                )
         new = [message for message in front if message.id not in self._known]
-        self._known = {message.id for message in front}  # what has left the front does not come back
+        self._known = {message.id for message in front}  # a message that has left the front does not return
         yield from new
 
     def done(self, message: "QueueMessage") -> None:
-        """It stays where it is."""
+        """Leave the message in the queue."""
 
 
 class ReceiveSource:
-    """Receives, one at a time: whoever is interrupted has hidden one message for a minute, and not 32."""
+    """Receives one message at a time, so that an interruption hides one message for a minute, and not 32."""
 
     def __init__(self, queue: "QueueClient", deadline: float) -> None:
         self._queue = queue
         self._deadline = deadline
 
     def fetch(self) -> "Iterator[QueueMessage]":
-        """All that are visible; outcomes that come in all the time keep it no longer than the deadline."""
+        """All visible messages. New ones do not extend this beyond the deadline."""
         for message in self._queue.receive_messages(messages_per_page=1, visibility_timeout=LEASE_SECONDS):
             yield message
             if time.monotonic() >= self._deadline:
                 return
 
     def done(self, message: "QueueMessage") -> None:
-        """It was shown: delete it."""
+        """Delete the message."""
         self._queue.delete_message(message)
 
 
-def read(text: str, records: "ContainerClient") -> Seen:
-    """What a message of the outcomes queue says; its data are loaded where they lie in a blob of ours."""
+def read_message(text: str, records: "ContainerClient") -> OutcomeEvent:
+    """Parse a message of the outcomes queue, and load its data if they are stored in the records container.
+
+    A text that is not an event becomes an event without attributes.
+    """
     try:
-        told = base64.b64decode(text, validate=True).decode()
-        event = json.loads(told)
+        decoded = base64.b64decode(text, validate=True).decode()
+        attributes = json.loads(decoded)
     except (ValueError, RecursionError):
-        return Seen(text, {}, {})
-    if not isinstance(event, dict):
-        return Seen(text, {}, {})
-    data = event.get("data")
+        return OutcomeEvent(text, {}, {})
+    if not isinstance(attributes, dict):
+        return OutcomeEvent(text, {}, {})
+    data = attributes.get("data")
     if data is None:
-        data = _referred(event.get("dataref"), records)
-    return Seen(told, event, data if isinstance(data, dict) else {})
+        data = _load_dataref(attributes.get("dataref"), records)
+    return OutcomeEvent(decoded, attributes, as_object(data))
 
 
-def _referred(dataref: object, records: "ContainerClient") -> Any:  # noqa: ANN401  any JSON
-    """The data in the blob of this URL; None where it is not ours or cannot be read: the event is shown anyway."""
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  as above
+def _load_dataref(dataref: object, records: "ContainerClient") -> Any:  # noqa: ANN401  any JSON
+    """The data at this URL, or None if it is not ours or cannot be read: the event is shown anyway."""
+    from azure.core.exceptions import AzureError  # noqa: PLC0415  --help must not import an SDK
 
     ours = f"{records.url.partition('?')[0]}/"
     if not isinstance(dataref, str) or not dataref.startswith(ours):
-        return None  # our key or token goes to our own container, whatever an event names
+        return None  # our key or token is sent to our own container only, whatever an event names
     try:
         return json.loads(records.download_blob(dataref.removeprefix(ours)).readall())
     except (AzureError, ValueError, RecursionError):
         return None
 
 
-def _lines() -> Callable[[Seen], None]:
-    return lambda seen: click.echo(seen.line)
+def _print_line(event: OutcomeEvent) -> None:
+    click.echo(event.line if event.attributes else json.dumps({"unreadable": event.text}))
 
 
-def _table() -> Callable[[Seen], None]:
-    """Rows under a heading, one at a time: it grows for as long as one watches."""
-    widths = (14, 15, 36, 22, 20)
-    headings = ("TIME (UTC)", "OUTCOME", "CART", "CLASS CODE", "REQUEST", "ORDERS OR DESCRIPTION")
-    # A pipe gets it all; on a terminal, a row that runs over would spoil the columns.
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+def _print_rows() -> Callable[[OutcomeEvent], None]:
+    """Print one row at a time, the first under a heading."""
+    # A pipe gets the whole row. On a terminal, a row that wraps would break the columns.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     fresh = True
 
     def line(cells: list[str]) -> str:
-        padded = [f"{printable(cell, width):<{width}}" for cell, width in zip(cells, widths, strict=False)]
-        return printable(" ".join([*padded, *cells[len(widths) :]]).rstrip(), room)
+        padded = [f"{printable(cell, size):<{size}}" for cell, (_, size) in zip(cells, _COLUMNS, strict=False)]
+        return printable(" ".join([*padded, *cells[len(_COLUMNS) :]]).rstrip(), width)
 
-    def show(seen: Seen) -> None:
+    def show(event: OutcomeEvent) -> None:
         nonlocal fresh
         if fresh:
-            click.secho(line(list(headings)), bold=True)
+            click.secho(line([*(heading for heading, _ in _COLUMNS), _LAST_COLUMN]), bold=True)
             fresh = False
-        click.secho(line(seen.cells), fg=COLOURS.get(seen.outcome))
+        click.secho(line(cells_of(event)), fg=COLOURS.get(event.outcome))
 
     return show
+
+
+def cells_of(event: OutcomeEvent) -> list[str]:
+    """The event's row in the table, made printable."""
+    if not event.attributes:
+        return ["", "no outcome", "", "", "", printable(event.text, 60)]
+    facts = (
+        str(event.attributes.get("time", ""))[5:19].replace("T", " "),
+        event.outcome,
+        str(event.data.get("cartId", "")),
+        event.class_and_code,
+        event.request_id,
+        event.summary,
+    )
+    return [printable(fact, 80) for fact in facts]

@@ -1,7 +1,7 @@
-"""A consumer of outcomes that is a function itself: each outcome becomes one document in a container of its own.
+"""A consumer of outcomes as an Azure Function: each outcome becomes one document in a separate container.
 
-The document's name is the event's id and it is only ever created, never replaced. So the effect is its own memory:
-an event that comes again finds its document there.
+The document is named by the event's id. It is created once and never replaced, so a repeated event finds its document
+and has no second effect.
 """
 
 import base64
@@ -22,8 +22,8 @@ app = func.FunctionApp()
     connection="CheckoutStorage",
     data_type=func.DataType.BINARY,
 )
-def take_outcome(message: func.QueueMessage) -> None:
-    """Keep one outcome. What raises comes again, since nothing is deleted before this returns."""
+def store_outcome(message: func.QueueMessage) -> None:
+    """Store one outcome. If this raises, the message is delivered again, since it is deleted only afterwards."""
     text = base64.b64decode(message.get_body())
     event = json.loads(text)
     kind = event["type"].rpartition(".")[2]
@@ -36,5 +36,5 @@ def take_outcome(message: func.QueueMessage) -> None:
         except ResourceExistsError:
             logging.info("seen before: %s", event["id"])
             return
-    # `answeredBy` and `corrects` stand in the data (or in the blob that `dataref` names): see examples/consumer.py
+    # `answeredBy` and `corrects` are in the data (or in the blob that `dataref` names): see examples/consumer.py
     logging.info("%s: %s", kind, event.get("subject", "no checkout request"))

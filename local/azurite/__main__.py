@@ -1,4 +1,4 @@
-"""Installs Azurite: ``python -m local.azurite``."""
+"""Installs Azurite: `python -m local.azurite`."""
 
 import sys
 

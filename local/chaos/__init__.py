@@ -1,1 +1,1 @@
-"""Thousands of carts while workers are killed and lines break."""
+"""Sends thousands of carts while workers are killed, connections fail and the service fails."""

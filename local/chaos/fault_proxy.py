@@ -1,18 +1,16 @@
-"""A line that breaks on purpose: HTTP proxies between the workers and the services behind them.
+"""HTTP proxies between the workers and the services behind them, which fail on purpose.
 
     worker ──► Proxy ──► Azurite, or the simulator
                  │
-                 ├─ refuse        nothing listens, and connections that are open are cut
-                 ├─ drop_before   the request is read and thrown away
-                 ├─ drop_after    the request is passed on, and its answer is thrown away: a lost reply
-                 └─ delay         the request is passed on late
+                 ├─ refuse        nothing listens, and open connections are cut
+                 ├─ drop_before   the request is read and discarded
+                 ├─ drop_after    the request is forwarded, and its response is discarded
+                 └─ delay         the request is forwarded late
 
-It reads just enough of HTTP/1.1 to know where a message ends: Content-Length, chunks, or the connection's end.
-Connections are kept alive on both sides. Everything is on this machine.
+Connections are kept alive on both sides, all of them on this machine.
 
-Like any reverse proxy it puts the address of the service behind it into the place of its own, in the request
-line and in ``Host``: so the simulator finds itself in the audience of a token. Storage signatures are made of
-the path, which stays as it is.
+Like any reverse proxy it replaces its own address by that of the service behind it, in the request line and in
+`Host`: so the simulator finds itself in the audience of a token. Storage signatures cover the path, which is unchanged.
 """
 
 from __future__ import annotations
@@ -26,24 +24,25 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from local.azurite import HOST
+from local.chaos import http_messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
-    Watch = Callable[["Exchange", "Moment"], bool]
+    Watch = Callable[["Exchange", "ExchangeStage"], bool]
     Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-LARGEST_HEAD = 256 * 1024
+MAX_HEAD_BYTES = 256 * 1024
 IDLE_SECONDS = 2.0
-"""How long a connection to the service behind is kept for another request: less than any server keeps it."""
-START_SECONDS, END_SECONDS = 10.0, 3.0
+"""How long an idle connection to a service is reused: less than any of the services keeps it open."""
+START_SECONDS, STOP_SECONDS = 10.0, 3.0
 
 
-class Kind(StrEnum):
-    """What a proxy does to the requests that come."""
+class ProxyFaultKind(StrEnum):
+    """What a proxy does to requests."""
 
     PASS = "pass"  # noqa: S105  no password
     REFUSE = "refuse"
@@ -53,42 +52,37 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What goes wrong, for which share of the requests, and the seconds of a delay."""
+class ProxyFault:
+    """What a proxy does, to which share of the requests, and the seconds of a delay."""
 
-    kind: Kind = Kind.PASS
+    kind: ProxyFaultKind = ProxyFaultKind.PASS
     share: float = 1.0
     seconds: float = 0.0
 
 
-class Moment(StrEnum):
-    """How far an exchange has come when the watcher sees it."""
+class ExchangeStage(StrEnum):
+    """How far an exchange has come when its watcher is called."""
 
-    ASKED = "asked"
+    REQUESTED = "requested"
     ANSWERED = "answered"
     DONE = "done"
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request, and what came back: the status from ANSWERED on, the answer's body once it is DONE."""
+    """A request and its response: the status from ANSWERED on, the body once it is DONE."""
 
     method: str
     target: str
     body: bytes
     status: int = 0
-    answer: bytes = b""
-
-
-class _Closed(Exception):
-    """The other side hung up between two messages."""
+    response: bytes = b""
 
 
 class Proxies:
-    """Runs proxies, all in one thread, as a context manager."""
+    """A context manager that runs proxies, all in one thread."""
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._proxies: list[Proxy] = []
@@ -109,177 +103,181 @@ class Proxies:
         self,
         port: int,
         *,
-        dice: random.Random | None = None,
+        random_source: random.Random | None = None,
         watch: Watch | None = None,
-        harms: Callable[[Exchange], bool] | None = None,
+        affects: Callable[[Exchange], bool] | None = None,
     ) -> Proxy:
         """Start a proxy in front of a port of this machine.
 
         Args:
             port: Of the service behind it.
-            dice: Decides which requests a fault hits.
-            watch: Sees each exchange at each of its moments; True cuts the connection there.
-            harms: Whether a fault may hit this exchange; default: any.
+            random_source: Draws which requests a fault affects.
+            watch: Called with each exchange at each of its stages; True cuts the connection there.
+            affects: Whether a fault may affect an exchange; any, by default.
         """
-        proxy = Proxy(self, port, dice or random.Random(0), watch, harms)
+        proxy = Proxy(self, port, random_source or random.Random(0), watch, affects)
         self.run(proxy.listen())
         self._proxies.append(proxy)
         return proxy
 
     def run(self, work: Coroutine[object, object, None]) -> None:
-        """Run a piece of work in the proxies' thread, and wait for it."""
+        """Run a coroutine in the proxies' thread, and wait for it."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     async def _end_tasks(self) -> None:
-        """All connections are cut, so what still runs ends by itself, or (a delay) when its time is over."""
+        """Wait for the open exchanges: all connections are cut, so they end by themselves, a delay after its time."""
         if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(tasks, timeout=END_SECONDS)
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
 
 class Proxy:
-    """One proxy: ``port`` is where it listens, ``counts`` what it did to how many requests."""
+    """One proxy: `port` is where it listens, `counts` how many requests it received and each fault affected."""
 
     def __init__(
         self,
         proxies: Proxies,
         target: int,
-        dice: random.Random,
+        random_source: random.Random,
         watch: Watch | None,
-        harms: Callable[[Exchange], bool] | None,
+        affects: Callable[[Exchange], bool] | None,
     ) -> None:
-        """Hold the port; nothing listens yet."""
         self.counts: Counter[str] = Counter()
-        self._proxies, self._target, self._dice = proxies, target, dice
-        self._watch = watch or (lambda _exchange, _moment: False)
-        self._harms = harms or (lambda _exchange: True)
-        self._fault = Fault()
+        self._proxies, self._target, self._random = proxies, target, random_source
+        self._watch = watch or (lambda _exchange, _stage: False)
+        self._affects = affects or (lambda _exchange: True)
+        self._fault = ProxyFault()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._idle: list[tuple[float, Connection]] = []
         self._busy: set[asyncio.StreamWriter] = set()
-        # While it refuses, nobody else may take the port: this socket is bound to it, and never listens.
-        self._place = _bound(0)
-        self.port: int = self._place.getsockname()[1]
+        # Bound to the port and never listening, so that no other program gets the port while this one refuses.
+        self._reservation = _bound_socket(0)
+        self.port: int = self._reservation.getsockname()[1]
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://{HOST}:{self.port}"
 
-    def set(self, fault: Fault | None = None) -> None:
-        """From now on this goes wrong; None: nothing does."""
-        self._proxies.run(self._set(fault or Fault()))
+    def set(self, fault: ProxyFault | None = None) -> None:
+        """Apply a fault from now on; None ends it."""
+        self._proxies.run(self._set(fault or ProxyFault()))
 
     async def listen(self) -> None:
         """Accept connections."""
-        self._server = await asyncio.start_server(self._serve, sock=_bound(self.port), limit=LARGEST_HEAD, backlog=1024)
+        listener = _bound_socket(self.port)
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES, backlog=1024)
 
     async def close(self) -> None:
-        """Accept no more, cut what is open, and give up the port."""
-        await self._deafen()
+        """Stop listening, cut all connections, and release the port."""
+        await self._stop_listening()
         for writer in [*self._busy, *(writer for _, (_, writer) in self._idle)]:
             writer.transport.abort()
-        self._place.close()
+        self._reservation.close()
 
-    async def _set(self, fault: Fault) -> None:
+    async def _set(self, fault: ProxyFault) -> None:
         self._fault = fault
-        if fault.kind is Kind.REFUSE:
-            await self._deafen()
+        if fault.kind is ProxyFaultKind.REFUSE:
+            self.counts[fault.kind] += len(self._clients)
+            await self._stop_listening()
         elif self._server is None:
             await self.listen()
 
-    async def _deafen(self) -> None:
+    async def _stop_listening(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
         for writer in self._clients:
-            self.counts["cut"] += 1
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
-        # the loop itself holds a task only weakly, and one that waits for the service behind is held by nobody else
+        # The loop holds its tasks weakly, and nothing else refers to one that waits for the service.
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, _Closed):
-            pass  # one of the two hung up, or speaks no HTTP: so do we
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, http_messages.ConnectionEnded):
+            pass  # one side closed its connection or sent something else than HTTP: close the other
         finally:
             self._clients.discard(writer)
             self._tasks.discard(task)
             writer.transport.abort()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Pass one request on, and its answer back. False: this connection is to be cut."""
-        head = await _head(reader)
+        """Forward one request and its response; False if the client's connection must be cut."""
+        head = await http_messages.read_head(reader)
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ", 2)
-        body = b"".join([piece async for piece in _body(reader, _framing(head, no_length=0))])
+        body = b"".join(
+            [piece async for piece in http_messages.read_body(reader, http_messages.framing_of(head, default=0))]
+        )
         exchange = Exchange(method, target, body)
-        fault = self._drawn(exchange)
+        fault = self._draw(exchange)
         self.counts["requests"] += 1
-        if self._watch(exchange, Moment.ASKED):
+        if self._watch(exchange, ExchangeStage.REQUESTED):
             return False
-        if fault.kind is not Kind.PASS:
+        if fault.kind is not ProxyFaultKind.PASS:
             self.counts[fault.kind] += 1
-        if fault.kind is Kind.DROP_BEFORE:
+        if fault.kind is ProxyFaultKind.DROP_BEFORE:
             return False
-        if fault.kind is Kind.DELAY:
+        if fault.kind is ProxyFaultKind.DELAY:
             await asyncio.sleep(fault.seconds)
-        behind = await self._connect()
-        kept = False
-        self._busy.add(behind[1])
+        upstream = await self._connect()
+        reusable = False
+        self._busy.add(upstream[1])
         try:
-            behind[1].write(self._readdressed(head) + body)
-            kept = await self._answer(behind[0], None if fault.kind is Kind.DROP_AFTER else writer, exchange)
+            upstream[1].write(self._readdress(head) + body)
+            client = None if fault.kind is ProxyFaultKind.DROP_AFTER else writer
+            reusable = await self._answer(upstream[0], client, exchange)
         finally:
-            self._busy.discard(behind[1])
-            if kept:
-                self._idle.append((time.monotonic(), behind))
+            self._busy.discard(upstream[1])
+            if reusable:
+                self._idle.append((time.monotonic(), upstream))
             else:
-                behind[1].transport.abort()
-        return kept and fault.kind is not Kind.DROP_AFTER
+                upstream[1].transport.abort()
+        return reusable and client is not None
 
     async def _answer(
-        self, behind: asyncio.StreamReader, writer: asyncio.StreamWriter | None, exchange: Exchange
+        self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter | None, exchange: Exchange
     ) -> bool:
-        """Pass the answer on piece by piece, to ``writer`` or to nobody. True: the connections can go on."""
-        head = await _head(behind)
-        while _status(head) == HTTPStatus.CONTINUE:
-            await _pass_on(writer, head)
-            head = await _head(behind)
-        exchange.status = _status(head)
-        if self._watch(exchange, Moment.ANSWERED):
+        """Forward the response piece by piece, or discard it without a `writer`; True if the connections stay open."""
+        head = await http_messages.read_head(upstream)
+        while http_messages.status_of(head) == HTTPStatus.CONTINUE:
+            await _forward(writer, head)
+            head = await http_messages.read_head(upstream)
+        exchange.status = http_messages.status_of(head)
+        if self._watch(exchange, ExchangeStage.ANSWERED):
             return False
         bodiless = exchange.method == "HEAD" or exchange.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-        framing = 0 if bodiless else _framing(head, no_length=None)
-        await _pass_on(writer, head)
+        framing = 0 if bodiless else http_messages.framing_of(head, default=None)
+        await _forward(writer, head)
         pieces = []
-        async for piece in _body(behind, framing):
+        async for piece in http_messages.read_body(upstream, framing):
             pieces.append(piece)
-            await _pass_on(writer, piece)
-        exchange.answer = b"".join(pieces)
-        # an answer that ends with the connection, or says that it does, ends this one too
-        return not self._watch(exchange, Moment.DONE) and framing is not None and not _says_close(head)
+            await _forward(writer, piece)
+        exchange.response = b"".join(pieces)
+        # A response that ends with its connection, or announces that, ends the connection of the client too.
+        closes = framing is None or http_messages.closes_connection(head)
+        return not self._watch(exchange, ExchangeStage.DONE) and not closes
 
-    def _drawn(self, exchange: Exchange) -> Fault:
-        """The fault of the hour, where the dice and the exchange let it hit."""
+    def _draw(self, exchange: Exchange) -> ProxyFault:
+        """Return the current fault if it affects this exchange."""
         fault = self._fault
-        hit = fault.kind is not Kind.PASS and self._harms(exchange) and self._dice.random() < fault.share
-        return fault if hit else Fault()
+        hit = fault.kind is not ProxyFaultKind.PASS and self._affects(exchange) and self._random.random() < fault.share
+        return fault if hit else ProxyFault()
 
     async def _connect(self) -> Connection:
-        """A connection to the service behind, used before or new."""
+        """Return an idle connection to the service, or a new one."""
         while self._idle:
             since, (reader, writer) = self._idle.pop()
             if time.monotonic() - since < IDLE_SECONDS and not reader.at_eof():
                 return reader, writer
             writer.transport.abort()
-        return await asyncio.open_connection(HOST, self._target, limit=LARGEST_HEAD)
+        return await asyncio.open_connection(HOST, self._target, limit=MAX_HEAD_BYTES)
 
-    def _readdressed(self, head: bytes) -> bytes:
+    def _readdress(self, head: bytes) -> bytes:
         first, _, rest = head.partition(b"\r\n")
         for colon in (b":", b"%3A"):
             first = first.replace(b"%s%d" % (colon, self.port), b"%s%d" % (colon, self._target))
@@ -288,8 +286,8 @@ class Proxy:
         return b"\r\n".join([first, *(host if field[:5].lower() == b"host:" else field for field in fields)])
 
 
-def _bound(port: int) -> socket.socket:
-    """A socket bound to a port of this machine, which others of ours may be bound to as well."""
+def _bound_socket(port: int) -> socket.socket:
+    """A socket bound to a port of this machine, which other sockets of this process may share."""
     made = socket.socket()
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -300,61 +298,7 @@ def _bound(port: int) -> socket.socket:
     return made
 
 
-async def _pass_on(writer: asyncio.StreamWriter | None, piece: bytes) -> None:
+async def _forward(writer: asyncio.StreamWriter | None, piece: bytes) -> None:
     if writer is not None:
         writer.write(piece)
         await writer.drain()
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as error:
-        raise _Closed from error
-
-
-def _fields(head: bytes) -> dict[str, str]:
-    lines = head.decode("latin-1").split("\r\n")[1:-2]
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip().lower(): value.strip().lower() for name, _, value in pairs}
-
-
-def _framing(head: bytes, *, no_length: int | None) -> int | Literal["chunked"] | None:
-    """How the body's end is known: its bytes, by chunks, or (None) by the connection's end."""
-    fields = _fields(head)
-    if "chunked" in fields.get("transfer-encoding", ""):
-        return "chunked"
-    return int(fields["content-length"]) if "content-length" in fields else no_length
-
-
-def _status(head: bytes) -> int:
-    return int(head.split(b" ", 2)[1])
-
-
-def _says_close(head: bytes) -> bool:
-    return head.startswith(b"HTTP/1.0") or _fields(head).get("connection") == "close"
-
-
-async def _body(reader: asyncio.StreamReader, framing: int | Literal["chunked"] | None) -> AsyncIterator[bytes]:
-    """The pieces of a body, as they lie on the wire; EOFError where it ends too early."""
-    if framing == "chunked":
-        size = -1
-        while size:
-            line = await reader.readuntil(b"\r\n")
-            size = int(line.partition(b";")[0], 16)
-            yield line + (await reader.readexactly(size + 2) if size else b"")
-        trailer = b""
-        while trailer != b"\r\n":
-            trailer = await reader.readuntil(b"\r\n")
-            yield trailer
-        return
-    left = framing
-    while left is None or left > 0:
-        piece = await reader.read(min(left or 65_536, 65_536))
-        if not piece:
-            if left is None:
-                return
-            raise EOFError
-        yield piece
-        if left is not None:
-            left -= len(piece)

@@ -1,133 +1,91 @@
-"""What a chaos run survived: a table of faults and how often each was met, of one run or of several.
+"""Counts the faults of a chaos run, and prints the table of one run or several.
 
 make chaos ARGS="--seed alpha --json" > alpha.json
-python -m local.chaos.fault_table alpha.json beta.json gamma.json     the README's table
+python -m local.chaos.fault_table alpha.json beta.json gamma.json     the table in docs/chaos.md
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.chaos.fault_proxy import ProxyFaultKind
+from local.chaos.plan import CrashPoint, Line, ServiceFault
+from local.simulator.scenarios import ScenarioGroup
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from local.chaos.plan import Plan
+    from local.chaos.plan import ChaosPlan
 
-Report = dict[str, Any]
-Rows = dict[str, int]
-
-SERVICE = {
-    "the service: the connection is lost before the request arrives": (
-        "dropped-before",
-        "dropped-twice",
-        "dropped-before-then-refused",
-    ),
-    "the service: it orders, and the answer is lost or cut": (
-        "dropped-after",
-        "dropped-mid-body",
-        "dropped-after-then-refused",
-        "coded-500-after-purchase",
-        "refuses-a-repeat",
-        "ordered-at-a-repeat",
-    ),
-    "the service: slow, too slow, trickling, silent": (
-        "slow",
-        "too-slow",
-        "trickle",
-        "endless-trickle",
-        "never-answers",
-        "never-tells",
-    ),
-    "the service: 5xx, gateways' pages, answers that are none": (
-        "html-502",
-        "plain-503",
-        "uncoded-500",
-        "coded-500",
-        "coded-500-twice",
-        "html-404",
-        "login-page",
-        "empty-object-for-ever",
-        "empty-body",
-        "no-orders",
-        "unknown-400",
-    ),
-    "the service: 401, 409 and 429 for one cart": (
-        "unauthorized-once",
-        "in-progress",
-        "already-ordered",
-        "throttled",
-        "throttled-thrice",
-    ),
-    "the service: half a success, or a person's turn": (
-        "partial",
-        "order-in-error",
-        "pending",
-        "pending-review",
-        "pending-po-upload",
-    ),
-    "the service: refusals with a code": (
-        "only-order-errors",
-        "fault-403-900323",
-        "fault-404-800008",
-        "fault-500-800083",
-    ),
-}
-"""What a cart's own scenario does to it, by what the report calls it. `SMOOTH` are the others."""
-SMOOTH = ("created", "ok", "accepted", "two-order-groups", "byte-order-mark", "huge-result")
-_LINES = {
-    "cut": "connections cut, and new ones refused",
-    "drop_before": "requests dropped",
-    "drop_after": "requests done, and the reply dropped",
-    "delay": "requests delayed",
+_LINES: dict[Line, str] = {"queue": "the queues", "blob": "the records", "service": "the line to the service"}
+_LINE_FAULTS = {
+    ProxyFaultKind.REFUSE: "connections cut, and new ones refused",
+    ProxyFaultKind.DROP_BEFORE: "requests dropped",
+    ProxyFaultKind.DROP_AFTER: "requests done, and the reply dropped",
+    ProxyFaultKind.DELAY: "requests delayed",
 }
 
 
-def survived(plan: Plan, injected: Report, throttled: int) -> Rows:
-    """How often each fault was met, by its name. Those of a cart's scenario are counted by carts."""
-    by_message: Rows = injected["killed by a message"]
-    rows = {"a worker killed at a random moment": injected["service"].get("killed at a time", 0)}
-    rows |= {f"a worker killed {point}": count for point, count in sorted(by_message.items())}
-    for line, name in (("queue", "queues"), ("blob", "records"), ("service", "line to the service")):
-        counts = injected["lines"][line]
-        rows |= {f"the {name}: {words}": counts.get(kind, 0) for kind, words in _LINES.items()}
-    rows["the service: away for all"] = injected["service"].get("outage", 0)
-    rows["the service: tokens taken back"] = injected["service"].get("revoked tokens", 0)
-    rows["the service: 429 in a storm"] = throttled
-    played = [demand.scenario.name for demand in plan.demands]
-    rows |= {words: sum(map(played.count, names)) for words, names in SERVICE.items()}
-    carts = [demand.request.cart_id for demand in plan.demands]
-    rows["messages that came twice"] = sum(demand.copies > 1 for demand in plan.demands)
-    rows["carts asked for by two requests"] = len(carts) - len({*carts})
-    rows["messages that are no request"] = len(plan.strays)
+@dataclass(frozen=True, slots=True)
+class InjectedFaults:
+    """How often each fault occurred.
+
+    `kills`: of workers at random times. `crashes`: of workers by the message that they handled. `lines`: the affected
+    requests, by line. `service`: how often each fault began; for throttling, how many responses were 429.
+    """
+
+    kills: int
+    crashes: Mapping[CrashPoint, int]
+    lines: Mapping[Line, Mapping[str, int]]
+    service: Mapping[ServiceFault, int]
+
+
+def count_faults(plan: ChaosPlan, injected: InjectedFaults) -> dict[str, int]:
+    """Return how often each fault occurred, by its name. Those of scenarios are counted by requests."""
+    rows = {"a worker killed at a random moment": injected.kills}
+    rows |= {f"a worker killed {point}": count for point, count in sorted(injected.crashes.items())}
+    for line, name in _LINES.items():
+        counts = injected.lines.get(line, {})
+        faults = (kind for kind in ProxyFaultKind if kind is not ProxyFaultKind.PASS)
+        rows |= {f"{name}: {_LINE_FAULTS[kind]}": counts.get(kind, 0) for kind in faults}
+    rows |= {str(fault): injected.service.get(fault, 0) for fault in ServiceFault}
+    groups = Counter(expected.scenario.group for expected in plan.requests)
+    rows |= {str(group): groups[group] for group in ScenarioGroup if group is not ScenarioGroup.SMOOTH}
+    rows["messages that came twice"] = sum(expected.copies > 1 for expected in plan.requests)
+    carts = {expected.request.cart_id for expected in plan.requests}
+    rows["carts asked for by two requests"] = len(plan.requests) - len(carts)
+    rows["messages that are no request"] = len(plan.invalid_messages)
     return rows
 
 
-def markdown(reports: Sequence[Report]) -> str:
-    """Several runs' tables as one, a column for each seed, and below the line what came of it."""
+def markdown(reports: Sequence[dict[str, Any]]) -> str:
+    """Format the reports of several runs as one table with a column for each: their faults, then their results."""
     heads = [f"seed `{report['seed']}`" for report in reports]
     lines = [f"| fault | {' | '.join(heads)} |", f"|---|{'---:|' * len(reports)}"]
     lines += [_row(name, [report["survived"].get(name, 0) for report in reports]) for name in reports[0]["survived"]]
-    came: dict[str, Callable[[Report], object]] = {
+    results: dict[str, Callable[[dict[str, Any]], object]] = {
         "**carts / messages for them**": lambda of: f"{of['carts']:,} / {of['messages']:,}",
         "deliveries / POSTs": lambda of: f"{of['deliveries']:,} / {of['posts']:,}",
-        "**requests never answered**": lambda of: _broken(of, "1:"),
+        "**requests never answered**": lambda of: _violations(of, "1:"),
         "**carts bought twice**": lambda of: of["boughtTwice"],
-        "**requests told under two ids, uncorrected**": lambda of: _broken(of, "2:"),
+        "**requests with two event ids, uncorrected**": lambda of: _violations(of, "2:"),
         "corrections": lambda of: len(of["corrections"]),
-        "residuals, [as accepted](docs/failures.md#what-is-accepted)": lambda of: len(of["residual"]),
-        "told as `unknown`": lambda of: of["outcomes"].get("unknown", 0),
-        "outcomes told more than once, under one id": lambda of: of["toldMoreThanOnce"],
+        "residuals, [as accepted](failures.md#what-is-accepted)": lambda of: len(of["residual"]),
+        "outcomes `unknown`": lambda of: of["outcomes"].get("unknown", 0),
+        "outcomes published more than once, under one id": lambda of: of["toldMoreThanOnce"],
         "live messages for each that was sent": lambda of: of["liveCopies"],
         "minutes": lambda of: round(of["seconds"] / 60, 1),
     }
-    lines += [_row(name, [value(report) for report in reports]) for name, value in came.items()]
+    lines += [_row(name, [value(report) for report in reports]) for name, value in results.items()]
     return "\n".join(lines)
 
 
-def _broken(report: Report, invariant: str) -> int:
+def _violations(report: dict[str, Any], invariant: str) -> int:
     return sum(violation.startswith(invariant) for violation in report["violations"])
 
 

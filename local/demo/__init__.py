@@ -1,1 +1,1 @@
-"""A shop on a laptop."""
+"""Sends requests through the local stack and checks what becomes of them."""

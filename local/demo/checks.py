@@ -1,19 +1,23 @@
-"""What must hold after the demo, and whether it does. Each check names what broke it."""
+"""Checks the promises of the README after a demo, mostly by `local.invariants`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from local import invariants
+from shared.core.messages import CheckoutRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local.demo.shop import Order, Shop
+    from local.demo.requests import DemoRequest
+    from local.demo.run import DemoRun
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One claim; it holds where no fault was found. ``counted`` is what it was made of, for people."""
+class DemoCheck:
+    """A claim and what contradicts it. `counted` says how much it was checked with."""
 
     claim: str
     counted: str
@@ -25,82 +29,74 @@ class Check:
         return not self.faults
 
 
-def prove(shop: Shop) -> list[Check]:
-    """Check all claims, by the outcomes that were told and the simulator's books."""
-    shop.read_books()
-    told = sum(len(order.events) for order in shop.orders)
-    twice = [order for order in shop.orders if order.copies > 1]
-    totals = shop.books["totals"]
-    waiting = shop.waiting()
+def check_demo(run: DemoRun) -> list[DemoCheck]:
+    """Check all claims by the published outcomes, the queues and the simulator's books."""
+    run.read_books()
+    events = sum(len(request.events) for request in run.requests)
+    copied = sum(request.copies > 1 for request in run.requests)
+    totals = run.books["totals"]
+    waiting = run.waiting()
 
-    def check(claim: str, counted: str, find: Callable[[Shop], Iterator[str]]) -> Check:
-        return Check(claim, counted, tuple(find(shop)))
+    def check(claim: str, counted: str, find: Callable[[DemoRun], Iterator[str]]) -> DemoCheck:
+        return DemoCheck(claim, counted, tuple(find(run)))
 
     return [
-        check("every outcome is the expected one", f"{shop.answered} of {len(shop.orders)} answered", _outcomes),
-        check("every request has one event id", f"{told} events", _ids),
+        check("every outcome is the expected one", f"{run.answered} of {len(run.requests)} answered", _outcomes),
+        check("every request has one event id", f"{events} events", _event_ids),
         check("no cart is bought twice", f"{totals['purchases']} purchases, {totals['posts']} POSTs", _purchases),
-        check("duplicates are told under the same id", f"{len(twice)} requests sent twice", _duplicates),
+        check("duplicates are published under the same id", f"{copied} requests sent twice", _duplicates),
         check("the queues are empty", ", ".join(f"{name} {count}" for name, count in waiting.items()), _queues),
     ]
 
 
-def _outcomes(shop: Shop) -> Iterator[str]:
-    for order in shop.orders:
-        if order.sent_at is None:
-            yield f"{_named(order)}: not sent, since {order.after} has no outcome"
-        elif order.came is None:
-            yield f"{_named(order)}: expected {order.expected}, nothing came after {order.posts} POSTs"
-        elif order.came != order.expected:
-            yield f"{_named(order)}: expected {order.expected}, came {order.came}: {order.data}"
+def _outcomes(run: DemoRun) -> Iterator[str]:
+    for request in run.requests:
+        if request.sent_at is None:
+            yield f"{_label(request)}: not sent, since {request.after} has no outcome"
+        elif request.received is None:
+            yield f"{_label(request)}: expected {request.expected}, nothing came after {request.posts} POSTs"
+        elif request.received != request.expected:
+            yield f"{_label(request)}: expected {request.expected}, came {request.received}: {request.data}"
 
 
-def _ids(shop: Shop) -> Iterator[str]:
-    for event in shop.strangers:
-        yield f"an event that no request stands behind: {event}"
-    for order in shop.orders:
-        ids = {event["id"] for event in order.events if not _corrects(order, event)}
-        if order.events and ids != {order.event_id}:
-            yield f"{_named(order)}: expected the event id {order.event_id}, came {', '.join(sorted(ids))}"
+def _event_ids(run: DemoRun) -> Iterator[str]:
+    event_ids = (event["id"] for event in run.outcomes.events)
+    yield from invariants.no_other_events(event_ids, [request.message for request in run.requests])
+    for request in run.requests:
+        if isinstance(request.message, CheckoutRequest):
+            yield from invariants.answered_once(request.message, request.events)
+        else:
+            yield from invariants.rejected_once(request.message, request.events)
 
 
-def _purchases(shop: Shop) -> Iterator[str]:
+def _purchases(run: DemoRun) -> Iterator[str]:
     """The books are strict: a second MS-RequestId for an ordered cart would have bought it again."""
-    pages: dict[tuple[str, str], dict[str, Any]] = {
-        (page["customerId"], page["cartId"]): page for page in shop.books["carts"]
-    }
-    named: set[tuple[str, str]] = set()
-    for order in shop.orders:
-        cart = (order.customer_id, order.cart_id)
-        if cart in named:  # a second request for it
+    purchases = {(page["customerId"], page["cartId"]): page["purchases"] for page in run.books["carts"]}
+    checked: set[tuple[str, str]] = set()
+    for request in run.requests:
+        if not isinstance(request.message, CheckoutRequest) or request.cart is None:
             continue
-        named.add(cart)
-        page = pages.get(cart)
-        bought, expected = (page["purchases"] if page else 0), order.expected.purchases or 0
-        if bought > 1 or (order.came and bought != expected):
-            yield f"{_named(order)}: expected {expected} purchase(s), the books show {bought}"
-    for customer, stranger in pages.keys() - named:
-        yield f"a cart that nobody asked for: {customer}/{stranger}"
+        bought = purchases.get(request.cart, 0)
+        yield from invariants.outcome_is_true(request.message, request.events, bought)
+        if request.cart in checked:  # an earlier request asked for the same cart
+            continue
+        checked.add(request.cart)
+        yield from invariants.bought_once(request.message, bought)
+        if request.events and bought != request.expected.purchases:
+            yield f"{_label(request)}: expected {request.expected.purchases} purchase(s), the books show {bought}"
+    for customer, cart in purchases.keys() - checked:
+        yield f"a cart that no request named: {customer}/{cart}"
 
 
-def _duplicates(shop: Shop) -> Iterator[str]:
-    for order in shop.orders:
-        if order.copies > 1 and order.events:
-            if len(order.events) < order.copies:
-                yield f"{_named(order)}: sent {order.copies} times, told {len(order.events)} times"
-            if any(event != order.events[0] for event in order.events if not _corrects(order, event)):
-                yield f"{_named(order)}: two different events: {order.events}"
+def _duplicates(run: DemoRun) -> Iterator[str]:
+    for request in run.requests:
+        if request.events and len(request.events) < request.copies:
+            yield f"{_label(request)}: sent {request.copies} times, answered {len(request.events)} times"
 
 
-def _queues(shop: Shop) -> Iterator[str]:
-    for name, count in shop.waiting().items():
-        if count:
-            yield f"{name} holds {count} message(s)"
+def _queues(run: DemoRun) -> Iterator[str]:
+    yield from invariants.queues_are_empty(run.waiting())
 
 
-def _corrects(order: Order, event: dict[str, Any]) -> bool:
-    return "corrects" in order.data and event["id"] != order.event_id
-
-
-def _named(order: Order) -> str:
-    return f"{order.name} (cart {order.cart_id})" if order.cart_id else order.name
+def _label(request: DemoRequest) -> str:
+    return f"{request.name} (cart {request.cart_id})" if request.cart_id else request.name

@@ -1,4 +1,4 @@
-"""The demo's table: one line for each request, coloured like `cart-checkout watch`."""
+"""The table of the demo: a line for each request, coloured like that of `cart-checkout watch`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from local.demo.shop import Order
+    from local.demo.requests import DemoRequest
 
 _FRAME = 3  # lines: the header, the count, and the cursor's own
 
 
-def table(orders: Sequence[Order]) -> Table:
-    """The table of these orders."""
+def table(requests: Sequence[DemoRequest]) -> Table:
+    """Build the table of these requests."""
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", expand=True)
     made.add_column("cart", width=8, no_wrap=True)
     made.add_column("scenario", width=24, no_wrap=True)
@@ -30,35 +30,37 @@ def table(orders: Sequence[Order]) -> Table:
     made.add_column("outcome", width=15, no_wrap=True)
     made.add_column("class code", width=22, no_wrap=True)
     made.add_column("time", width=6, justify="right", no_wrap=True)
-    for order in orders:
-        made.add_row(*_cells(order))
+    for request in requests:
+        made.add_row(*_cells(request))
     return made
 
 
-def live(orders: Sequence[Order], height: int) -> RenderableType:
-    """The table with a count below it, in `height` lines: those answered longest ago make room for the others."""
-    shown = _fitting(orders, height - _FRAME)
-    answered = sum(bool(order.events) for order in orders)
-    hidden = len(orders) - len(shown)
-    count = f"{answered} of {len(orders)} answered" + (f", {hidden} of them not shown here" if hidden else "")
+def live_table(requests: Sequence[DemoRequest], height: int) -> RenderableType:
+    """Build the table with a count below it, in `height` lines; the requests answered first are left out."""
+    shown = _fitting(requests, height - _FRAME)
+    answered = sum(bool(request.events) for request in requests)
+    hidden = len(requests) - len(shown)
+    count = f"{answered} of {len(requests)} answered" + (f", {hidden} of them not shown here" if hidden else "")
     return Group(table(shown), Text(count, style="bold"))
 
 
-def _cells(order: Order) -> list[Text]:
-    came = order.came
-    if came is None:
-        outcome = Text("" if order.sent_at is None else "waiting", style="dim")
-        kind, tries, seconds = "", f"{order.posts or ''}", ""
+def _cells(request: DemoRequest) -> list[Text]:
+    received = request.received
+    if received is None:
+        outcome = Text("" if request.sent_at is None else "waiting", style="dim")
+        kind, tries, seconds = "", f"{request.posts or ''}", ""
     else:
-        good = came == order.expected
-        outcome = Text(came.outcome, style=COLOURS[came.outcome] if good else "bold white on red")
-        kind = " ".join(filter(None, (came.error_class, came.code)))
-        tries, seconds = f"{order.data.get('attempts', '')}", f"{order.seconds:.1f} s"
-    cells = (order.cart_id[:8], order.name, order.about, tries, outcome, kind, seconds)
+        good = received == request.expected
+        outcome = Text(received.outcome, style=COLOURS[received.outcome] if good else "bold white on red")
+        kind = " ".join(filter(None, (received.error_class, received.code)))
+        tries, seconds = f"{request.data.get('attempts', '')}", f"{request.seconds:.1f} s"
+    cells = (request.cart_id[:8], request.name, request.about, tries, outcome, kind, seconds)
     return [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
 
 
-def _fitting(orders: Sequence[Order], room: int) -> list[Order]:
-    answered = sorted((order for order in orders if order.events), key=lambda order: order.answered_at or 0.0)
-    left_out = {order.event_id for order in answered[: max(0, len(orders) - room)]}
-    return [order for order in orders if order.event_id not in left_out]
+def _fitting(requests: Sequence[DemoRequest], room: int) -> list[DemoRequest]:
+    answered = sorted(
+        (request for request in requests if request.events), key=lambda request: request.answered_at or 0.0
+    )
+    left_out = {request.event_id for request in answered[: max(0, len(requests) - room)]}
+    return [request for request in requests if request.event_id not in left_out]

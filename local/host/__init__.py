@@ -1,1 +1,1 @@
-"""A small Functions host for a laptop."""
+"""A small Functions host for development and tests."""

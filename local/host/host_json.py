@@ -1,4 +1,4 @@
-"""host.json, as far as a queue trigger is concerned."""
+"""The settings of host.json that apply to queue triggers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
-    """``extensions.queues``, with the real host's defaults (for one core); times are in seconds."""
+    """`extensions.queues`, with the real host's defaults for one core. Times are in seconds."""
 
     batch_size: int = 16
     new_batch_threshold: int = 8
@@ -26,12 +26,12 @@ class QueueOptions:
         """Read host.json.
 
         Raises:
-            ValueError: It asks for something that the local host does not do.
-            OSError: It cannot be read.
+            ValueError: A value is not supported by the local host.
+            OSError: The file cannot be read.
         """
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         queues: dict[str, Any] = document.get("extensions", {}).get("queues", {})
-        # The real default is base64; without decoding, such a body would reach the function undecoded.
+        # The real default is base64, which the local host does not decode.
         if (encoding := queues.get("messageEncoding", "base64")) != "none":
             raise ValueError(f'{path.name}: messageEncoding is {encoding}; the local host knows only "none"')
         batch_size = int(queues.get("batchSize", 16))
@@ -45,7 +45,7 @@ class QueueOptions:
 
 
 def _seconds(text: str) -> float:
-    """A .NET TimeSpan, ``[d.]hh:mm:ss[.f]``, in seconds."""
+    """Parse a .NET TimeSpan, `[d.]hh:mm:ss[.f]`, into seconds."""
     found = re.fullmatch(r"(?:(\d+)\.)?(\d\d):(\d\d):(\d\d(?:\.\d+)?)", text)
     if found is None:
         raise ValueError(f"host.json: {text!r} is not hh:mm:ss")

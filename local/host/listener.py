@@ -1,18 +1,18 @@
-"""One queue's listener: fetches, hands over, settles what was answered, keeps the leases.
+"""A queue listener: fetches messages, calls the function, settles the messages, renews their leases.
 
 It does what the Functions host does (its QueueListener and QueueProcessor, Storage extension 5.x):
 
 ==========================================  ================================================================
 the function returned                       the message is deleted
 it raised, dequeue count < maxDequeueCount  visible again after visibilityTimeout
-it raised, dequeue count ≥ maxDequeueCount  the bare body goes to ``<queue>-poison`` (created where absent)
+it raised, dequeue count ≥ maxDequeueCount  the bare body goes to `<queue>-poison` (created where absent)
                                             with a TTL of 7 days, then the message is deleted
-received with a count > maxDequeueCount     the same, without calling the function: it died there before
+received with a count > maxDequeueCount     the same, but the function is not called: it killed its worker
 ==========================================  ================================================================
 
-A queue whose name ends in ``-poison`` has no poison queue: there a message that raised keeps its lease and
-so comes back when that ends (10 minutes, not visibilityTimeout), and one over maxDequeueCount is skipped each
-time it is received, until its TTL ends it.
+A queue whose name ends in `-poison` has no poison queue. A message that raised there is visible again when its lease
+ends (10 minutes, not visibilityTimeout). One over maxDequeueCount is skipped each time it is received, until its TTL
+ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from local.host.delivery import Delivery, first_line
+from local.host.leased_message import LeasedMessage, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +47,12 @@ class Listener:
 
     Args:
         name: The function's name, for the log.
-        queue: The queue; its client neither encodes nor decodes.
-        poison: Its poison queue; None where it has none.
-        call: Given the message, calls the function; whatever it raises is its failure.
+        queue: The queue. Its client neither encodes nor decodes.
+        poison: Its poison queue, or `None`.
+        call: Calls the function with the message. Any exception is a failed delivery.
         pool: The threads that functions run in, shared by all listeners.
-        options: host.json's ``extensions.queues``.
-        lease_seconds: How long a fetched message stays invisible; renewed at half of it.
+        options: host.json's `extensions.queues`.
+        lease_seconds: How long a fetched message is invisible. The lease is renewed at half of it.
     """
 
     def __init__(
@@ -66,32 +66,31 @@ class Listener:
         options: QueueOptions,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """Nothing runs yet."""
         self._name, self._queue, self._poison, self._call = name, queue, poison, call
         self._pool, self._options, self._lease = pool, options, lease_seconds
-        self._running: set[Delivery] = set()
+        self._running: set[LeasedMessage] = set()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._fetcher = threading.Thread(target=self._listen, name=f"{name}-fetch", daemon=True)
-        self._keeper = threading.Thread(target=self._keep_leases, name=f"{name}-leases", daemon=True)
+        self._renewer = threading.Thread(target=self._renew_leases, name=f"{name}-leases", daemon=True)
 
     def start(self) -> None:
-        """Begin to fetch."""
-        self._keeper.start()
+        """Start fetching."""
+        self._renewer.start()
         self._fetcher.start()
 
     def stop(self) -> None:
-        """Fetch no more; what runs goes on."""
+        """Stop fetching. Calls in progress continue."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> int:
-        """Once stopped, wait for what runs.
+        """Wait for the calls in progress. Needs `stop` first.
 
         Returns:
-            The number of deliveries still running after ``timeout`` seconds; their messages come back.
+            The number of calls that still run after `timeout` seconds. Their messages are delivered again.
         """
         deadline = time.monotonic() + timeout
         self._fetcher.join(timeout)
@@ -99,17 +98,17 @@ class Listener:
             self._changed.wait_for(lambda: not self._running, max(0.0, deadline - time.monotonic()))
             left = len(self._running)
         self._drained.set()
-        self._keeper.join(max(0.0, deadline - time.monotonic()))
+        self._renewer.join(max(0.0, deadline - time.monotonic()))
         return left
 
     def _listen(self) -> None:
-        """Fetch a batch whenever the number running is at most newBatchThreshold; back off while empty."""
+        """Fetch a batch whenever at most newBatchThreshold calls run. Back off while the queue is empty."""
         delay, healthy = FIRST_POLL_SECONDS, True
         while not self._stopping.is_set():
             fetched = 0
             try:
                 fetched = self._fetch()
-            except Exception as error:  # noqa: BLE001 - no hiccup of the storage may end the listener
+            except Exception as error:  # noqa: BLE001 - a storage error must not end the listener
                 if healthy:
                     _log.warning("%s: cannot read %s: %s", self._name, self._queue.queue_name, first_line(error))
                 healthy = False
@@ -131,64 +130,64 @@ class Listener:
     def _fetch(self) -> int:
         """Receive one batch, hand it over, and return its size."""
         asked_at = time.monotonic()
-        # One page is one request (iterating over all asks until the queue is empty); to back off is our job.
+        # One page is one request. Iterating over all pages would request until the queue is empty.
         pages = self._queue.receive_messages(
             messages_per_page=self._options.batch_size, visibility_timeout=round(self._lease), retry_total=0
         ).by_page()
         batch = list(next(pages, ()))
         for message in batch:
-            delivery = Delivery(self._queue, message, self._lease, asked_at)
+            leased = LeasedMessage(self._queue, message, self._lease, asked_at)
             with self._changed:
-                self._running.add(delivery)
-            self._pool.submit(self._deliver, delivery)
+                self._running.add(leased)
+            self._pool.submit(self._deliver, leased)
         return len(batch)
 
-    def _keep_leases(self) -> None:
+    def _renew_leases(self) -> None:
         while not self._drained.wait(min(1.0, self._lease / 20)):
             with self._changed:
                 running = list(self._running)
-            for delivery in running:
-                delivery.renew_if_due()
+            for leased in running:
+                leased.renew_if_due()
 
-    # What follows runs in a thread of the pool, so that messages are settled in parallel, too.
+    # The methods below run in a thread of the pool, so that messages are settled in parallel too.
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, leased: LeasedMessage) -> None:
         try:
-            if delivery.dequeue_count > self._options.max_dequeue_count:
-                self._bury(delivery)
-            elif self._succeeds(delivery):
-                delivery.delete()
-            elif self._poison is not None and delivery.dequeue_count < self._options.max_dequeue_count:
-                delivery.release(self._options.visibility_timeout)
+            if leased.dequeue_count > self._options.max_dequeue_count:
+                self._move_to_poison(leased)
+            elif self._succeeds(leased):
+                leased.delete()
+            elif self._poison is not None and leased.dequeue_count < self._options.max_dequeue_count:
+                leased.release(self._options.visibility_timeout)
             elif self._poison is not None:
-                self._bury(delivery)
-        except Exception as error:  # noqa: BLE001 - or it would vanish in the pool
-            _log.warning("%s: cannot settle %s, it comes back: %s", self._name, delivery, first_line(error))
+                self._move_to_poison(leased)
+        except Exception as error:  # noqa: BLE001 - the pool would discard it
+            _log.warning("%s: cannot settle %s, it comes back: %s", self._name, leased, first_line(error))
         finally:
             with self._changed:
-                self._running.discard(delivery)
+                self._running.discard(leased)
                 self._changed.notify_all()
 
-    def _succeeds(self, delivery: Delivery) -> bool:
+    def _succeeds(self, leased: LeasedMessage) -> bool:
         started = time.monotonic()
         try:
-            self._call(delivery.message)
+            self._call(leased.message)
         except BaseException:  # noqa: BLE001 - a function that calls sys.exit() fails like any other
             seconds = time.monotonic() - started
-            _log.exception("%s: %s failed after %.3f s", self._name, delivery, seconds)
+            _log.exception("%s: %s failed after %.3f s", self._name, leased, seconds)
             return False
-        _log.info("%s: %s succeeded in %.3f s", self._name, delivery, time.monotonic() - started)
+        _log.info("%s: %s succeeded in %.3f s", self._name, leased, time.monotonic() - started)
         return True
 
-    def _bury(self, delivery: Delivery) -> None:
+    def _move_to_poison(self, leased: LeasedMessage) -> None:
         """Copy the bare body to the poison queue, then delete the message."""
         if self._poison is None:
-            _log.warning("%s: %s is skipped: over maxDequeueCount, no poison queue", self._name, delivery)
+            _log.warning("%s: %s is skipped: over maxDequeueCount, no poison queue", self._name, leased)
             return
-        _log.warning("%s: %s goes to %s", self._name, delivery, self._poison.queue_name)
+        _log.warning("%s: %s goes to %s", self._name, leased, self._poison.queue_name)
         try:
-            self._poison.send_message(delivery.message.content, time_to_live=POISON_TTL_SECONDS)
+            self._poison.send_message(leased.message.content, time_to_live=POISON_TTL_SECONDS)
         except ResourceNotFoundError:
-            self._poison.create_queue()  # answers 204 where another was faster
-            self._poison.send_message(delivery.message.content, time_to_live=POISON_TTL_SECONDS)
-        delivery.delete()
+            self._poison.create_queue()  # returns 204 where another process created it first
+            self._poison.send_message(leased.message.content, time_to_live=POISON_TTL_SECONDS)
+        leased.delete()

@@ -1,32 +1,25 @@
-"""A small Functions host for a laptop: it stands in for ``func start``, where that cannot be installed.
+"""A small Functions host: a substitute for `func start` where Core Tools cannot be installed.
 
-It indexes ``function_app.py`` through the decorators' API, reads host.json and the app settings, and runs the
-queue triggers with the real host's delivery semantics (``local.host.listener``) on the worker's thread model: one
-pool of ``PYTHON_THREADPOOL_THREAD_COUNT`` threads for all functions.
+It indexes `function_app.py` through the decorators' API, reads host.json and the app settings, and runs the queue
+triggers with the real host's delivery semantics (`local.host.listener`) on the worker's thread model: one pool of
+`PYTHON_THREADPOOL_THREAD_COUNT` threads for all functions.
 
-Not here: other triggers, output bindings, ``functionTimeout``, scaling, message decoding (``messageEncoding``
-must be ``none``). A body always arrives as bytes, as with ``data_type=BINARY``.
-
-    python -m local.host [--app-dir .] [--settings local.settings.json]
+Not supported: other triggers, output bindings, `functionTimeout`, scaling, message decoding (`messageEncoding` must be
+`none`). A body is always passed as bytes, as with `data_type=BINARY`.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
 import json
 import logging
 import os
 import re
-import signal
 import sys
-import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import azure.functions as func
@@ -38,15 +31,17 @@ from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.storage.queue import ExponentialRetry, QueueServiceClient
 
 from local.azurite import connection_string
-from local.host.host_json import QueueOptions
 from local.host.listener import LEASE_SECONDS, Listener
 from shared.adapters.http_session import Adapter, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from azure.functions.decorators.function_app import Function
     from azure.storage.queue import QueueMessage
+
+    from local.host.host_json import QueueOptions
 
 DRAIN_SECONDS = 30.0
 
@@ -54,30 +49,29 @@ _log = logging.getLogger("local.host")
 
 
 class IndexingError(Exception):
-    """No function can be run: the text says which and why."""
+    """A function cannot be run. The text says which and why."""
 
 
 class LocalHost:
-    """Runs a function app's queue triggers, as a context manager or by start and stop.
+    """Runs a function app's queue triggers, as a context manager or by `start` and `stop`.
 
     Args:
         app: The function app.
         options: host.json's queue options.
-        environ: The app settings; default: the process's environment.
+        environ: The app settings. `None` takes the process's environment.
 
     Raises:
         IndexingError: A function cannot be indexed.
     """
 
     def __init__(self, app: func.FunctionApp, options: QueueOptions, environ: Mapping[str, str] | None = None) -> None:
-        """Index the functions; nothing is fetched yet."""
         environ = os.environ if environ is None else environ
-        # The worker's default is that of ThreadPoolExecutor.
+        # the worker's default, which is that of ThreadPoolExecutor
         threads = int(environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
-        # a connection for each thread, and for those that fetch and keep leases
+        # a connection for each thread, and for those that fetch and renew leases
         self._session: Any = Session(Adapter(pool_maxsize=threads + 8))
-        with _without_noise():
+        with _quiet_indexing():
             functions = app.get_functions()
         self._listeners = [self._listener(function, options, environ) for function in functions]
         _log.info("%d threads, %s", threads, options)
@@ -90,15 +84,15 @@ class LocalHost:
         self.stop()
 
     def start(self) -> None:
-        """Begin to fetch, from every queue."""
+        """Start fetching from every queue."""
         for listener in self._listeners:
             listener.start()
 
     def stop(self, timeout: float = DRAIN_SECONDS) -> int:
-        """Fetch no more, and wait for what runs.
+        """Stop fetching, and wait for the calls in progress.
 
         Returns:
-            The number of deliveries still running after ``timeout`` seconds; their messages come back when
+            The number of calls that still run after `timeout` seconds. Their messages are delivered again when
             their leases end.
         """
         deadline = time.monotonic() + timeout
@@ -132,7 +126,7 @@ class LocalHost:
         )
 
     def _service(self, connection: str, environ: Mapping[str, str]) -> QueueServiceClient:
-        """The queue service that a ``connection`` names, as a connection string or identity-based."""
+        """Return a client for a trigger's `connection`: a connection string, or identity-based."""
         name = connection or "AzureWebJobsStorage"
         common: dict[str, Any] = {
             "transport": RequestsTransport(session=self._session, session_owner=False),
@@ -153,7 +147,7 @@ class LocalHost:
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> str:
-    """Replace each ``%NAME%`` by the setting of that name.
+    """Replace each `%NAME%` by that setting's value.
 
     Raises:
         IndexingError: There is no such setting.
@@ -168,11 +162,11 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
 
 
 def load(app_dir: Path) -> func.FunctionApp:
-    """Import ``function_app.py`` and return the function app it defines.
+    """Import `function_app.py` and return the function app it defines.
 
     Raises:
         IndexingError: It defines none, or several.
-        Exception: Whatever the import raised.
+        Exception: The import failed.
     """
     sys.path.insert(0, str(app_dir.resolve()))
     module = importlib.import_module("function_app")
@@ -183,7 +177,7 @@ def load(app_dir: Path) -> func.FunctionApp:
 
 
 def _caller(handler: Callable[..., Any], parameter: str) -> Callable[[QueueMessage], None]:
-    """Call a function with a message that went through azure-functions' own converter."""
+    """Return a call of the function with a message converted by azure-functions itself."""
 
     def call(message: QueueMessage) -> None:
         body = Datum(message.content.encode(), "bytes")
@@ -193,7 +187,7 @@ def _caller(handler: Callable[..., Any], parameter: str) -> Callable[[QueueMessa
 
 
 def _metadata(message: QueueMessage) -> dict[str, Datum]:
-    """The trigger metadata as the host sends them: JSON, but for what is a string already."""
+    """Return the trigger metadata as the host sends them: strings as they are, all else as JSON."""
     times = {
         "InsertionTime": message.inserted_on,
         "ExpirationTime": message.expires_on,
@@ -208,8 +202,8 @@ def _metadata(message: QueueMessage) -> dict[str, Datum]:
 
 
 @contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keep ``get_functions`` from warning of HTTP auth levels, and from giving the root logger a handler."""
+def _quiet_indexing() -> Iterator[None]:
+    """Keep `get_functions` from warning about HTTP auth levels and from adding a handler to the root logger."""
     root, silent = logging.getLogger(), logging.NullHandler()
 
     def relevant(record: logging.LogRecord) -> bool:
@@ -222,47 +216,3 @@ def _without_noise() -> Iterator[None]:
     finally:
         root.removeFilter(relevant)
         root.removeHandler(silent)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT.
-
-    Returns:
-        0 after a stop; 1 when the app cannot be run, for the reason printed.
-    """
-    parser = argparse.ArgumentParser(prog="python -m local.host", description="Stands in for `func start`.")
-    parser.add_argument("--app-dir", type=Path, default=Path(), help="where function_app.py and host.json are")
-    parser.add_argument("--settings", type=Path, help="a local.settings.json; the environment wins over it")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("azure").setLevel(logging.WARNING)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-
-    _log.info("this is local.host: it stands in for `func start`, it is not the Functions host")
-    try:
-        if options.settings:
-            values = json.loads(options.settings.read_text(encoding="utf-8"))["Values"]
-            os.environ.update({name: value for name, value in values.items() if name not in os.environ})
-        host = LocalHost(load(options.app_dir), QueueOptions.from_file(options.app_dir / "host.json"))
-    except Exception as error:  # noqa: BLE001 - whatever the app's import raises
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        print(f"no function is indexed, so messages wait: {type(error).__name__}: {error}", file=sys.stderr)
-        print(f"  at {where.filename}:{where.lineno}", file=sys.stderr)
-        return 1
-    host.start()
-    _log.info("started")
-    while not stop.wait(0.5):
-        pass  # a signal that comes just before a wait without end would not be seen
-    _log.info("stopping: waiting up to %.0f s for what runs", DRAIN_SECONDS)
-    if left := host.stop():
-        _log.warning("%d deliveries were still running; their messages come back", left)
-        logging.shutdown()
-        os._exit(0)  # the pool's threads would be waited for
-    _log.info("stopped")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,1 @@
-"""Partner Center on a laptop."""
+"""A simulated Partner Center for development and tests."""

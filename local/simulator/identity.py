@@ -1,11 +1,10 @@
-"""The managed identity endpoint of App Service, and the tokens it gives: no sockets, no secrets.
+"""The managed identity endpoint of App Service and its tokens, without sockets or secrets.
 
     GET /msi/token?api-version=2019-08-01&resource=https://...[&client_id=...]
     X-IDENTITY-HEADER: the value of the setting IDENTITY_HEADER
 
-A token is a JWT without a signature (`alg: none`): whoever reads it can see whom it claims to be, and nobody
-but the simulator will ever accept it. Protocol: "How to use managed identities for App Service and Azure
-Functions", REST endpoint reference.
+A token is a JWT without a signature (`alg: none`), which nothing but the simulator accepts. Protocol: "How to use
+managed identities for App Service and Azure Functions", REST endpoint reference.
 """
 
 import base64
@@ -17,15 +16,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.simulator.scenarios import Fault
+from local.simulator.steps import FaultStep
 
 API_VERSION = "2019-08-01"
 SYSTEM_ASSIGNED = "00000000-0000-4000-8000-000000000001"
 
 
 @dataclass(frozen=True, slots=True)
-class TokenReply:
-    """An answer of the endpoint, after ``delay`` seconds."""
+class TokenResponse:
+    """A response of the endpoint, sent after `delay` seconds."""
 
     status: int
     body: Mapping[str, Any]
@@ -33,11 +32,14 @@ class TokenReply:
 
 
 class IdentityEndpoint:
-    """Gives tokens, and remembers how many.
+    """Issues tokens, checks them and counts both.
 
-    Failures are switched on from outside: ``failure`` is a status that every call gets, ``delay`` the seconds
-    that every call takes, ``tenants`` another tenant per client id (a wrong identity, which must never pay).
-    ``requests`` counts the calls, ``refused`` the Authorization headers that were not good enough.
+    Attributes:
+        requests: The number of calls.
+        refused: The number of Authorization headers that were not accepted.
+        failure: A status that every call gets. `None`: no failure.
+        delay: Seconds that every call takes.
+        tenants: Another tenant per client id: a wrong identity, which must never buy.
     """
 
     def __init__(self, tenant_id: str, header: str, *, lifetime: float = 86_400) -> None:
@@ -53,14 +55,14 @@ class IdentityEndpoint:
         self._revoked: set[str] = set()
         self._lock = threading.Lock()
 
-    def token(self, query: Mapping[str, str], header: str | None, now: float) -> TokenReply:
-        """Answer GET /msi/token; ``query`` has one value per name, ``header`` is X-IDENTITY-HEADER."""
+    def token(self, query: Mapping[str, str], header: str | None, now: float) -> TokenResponse:
+        """Respond to GET /msi/token. `query` has one value per name, `header` is X-IDENTITY-HEADER."""
         with self._lock:
             self.requests += 1
         problem = self._problem(query, header)
         if problem is not None:
             status, message = problem
-            return TokenReply(status, {"statusCode": status, "message": message}, self.delay)
+            return TokenResponse(status, {"statusCode": status, "message": message}, self.delay)
         client_id = query.get("client_id") or SYSTEM_ASSIGNED
         resource = query["resource"]
         token = self.issue(resource, now, client_id)
@@ -71,10 +73,10 @@ class IdentityEndpoint:
             "token_type": "Bearer",
             "client_id": client_id,
         }
-        return TokenReply(200, body, self.delay)
+        return TokenResponse(200, body, self.delay)
 
     def issue(self, audience: str, now: float, client_id: str = SYSTEM_ASSIGNED) -> str:
-        """Return a new token, unlike every other."""
+        """Return a new, unique token."""
         token_id = str(uuid.uuid4())
         tenant = self.tenants.get(client_id, self.tenant_id)
         claims = {
@@ -93,19 +95,19 @@ class IdentityEndpoint:
         return f"{_part({'alg': 'none', 'typ': 'JWT'})}.{_part(claims)}."
 
     def revoke(self, token: str | None = None) -> None:
-        """Refuse this token from now on; without one, all that were ever given."""
+        """Refuse this token from now on, or all that were issued."""
         with self._lock:
             self._revoked |= self._issued if token is None else {str(claims_of(token)["jti"])}
 
-    def refusal(self, authorization: str | None, audiences: Collection[str], now: float) -> Fault | None:
-        """Return the 401 that an Authorization header deserves, or None."""
+    def refusal(self, authorization: str | None, audiences: Collection[str], now: float) -> FaultStep | None:
+        """Return the 401 for an Authorization header, or `None` where it is accepted."""
         fault = self._judge(authorization, audiences, now)
         if fault is not None:
             with self._lock:
                 self.refused += 1
         return fault
 
-    def _judge(self, authorization: str | None, audiences: Collection[str], now: float) -> Fault | None:
+    def _judge(self, authorization: str | None, audiences: Collection[str], now: float) -> FaultStep | None:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return _unauthorized("A bearer token is missing.")
@@ -133,19 +135,23 @@ class IdentityEndpoint:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return a token's claims. Raises ValueError where it is no JWT."""
+    """Return a token's claims.
+
+    Raises:
+        ValueError: It is not a JWT.
+    """
     try:
         _, payload, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (binascii.Error, RecursionError) as error:
         raise ValueError("not a JWT") from error
     if not isinstance(claims, dict) or not isinstance(claims.get("jti", ""), str):
-        raise ValueError("not a JWT")  # noqa: TRY004  one error for everything malformed
+        raise ValueError("not a JWT")  # noqa: TRY004  one error for all malformed tokens
     return claims
 
 
-def _unauthorized(description: str, code: int = 800001) -> Fault:
-    return Fault(401, code, description, "PartnerApi")
+def _unauthorized(description: str, code: int = 800001) -> FaultStep:
+    return FaultStep(401, code, description, "PartnerApi")
 
 
 def _part(claims: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Partner Center on a laptop: a real HTTP server around the books, since only a socket can lose an answer.
+"""The simulated Partner Center as an HTTP server, since only a socket can lose a response.
 
     POST /v1/customers/{c}/carts/{cart}/checkout     GET /v1/customers/{c}/carts/{cart}
     GET  /v1/customers/{c}/orders                    GET /msi/token (the managed identity endpoint)
@@ -8,35 +8,33 @@
     POST /_simulator/outage    {"mode": "503" | "drop" | null}
     POST /_simulator/identity  {"failure": 500 | null, "delay": 0, "revoke": true}
 
-It listens on 127.0.0.1 only: its control paths ask nobody who they are.
-
-    python -m local.simulator.server --port 0 --tenant <GUID> --scale 0.01
+It listens on 127.0.0.1 only: its control paths require no authentication.
 """
 
-import argparse
 import json
 import re
 import secrets
-import signal
 import socket
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+from local.simulator.controls import Controls, summary
 from local.simulator.identity import IdentityEndpoint
-from local.simulator.scenarios import SCENARIOS, Fault, Scenario
-from local.simulator.service import Limiter, Outage, Per, Reply, SimulatedService
+from local.simulator.scenarios import SCENARIOS
+from local.simulator.service import SimulatedService
+from local.simulator.state import SimulatedResponse
+from local.simulator.steps import FaultStep
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 
@@ -50,10 +48,13 @@ _IDLE = 120.0  # seconds that a connection may wait for its next request
 
 
 class Simulator:
-    """The service, the identity endpoint and their books, behind one URL.
+    """The service and the identity endpoint behind one URL, as a context manager or by `start` and `stop`.
 
-    ``strict``, ``scale`` and ``latency`` are those of `SimulatedService`. The books and the tokens go by ``clock``, in
-    epoch seconds; delays are real. Use it as a context manager, or call `start` and `stop`.
+    Args:
+        tenant_id: The tenant whose tokens are accepted.
+        strict: See `SimulatedService`, like `scale` and `latency`.
+        clock: Dates responses and tokens, in epoch seconds. Delays are real.
+        port: Where to listen. 0 is a free port.
     """
 
     def __init__(
@@ -66,20 +67,21 @@ class Simulator:
         clock: Callable[[], float] = time.time,
         port: int = 0,
     ) -> None:
-        self.books = SimulatedService(strict=strict, scale=scale, latency=latency)
+        self.service = SimulatedService(strict=strict, scale=scale, latency=latency)
         self.identity = IdentityEndpoint(tenant_id, secrets.token_hex(16))
+        self.controls = Controls(self.service, self.identity)
         self.clock = clock
         self.stopped = threading.Event()
-        self._server = _Server(("127.0.0.1", port), self)
+        self._server = _SimulatorServer(("127.0.0.1", port), self)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def start(self) -> None:
-        """Serve, in a thread of its own."""
+        """Serve in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving; answers that are still under way are cut off."""
+        """Stop serving. Responses in progress are cut off."""
         self.stopped.set()
         if self._thread.is_alive():
             self._server.shutdown()
@@ -87,7 +89,7 @@ class Simulator:
         self._server.server_close()
 
     def environment(self) -> dict[str, str]:
-        """Return the settings that lead the function here."""
+        """Return the app settings that point the function here."""
         return {
             "PARTNER_CENTER_URL": self.url,
             "PARTNER_CENTER_TENANT_ID": self.identity.tenant_id,
@@ -96,22 +98,20 @@ class Simulator:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the books, with the tokens that were asked for and those that were refused."""
-        books = self.books.snapshot()
-        books["totals"] |= {"tokens": self.identity.requests, "refusedTokens": self.identity.refused}
-        return books
+        """Return the service's report, with the numbers of tokens requested and refused."""
+        report = self.service.snapshot()
+        report["totals"] |= {"tokens": self.identity.requests, "refusedTokens": self.identity.refused}
+        return report
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-class _Server(ThreadingHTTPServer):
+class _SimulatorServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024  # a benchmark opens its connections all at once
 
@@ -119,7 +119,7 @@ class _Server(ThreadingHTTPServer):
         self.simulator = simulator
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
-        super().__init__(address, _Handler)
+        super().__init__(address, _RequestHandler)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as inherited
         with self._open_lock:
@@ -132,7 +132,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Hang up on the callers that keep their connections alive: their threads end with them."""
+        """Close the connections that callers keep alive, so that their threads end."""
         super().server_close()
         with self._open_lock:
             for connection in self._open:
@@ -140,16 +140,18 @@ class _Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as inherited
-        # A caller that hangs up is no error of ours; anything else is a bug and wants its traceback.
+        # A caller that disconnects is not an error. Anything else is a bug, and its traceback is printed.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _RequestHandler(BaseHTTPRequestHandler):
+    """Routes requests to the service, and delivers its responses."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = _IDLE
-    server: _Server
+    server: _SimulatorServer
 
     def do_GET(self) -> None:
         """Serve a GET."""
@@ -160,44 +162,44 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(self._post)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as inherited
-        """Say nothing: the books tell it better."""
+        """Log nothing: the report counts every call."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is not HTTP, or no method of ours: in JSON like everything else, and hang up."""
+        """Refuse what is not HTTP or an unknown method, in JSON like all responses, and close the connection."""
         del explain  # as inherited
         self.close_connection = True
         self._send(_refused(code, 800002, message or "The request is malformed."))
 
-    def _serve(self, answer: Callable[[str], Reply]) -> None:
+    def _serve(self, answer: Callable[[str], SimulatedResponse]) -> None:
         try:  # the base class lets every target through
             path = urlsplit(self.path).path
         except ValueError:
             path = ""
         self._send(answer(path))
 
-    def _get(self, path: str) -> Reply:
+    def _get(self, path: str) -> SimulatedResponse:
         if path == "/msi/token":
             return self._token()
         if path == "/_simulator/books":
             return _control(200, self.server.simulator.snapshot())
         if path == "/_simulator/scenarios":
-            return _control(200, {"scenarios": [_summary(scenario) for scenario in SCENARIOS]})
-        books = self.server.simulator.books
+            return _control(200, {"scenarios": [summary(scenario) for scenario in SCENARIOS]})
+        service = self.server.simulator.service
         if found := _CART.fullmatch(path):
             customer, cart = found.groups()
-            return self._api((customer, cart), lambda _, now: books.get_cart(customer, cart, now))
+            return self._api((customer, cart), lambda _, now: service.get_cart(customer, cart, now))
         if found := _ORDERS.fullmatch(path):
             customer = found[1]
-            return self._api((customer,), lambda _, now: books.list_orders(customer, now))
+            return self._api((customer,), lambda _, now: service.list_orders(customer, now))
         return _refused(404, 1000, "There is no such resource.")
 
-    def _post(self, path: str) -> Reply:
+    def _post(self, path: str) -> SimulatedResponse:
         try:
             content = self._content()
         except ValueError as error:
-            self.close_connection = True  # what follows on this connection is anybody's guess
+            self.close_connection = True  # what follows on this connection cannot be parsed
             return _refused(400, 800002, str(error))
-        if path in _CONTROLS:
+        if path in self.server.simulator.controls.by_path:
             return self._command(path, content)
         found = _CHECKOUT.fullmatch(path)
         if found is None:
@@ -205,10 +207,14 @@ class _Handler(BaseHTTPRequestHandler):
         if content:
             return _refused(400, 800002, "A checkout has no body.")
         customer, cart = found.groups()
-        return self._api((customer, cart), partial(self.server.simulator.books.checkout, customer, cart))
+        return self._api((customer, cart), partial(self.server.simulator.service.checkout, customer, cart))
 
     def _content(self) -> bytes:
-        """Read the body. Raises ValueError where its length is not known, or too large."""
+        """Read the body.
+
+        Raises:
+            ValueError: Its length is not given, or too large.
+        """
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             raise ValueError("Content-Length is missing or malformed.")
@@ -216,146 +222,79 @@ class _Handler(BaseHTTPRequestHandler):
             raise ValueError("The body is too large.")
         return self.rfile.read(int(length))
 
-    def _api(self, ids: tuple[str, ...], answer: Callable[[str, float], Reply]) -> Reply:
-        """Answer a call of the API: first the token, then the form, then the service."""
+    def _api(self, ids: tuple[str, ...], answer: Callable[[str, float], SimulatedResponse]) -> SimulatedResponse:
+        """Serve a call of the API: check the token, then the request, then ask the service."""
         simulator = self.server.simulator
         now = simulator.clock()
         request_id, correlation_id = self._echoed("MS-RequestId"), self._echoed("MS-CorrelationId")
         authorization = self.headers.get("Authorization")
         fault = simulator.identity.refusal(authorization, (simulator.url, f"{simulator.url}/"), now)
         if fault is not None:
-            reply = Reply(fault.status, fault.body())
+            response = SimulatedResponse(fault.status, fault.body())
         elif "application/json" not in self.headers.get("Accept", ""):
-            reply = _refused(400, 800002, "Accept must ask for application/json: the default is XML.")
+            response = _refused(400, 800002, "Accept must ask for application/json: the default is XML.")
         elif not all(map(_GUID.fullmatch, ids)):
-            reply = _refused(400, 800002, "An id in the path is no GUID.")
+            response = _refused(400, 800002, "An id in the path is no GUID.")
         else:
-            reply = answer(request_id, now)
-        return reply.echo(request_id, correlation_id)
+            response = answer(request_id, now)
+        return response.echo(request_id, correlation_id)
 
     def _echoed(self, name: str) -> str:
-        """Return the caller's id; a new one where it is absent or would not survive in a header."""
+        """Return the caller's id, or a new one where it is absent or not a valid header value."""
         value = self.headers.get(name, "")
         return value if _HEADER_VALUE.fullmatch(value) else str(uuid.uuid4())
 
-    def _token(self) -> Reply:
+    def _token(self) -> SimulatedResponse:
         simulator = self.server.simulator
         query = dict(parse_qsl(urlsplit(self.path).query))
         answer = simulator.identity.token(query, self.headers.get("X-IDENTITY-HEADER"), simulator.clock())
         return replace(_control(answer.status, answer.body), delay=answer.delay)
 
-    def _command(self, path: str, content: bytes) -> Reply:
+    def _command(self, path: str, content: bytes) -> SimulatedResponse:
         try:
-            _CONTROLS[path](self.server.simulator, **json.loads(content or b"{}"))
+            self.server.simulator.controls.by_path[path](**json.loads(content or b"{}"))
         except (TypeError, ValueError) as error:
             return _control(400, {"error": str(error)})
         return _control(200, {})
 
-    def _send(self, reply: Reply) -> None:
-        """Carry out what the reply says about its way home."""
+    def _send(self, response: SimulatedResponse) -> None:
+        """Deliver the response as it says."""
         stopped = self.server.simulator.stopped
-        if stopped.wait(reply.delay) or reply.drop == "before":
-            return self._hang_up()
-        head, body = self._head(reply), reply.body
-        if reply.drop == "mid_body":
+        if stopped.wait(response.delay) or response.drop == "before":
+            return self._disconnect()
+        head, body = self._head(response), response.body
+        if response.drop == "mid_body":
             self.wfile.write(head + body[: len(body) // 2])
-            return self._hang_up()
-        if reply.trickle is None:
+            return self._disconnect()
+        if response.trickle is None:
             self.wfile.write(head + body)
             return None
-        chunk, pause = reply.trickle
+        chunk, pause = response.trickle
         self.wfile.write(head)
         for start in range(0, len(body), chunk):
             self.wfile.write(body[start : start + chunk])
             if stopped.wait(pause):
-                return self._hang_up()
+                return self._disconnect()
         return None
 
-    def _head(self, reply: Reply) -> bytes:
-        headers = {"Date": formatdate(self.server.simulator.clock(), usegmt=True), **reply.headers}
-        headers["Content-Length"] = str(len(reply.body))
+    def _head(self, response: SimulatedResponse) -> bytes:
+        headers = {"Date": formatdate(self.server.simulator.clock(), usegmt=True), **response.headers}
+        headers["Content-Length"] = str(len(response.body))
         if self.close_connection:
             headers["Connection"] = "close"
-        lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Unknown')}"]
+        lines = [f"HTTP/1.1 {response.status} {responses.get(response.status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self.close_connection = True
-        with suppress(OSError):  # the caller may have been faster
+        with suppress(OSError):  # the caller may have closed it before
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
-def _refused(status: int, code: int, description: str) -> Reply:
-    return Reply(status, Fault(status, code, description).body())
+def _refused(status: int, code: int, description: str) -> SimulatedResponse:
+    return SimulatedResponse(status, FaultStep(status, code, description).body())
 
 
-def _control(status: int, tree: Mapping[str, Any]) -> Reply:
-    return Reply(status, json.dumps(tree).encode(), ours=False)
-
-
-def _summary(scenario: Scenario) -> dict[str, Any]:
-    return {
-        "number": scenario.number,
-        "name": scenario.name,
-        "about": scenario.about,
-        "expected": scenario.expected,
-        "errorClass": scenario.error_class,
-        "code": scenario.code,
-        "decidedByGivingUp": scenario.decided_by_giving_up,
-        "purchases": scenario.purchases,
-    }
-
-
-def _limit(simulator: Simulator, *, limit: int, window: float = 60.0, per: Per = "tenant") -> None:
-    if per not in get_args(Per):
-        raise ValueError("per: tenant or customer")
-    simulator.books.limiter = Limiter(int(limit), float(window), per)
-
-
-def _break(simulator: Simulator, *, mode: Outage | None) -> None:
-    if mode not in (None, *get_args(Outage)):
-        raise ValueError("mode: 503, drop or null")
-    simulator.books.outage = mode
-
-
-def _misidentify(simulator: Simulator, *, failure: int | None = None, delay: float = 0.0, revoke: bool = False) -> None:
-    simulator.identity.failure = None if failure is None else int(failure)
-    simulator.identity.delay = float(delay)
-    if revoke:
-        simulator.identity.revoke()
-
-
-_CONTROLS: Mapping[str, Callable[..., None]] = {
-    "/_simulator/limiter": _limit,
-    "/_simulator/outage": _break,
-    "/_simulator/identity": _misidentify,
-}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; the first line of output is the settings, as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m local.simulator.server", description="Partner Center on a laptop.")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--tenant", default=TENANT, help="the tenant whose tokens are good")
-    parser.add_argument("--scale", type=float, default=1.0, help="shortens all delays: 0.01 is a hundredth")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that every checkout takes")
-    parser.add_argument("--documented", action="store_true", help="a bought cart reiterates its first result")
-    chosen = parser.parse_args(arguments)
-    asked_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
-    with Simulator(
-        tenant_id=chosen.tenant,
-        strict=not chosen.documented,
-        scale=chosen.scale,
-        latency=chosen.latency,
-        port=chosen.port,
-    ) as simulator:
-        print(json.dumps(simulator.environment()), flush=True)
-        while not asked_to_stop.wait(0.5):
-            pass  # a signal that comes just before a wait without end would not be seen
-
-
-if __name__ == "__main__":
-    main()
+def _control(status: int, tree: Mapping[str, Any]) -> SimulatedResponse:
+    return SimulatedResponse(status, json.dumps(tree).encode(), ours=False)

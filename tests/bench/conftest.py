@@ -1,4 +1,4 @@
-"""The stub behind real sockets, in a thread of its own."""
+"""The stub on real sockets, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from bench.stub import Stub
-from local.azurite import ACCOUNT, ACCOUNT_KEY, HOST
+from bench.stub.server import Stub
+from local.azurite import HOST, connection_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class RunningStub:
-    """A stub that serves, and where."""
+    """A stub that serves, with its addresses."""
 
     def __init__(self) -> None:
         self.stub = Stub()
@@ -45,11 +45,7 @@ class RunningStub:
 
     @property
     def connection_string(self) -> str:
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
-            f"BlobEndpoint=http://{HOST}:{self.ports['blob']}/{ACCOUNT};"
-            f"QueueEndpoint=http://{HOST}:{self.ports['queue']}/{ACCOUNT};"
-        )
+        return connection_string(self.ports["queue"], self.ports["blob"])
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""The simulations, against what queueing theory knows; and the arithmetic of capacity."""
+"""The simulations against queueing theory, and the arithmetic of capacity."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from bench import capacity, report, slots, studies
-from bench.fleet import Fleet, simulate
+from bench import capacity, report
+from bench.simulation import slots
+from bench.simulation.fleet import Fleet, simulate
 
 # --- the fleet ------------------------------------------------------------------------------------------------
 
@@ -26,8 +27,8 @@ def test_one_slot_with_a_lognormal_latency_waits_as_long_as_an_m_g_1_queue() -> 
     assert sum(waits) / len(waits) == pytest.approx(0.6 / (2 * 0.4) * math.exp(0.25), rel=0.06)
 
 
-def test_32_slots_wait_less_than_one_that_is_32_times_as_fast_is_busy() -> None:
-    """With slots to spare, nearly nobody waits: an M/D/32 queue at half its load."""
+def test_with_slots_to_spare_nearly_nothing_waits() -> None:
+    """An M/D/32 queue at half its load."""
     found = simulate(Fleet(slots=32, latency=2.0, sigma=0.0, arrival_rate=8.0, carts=20_000))
     assert sum(found.waits) / len(found.waits) < 0.01
 
@@ -56,12 +57,12 @@ def test_the_service_never_admits_more_than_it_may(gate: bool) -> None:
     assert found.calls == 6_000 + found.wasted
 
 
-def test_the_gate_spares_most_of_the_wasted_calls() -> None:
+def test_the_gate_avoids_most_of_the_wasted_calls() -> None:
     closed, none = (simulate(Fleet(instances=10, admitted=20.0, carts=6_000, gate=gate)) for gate in (True, False))
     assert closed.wasted < none.wasted / 10
 
 
-def test_the_same_seed_tells_the_same() -> None:
+def test_the_same_seed_gives_the_same_result() -> None:
     assert simulate(Fleet(carts=500)) == simulate(Fleet(carts=500))
     assert simulate(Fleet(carts=500, seed=2)) != simulate(Fleet(carts=500))
 
@@ -72,20 +73,20 @@ def test_the_same_seed_tells_the_same() -> None:
 def test_a_constant_latency_wastes_nothing_whatever_the_batch() -> None:
     for batch, rest in slots.PAIRS:
         if (batch + rest) % batch == 0:
-            assert slots.use(batch, rest, sigma=0, fetch=0.0) == pytest.approx(1.0, rel=0.01)
+            assert slots.utilization(batch, rest, sigma=0, fetch=0.0) == pytest.approx(1.0, rel=0.01)
 
 
 def test_one_by_one_and_at_once_every_slot_is_always_busy() -> None:
-    assert slots.use(1, 31, fetch=0.0) == pytest.approx(1.0, rel=0.01)
+    assert slots.utilization(1, 31, fetch=0.0) == pytest.approx(1.0, rel=0.01)
 
 
 def test_32_and_0_waits_for_the_slowest_of_32() -> None:
-    """Then the use is the mean over the mean of the largest of 32, for a lognormal of sigma 0.5 about 0.39."""
-    assert slots.use(32, 0, fetch=0.0, carts=60_000) == pytest.approx(0.39, abs=0.02)
+    """The share is the mean over the mean of the largest of 32: about 0.39 for a lognormal with sigma 0.5."""
+    assert slots.utilization(32, 0, fetch=0.0, carts=60_000) == pytest.approx(0.39, abs=0.02)
 
 
 def test_smaller_batches_use_more_and_the_pair_of_host_json_at_least_nine_tenths() -> None:
-    by_pair = {pair: slots.use(*pair) for pair in slots.PAIRS}
+    by_pair = {pair: slots.utilization(*pair) for pair in slots.PAIRS}
     assert sorted(by_pair.values()) == list(by_pair.values())
     assert by_pair[4, 28] >= 0.9
 
@@ -94,40 +95,15 @@ def test_smaller_batches_use_more_and_the_pair_of_host_json_at_least_nine_tenths
 
 
 def test_a_load_needs_as_many_instances_as_its_slots_take() -> None:
-    assert capacity.plan(3_600, latency=2.0) == capacity.Plan(1.0, 1, "slots")
-    of_one = 32 * 0.85 / 2.0 * 3_600
-    assert capacity.plan(of_one * 10, latency=2.0).instances == 10
-    assert capacity.plan(of_one * 10 + 1, latency=2.0).instances == 11
+    assert capacity.instances_for(3_600, latency=2.0) == 1
+    per_instance = 32 * 0.85 / 2.0 * 3_600
+    assert capacity.instances_for(per_instance * 10, latency=2.0) == 10
+    assert capacity.instances_for(per_instance * 10 + 1, latency=2.0) == 11
 
 
-def test_more_instances_than_the_service_admits_are_not_asked_for() -> None:
-    assert capacity.plan(3_600_000, latency=2.0, admitted=20.0) == capacity.Plan(20.0, 1, "service")
-
-
-def test_a_short_latency_is_limited_by_the_cpu() -> None:
-    assert capacity.plan(360_000, latency=0.2, cpu_ms=10.0).instances == 1
-    assert capacity.plan(360_000, latency=0.2, cpu_ms=20.0).instances == 2
-
-
-def test_a_cart_bought_at_once_takes_these_many_storage_requests() -> None:
-    assert capacity.transactions(1, ends=False) == 4.25
-    assert capacity.transactions(1_000_000) == pytest.approx(6_281_250)
-    assert capacity.transactions(1, deferrals_per_cart=2, ends=False) == 4.25 + 2 * 4.25
-
-
-def test_gigabyte_seconds_follow_from_what_is_in_flight() -> None:
-    assert capacity.gigabyte_seconds(1_000_000, latency=2.0, memory_gb=2.0, in_flight=1) == 4_000_000
-    assert capacity.gigabyte_seconds(1_000_000, 2.0, 2.0) == pytest.approx(4_000_000 / 27.2)
-
-
-def test_the_command_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    assert capacity.main(["--carts-per-hour", "50000", "--admitted", "20"]) == 0
-    assert "maximumInstanceCount              2" in capsys.readouterr().out
-
-
-def test_the_capacity_page_tells_what_the_simulations_say() -> None:
-    page = report.CAPACITY.read_text(encoding="utf-8")
-    assert report.replaced(page, "slots", studies.slot_table(studies.uses())) == page
-    few = studies.fleets((1, 8))
-    for line in studies.fleet_table(few).splitlines():
+def test_the_capacity_page_says_what_the_script_computes() -> None:
+    page = capacity.DOCUMENT.read_text(encoding="utf-8")
+    for name, made in {"slots": capacity.slots(), "instances": capacity.instances()}.items():
+        assert report.replace_section(page, name, made) == page, f"{name}: run python -m bench.capacity"
+    for line in capacity.fleets((1, 8)).splitlines():
         assert line in page

@@ -1,4 +1,4 @@
-"""The stub against the real SDK clients: what the storage ports promise holds on it as on Azurite."""
+"""The stub behind the real SDK clients, with the contract tests of the storage ports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
-from bench.service import CUSTOMER, HEADER, Latency
-from bench.stub import Stub
-from bench.wire import Malformed, Request, parse
+from bench.stub.http_server import HttpRequest, MalformedRequest, parse
+from bench.stub.server import Stub
+from bench.stub.service import CUSTOMER, IDENTITY_HEADER, LatencyModel
 from local.simulator.identity import claims_of
 from shared.ports import Blobs, StorageUnavailable
 from tests.adapters import test_storage as contract
@@ -58,7 +58,7 @@ def blobs(running_stub: RunningStub) -> Blobs:
 
 
 class TestBlobs(contract.TestBlobs):
-    """The contract that memory and Azurite pass."""
+    """The contract that the in-memory storage and Azurite pass too."""
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def queue(running_stub: RunningStub, carts: QueueClient, monkeypatch: pytest.Mon
 
 
 class TestQueue(contract.TestQueue):
-    """The contract that memory and Azurite pass."""
+    """The contract that the in-memory storage and Azurite pass too."""
 
 
 @pytest.mark.parametrize("what", ["read", "make", "replace", "overwrite"])
@@ -90,7 +90,7 @@ def test_the_content_type_is_stored(running_stub: RunningStub, blobs: Blobs) -> 
     blobs.write(f"{FOLDER}/b.json", b"[]", content_type=JSON, metadata={})
 
 
-# --- what the host asks of a queue ----------------------------------------------------------------------------
+# --- what the host needs of a queue ---------------------------------------------------------------------------
 
 
 def test_a_received_message_is_hidden_until_its_lease_ends_and_counted(carts: QueueClient) -> None:
@@ -156,7 +156,7 @@ def test_the_real_credential_gets_a_token_of_the_tenant(
     running_stub: RunningStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{running_stub.url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", HEADER)
+    monkeypatch.setenv("IDENTITY_HEADER", IDENTITY_HEADER)
     with ManagedIdentityCredential() as credential:
         token = credential.get_token(f"{running_stub.url}/.default").token
     assert claims_of(token)["aud"] == running_stub.url
@@ -190,18 +190,18 @@ def test_a_fed_queue_never_runs_dry_and_repeats_no_cart(running_stub: RunningStu
 
 
 def test_a_lognormal_latency_has_the_mean_that_it_is_given_and_repeats() -> None:
-    latency = Latency(2.0, 0.5)
+    latency = LatencyModel(2.0, 0.5)
     drawn = [latency.draw() for _ in range(50_000)]
     assert sum(drawn) / len(drawn) == pytest.approx(2.0, rel=0.01)
-    again = Latency(2.0, 0.5)
+    again = LatencyModel(2.0, 0.5)
     assert [again.draw() for _ in range(5)] == drawn[:5]
-    assert Latency(0.2).draw() == 0.2
+    assert LatencyModel(0.2).draw() == 0.2
 
 
 def test_storage_answers_after_its_latency_and_the_service_after_its_own() -> None:
     stub = Stub()
     stub.set_latency(mean=0.2, storage=0.005)
-    missing = Request("GET", "/account/absent/messages", {}, {}, b"")
+    missing = HttpRequest("GET", "/account/absent/messages", {}, {}, b"")
     assert stub.storage(stub.queues.answer)(missing).delay == stub.storage(stub.blobs.answer)(missing).delay == 0.005
     assert stub.service.latency.draw() == 0.2
 
@@ -235,7 +235,7 @@ def test_a_request_is_parsed_wherever_the_network_cuts_it() -> None:
     ],
 )
 def test_what_is_no_request_is_refused(text: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedRequest):
         parse(text)
 
 

@@ -68,7 +68,7 @@ class Function:
     def __init__(self, storage: Storage) -> None:
         self.records = Records(AzureBlobs(storage.records))
 
-    def keeps(
+    def record(
         self,
         asked: CheckoutRequest,
         outcome: Outcome = Outcome.COMPLETED,
@@ -77,7 +77,7 @@ class Function:
         hours_ago: float = 0.5,
         **more: Any,
     ) -> Event:
-        """Decide a request so long ago, and keep it."""
+        """Decide a request so long ago, and record it."""
         found = error(error_class, "The service said no.", code="800089") if error_class else None
         ids: dict[str, str | int] = {"status": 201, "requestId": "ms-request", "correlationId": "ms-corr", "cv": "cv.0"}
         made = {"result": None if found else RESULT, "error": found, "response": ids} | more
@@ -85,7 +85,7 @@ class Function:
         record = self.records.load(asked.customer_id, asked.cart_id)
         return self.records.append(asked, record, decided(asked, Decision(outcome, 1, **made), at))
 
-    def notes(self, asked: CheckoutRequest, reason: str = "throttled", *, seconds: float = 60.0) -> None:
+    def note(self, asked: CheckoutRequest, reason: str = "throttled", *, seconds: float = 60.0) -> None:
         """Leave a note that a request waits for so long."""
         now = datetime.now(UTC)
         deferral = Deferral(seconds, RetryState(attempt=2, since=now, doubt=now, reason=reason))

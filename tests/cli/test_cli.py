@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import VERBS, main
+from local.stack import ROOT
 
 SDKS = "('azure', 'requests', 'rich', 'urllib3')"
 
@@ -32,3 +33,14 @@ def test_an_unknown_verb_is_wrong_usage() -> None:
     result = CliRunner().invoke(main, ["buy"])
     assert result.exit_code == 2
     assert "No such command 'buy'" in result.stderr
+
+
+def test_no_one_line_help_is_cut_off() -> None:
+    shown = CliRunner().invoke(main, ["--help"], terminal_width=80).stdout
+    commands = shown.partition("Commands:\n")[2].splitlines()
+    assert [*VERBS] == [line.split()[0] for line in commands], "each in one line"
+    assert [] == [line for line in commands if line.endswith("...")]
+
+
+def test_each_file_of_the_commands_is_a_verb() -> None:
+    assert {path.stem for path in ROOT.glob("cli/commands/[a-z]*.py")} == {*VERBS}

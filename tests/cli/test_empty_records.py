@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.connection import for_storage
+from cli.connection import connect
 from cli.records_reader import RecordsReader
 from cli.wait import NOT_ANSWERED, wait_for
 from shared.core.errors import ErrorClass
@@ -38,13 +38,15 @@ def _entered(function: Function) -> None:
 @pytest.fixture
 def beside(function: Function) -> None:
     """Another cart has an outcome."""
-    function.keeps(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
 
 
 def test_it_is_a_record_of_no_entries(storage: Storage) -> None:
-    with for_storage(storage.environ).records() as container:
-        history = RecordsReader(container).open(next(iter(RecordsReader(container).listed(10)[0])).cart)
-    assert ((), None, "", STATE) == (history.kept, history.last, history.trouble, history.record.metadata)
+    with connect(storage.environ).records() as container:
+        reader = RecordsReader(container)
+        (cart,) = reader.find((CART,), 10)
+        history = reader.load(cart)
+    assert ((), None, "", STATE) == (history.entries, history.last, history.trouble, history.record.metadata)
 
 
 @pytest.mark.usefixtures("beside")
@@ -68,7 +70,7 @@ def test_status_of_its_cart_says_that_nothing_is_decided_yet(run: Run, ids: tupl
 def test_republish_has_nothing_to_tell_of_it(run: Run, storage: Storage) -> None:
     for arguments in ((CART,), ("--customer", CUSTOMER), ("--since", "1h")):
         result = run("republish", *arguments, *NOW)
-        assert (1, "No such outcome is kept.\n") == (result.exit_code, result.stderr)
+        assert (1, "No such outcome is recorded.\n") == (result.exit_code, result.stderr)
     assert [] == texts(storage.outcomes)
 
 
@@ -93,13 +95,13 @@ def test_redrive_by_name_says_that_there_is_nothing_to_try_again(run: Run, stora
 
 def test_waiting_goes_on_until_it_has_an_outcome(storage: Storage, function: Function) -> None:
     def wait_with(meanwhile: Callable[[], object]) -> int:
-        return wait_for(for_storage(storage.environ), [asked()], 60.0, as_json=False, wait=lambda _: meanwhile())
+        return wait_for(connect(storage.environ), [asked()], 60.0, as_json=False, wait=lambda _: meanwhile())
 
-    assert 0 == wait_with(lambda: function.keeps(asked()))
+    assert 0 == wait_with(lambda: function.record(asked()))
 
 
 def test_a_wait_that_ends_before_is_no_outcome(run: Run, storage: Storage) -> None:
-    code = wait_for(for_storage(storage.environ), [asked()], 0.0, as_json=False)
+    code = wait_for(connect(storage.environ), [asked()], 0.0, as_json=False)
     assert NOT_ANSWERED == code
     told = lines(run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0", "--json"))
     assert [None] == [line["outcome"] for line in told if "outcome" in line]
@@ -107,7 +109,7 @@ def test_a_wait_that_ends_before_is_no_outcome(run: Run, storage: Storage) -> No
 
 
 def test_what_is_kept_later_stands_beside_its_state(storage: Storage, function: Function) -> None:
-    event = function.keeps(asked())
+    event = function.record(asked())
     found: Any = storage.records.download_blob(RECORD)
     assert [json.loads(event.text)] == json.loads(found.readall())
     assert STATE == found.properties.metadata

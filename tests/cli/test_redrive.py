@@ -54,13 +54,13 @@ def test_the_number_is_the_next_free_one_and_a_producers_own_tilde_survives(
     assert expected == next_id(old, known)
 
 
-def test_a_failed_request_is_sent_anew_with_its_correlation_and_context(
+def test_a_failed_request_is_sent_again_with_its_correlation_and_context(
     run: Run, storage: Storage, function: Function
 ) -> None:
     correlation = str(uuid.uuid4())
     first = asked(correlationId=correlation, context={"price": 1})
     first = understood(first.copy(first.retry).decode().replace('{"price": 1}', '{"price": 36.480}'))
-    function.keeps(first, Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(first, Outcome.FAILED, ErrorClass.SERVICE)
 
     result = run("redrive", *SERVICE, *NOW)
 
@@ -74,13 +74,13 @@ def test_a_failed_request_is_sent_anew_with_its_correlation_and_context(
 
 
 def test_the_correlation_that_was_derived_stays_too(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     run("redrive", *SERVICE, *NOW)
     assert [asked().correlation_id] == [request.correlation_id for request in sent(storage)]
 
 
 def test_it_never_expires_and_can_be_read_by_the_function(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     run("redrive", *SERVICE, *NOW)
     (message,) = storage.carts.peek_messages()
     assert message.expires_on is not None
@@ -88,7 +88,7 @@ def test_it_never_expires_and_can_be_read_by_the_function(run: Run, storage: Sto
 
 
 def test_a_second_run_before_the_answer_sends_the_same_request(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     run("redrive", *SERVICE, *NOW)
     run("redrive", *SERVICE, *NOW)
     assert {"order-4711~1"} == {request.request_id for request in sent(storage)}
@@ -96,8 +96,8 @@ def test_a_second_run_before_the_answer_sends_the_same_request(run: Run, storage
 
 
 def test_after_the_answer_the_next_number_is_sent(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.keeps(asked("order-4711~1"), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked("order-4711~1"), Outcome.FAILED, ErrorClass.SERVICE)
     run("redrive", *SERVICE, *NOW)
     assert ["order-4711~2"] == [request.request_id for request in sent(storage)]
 
@@ -105,16 +105,16 @@ def test_after_the_answer_the_next_number_is_sent(run: Run, storage: Storage, fu
 def test_of_two_failed_requests_for_a_cart_only_the_last_is_sent(
     run: Run, storage: Storage, function: Function
 ) -> None:
-    function.keeps(asked("order-1"), Outcome.FAILED, ErrorClass.SERVICE)
-    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked("order-1"), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)
     run("redrive", *SERVICE, *NOW)
     assert ["order-2~1"] == [request.request_id for request in sent(storage)]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL])
 def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, function: Function, outcome: Outcome) -> None:
-    function.keeps(asked("order-1"), outcome, ErrorClass.SERVICE)
-    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)  # even if somebody failed afterwards
+    function.record(asked("order-1"), outcome, ErrorClass.SERVICE)
+    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)  # even if somebody failed afterwards
 
     by_class = run("redrive", *SERVICE, *NOW)
     by_name = run("redrive", CUSTOMER, CART, "--checked-in-partner-center", *NOW)
@@ -125,8 +125,8 @@ def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, functio
     assert [] == sent(storage)
 
 
-def test_what_may_be_bought_is_sent_only_by_who_has_looked(run: Run, storage: Storage, function: Function) -> None:
-    event = function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+def test_what_may_be_bought_is_sent_only_after_a_check(run: Run, storage: Storage, function: Function) -> None:
+    event = function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
     chosen = ("redrive", "--class", "unanswered", *NOW)
 
     refused = run(*chosen)
@@ -137,14 +137,14 @@ def test_what_may_be_bought_is_sent_only_by_who_has_looked(run: Run, storage: St
     assert run(*chosen, "--checked-in-partner-center").exit_code == 0
     (request,) = sent(storage)
     decided_at = datetime.fromisoformat(json.loads(event.text)["time"])
-    assert decided_at == request.retry.doubt, "a refusal of the new request must not be told as failed unasked"
+    assert decided_at == request.retry.doubt, "a refusal of the new request must not be published as failed unchecked"
 
 
 def test_what_may_be_bought_stays_so_whatever_failed_for_another_request_later(
     run: Run, storage: Storage, function: Function
 ) -> None:
-    event = function.keeps(asked("order-1"), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=2)
-    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.AUTHENTICATION)  # it was never posted
+    event = function.record(asked("order-1"), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=2)
+    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.AUTHENTICATION)  # it was never posted
     chosen = ("redrive", "--class", "authentication", *NOW)
 
     assert "may have been bought" in run(*chosen).stderr
@@ -160,8 +160,8 @@ def test_what_may_be_bought_stays_so_whatever_failed_for_another_request_later(
 def test_what_was_called_ordered_stays_so_whatever_failed_for_another_request_later(
     run: Run, storage: Storage, function: Function
 ) -> None:
-    function.keeps(asked("order-1"), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
-    function.keeps(asked("order-2"), Outcome.FAILED, ErrorClass.THROTTLED)
+    function.record(asked("order-1"), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
+    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.THROTTLED)
     result = run("redrive", "--class", "throttled", "--checked-in-partner-center", *NOW)
     assert "Partner Center calls it ordered" in result.stderr
     assert [] == sent(storage)
@@ -169,7 +169,7 @@ def test_what_was_called_ordered_stays_so_whatever_failed_for_another_request_la
 
 
 def test_what_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
+    function.record(asked(), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
     result = run("redrive", "--class", "already_ordered", "--checked-in-partner-center", *NOW)
     assert "Partner Center calls it ordered" in result.stderr
     assert [] == sent(storage)
@@ -177,19 +177,19 @@ def test_what_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage
 
 @pytest.mark.parametrize("seconds", [60.0, -30 * 3600.0])
 def test_a_cart_that_waits_is_left_alone(run: Run, storage: Storage, function: Function, seconds: float) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.notes(asked("order-4711~1"), seconds=seconds)  # standing in line for a day renews no note
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.note(asked("order-4711~1"), seconds=seconds)  # standing in line for a day renews no note
     result = run("redrive", *SERVICE, *NOW)
     assert "its request order-4711~1 waits (throttled) until" in result.stderr
     assert [] == sent(storage)
 
 
 @pytest.mark.parametrize(("request_id", "seconds"), [("order-4711", 60.0), ("order-4711~1", -7 * 86400.0)])
-def test_a_note_that_was_left_behind_holds_nobody(
+def test_a_note_that_was_left_behind_stops_nothing(
     run: Run, storage: Storage, function: Function, request_id: str, seconds: float
 ) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.notes(asked(request_id), seconds=seconds)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.note(asked(request_id), seconds=seconds)
     run("redrive", *SERVICE, *NOW)
     assert 1 == len(sent(storage))
 
@@ -199,7 +199,7 @@ def test_only_the_class_and_the_age_asked_for_are_sent(run: Run, storage: Storag
         [(ErrorClass.SERVICE, 1), (ErrorClass.SERVICE, 5), (ErrorClass.PARTNER, 1), (ErrorClass.SERVICE, 24 * 8)]
     ):
         cart = f"0000000{number}-1111-4222-8333-444444444444"
-        function.keeps(asked(f"order-{number}", cart), Outcome.FAILED, error_class, hours_ago=hours)
+        function.record(asked(f"order-{number}", cart), Outcome.FAILED, error_class, hours_ago=hours)
 
     def listed(*arguments: str) -> set[str]:
         return {line["redrives"] for line in lines(run("redrive", "--json", "--dry-run", *arguments))}
@@ -218,7 +218,7 @@ def test_only_the_class_and_the_age_asked_for_are_sent(run: Run, storage: Storag
 
 
 def test_a_dry_run_sends_nothing_and_json_says_what_it_would(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
 
     result = run("redrive", *SERVICE, "--dry-run", "--json")
 
@@ -240,7 +240,7 @@ def test_a_dry_run_sends_nothing_and_json_says_what_it_would(run: Run, storage: 
 
 
 def test_a_script_must_say_yes(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     result = run("redrive", *SERVICE)
     assert result.exit_code == 2
     assert "say --yes" in result.stderr
@@ -252,22 +252,22 @@ def test_a_script_must_say_yes(run: Run, storage: Storage, function: Function) -
 def test_a_person_is_asked(
     run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, count: int
 ) -> None:
-    monkeypatch.setattr(batch, "_somebody_is_here", lambda: True)
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    monkeypatch.setattr(batch, "_is_interactive", lambda: True)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     result = run("redrive", *SERVICE, given=answer)
-    assert "Send 1 request(s) anew, 60 a minute? [y/N]" in result.stderr
+    assert "Send 1 request(s) again, 60 a minute? [y/N]" in result.stderr
     assert (code, count) == (result.exit_code, len(sent(storage)))
 
 
 def test_a_cart_that_is_decided_while_this_runs_is_not_sent(
     run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.keeps(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
 
     def meanwhile(items: list[Any], *_: object) -> Iterator[Any]:
-        function.keeps(asked("order-4711~1"))
-        function.keeps(asked("other~1", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+        function.record(asked("order-4711~1"))
+        function.record(asked("other~1", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
         yield from items
 
     monkeypatch.setattr(batch, "rate_limited", meanwhile)
@@ -283,45 +283,47 @@ def test_what_a_cloud_event_asked_for_names_it_as_its_cause_again(
     data = {"customerId": CUSTOMER, "cartId": CART}
     cloud_event = {"specversion": "1.0", "id": "größe-7", "source": "/shop", "type": "t", "data": data}
     first = understood(json.dumps(cloud_event))
-    function.keeps(first, Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(first, Outcome.FAILED, ErrorClass.SERVICE)
     run("redrive", *SERVICE, *NOW)
     (request,) = sent(storage)
     assert ("größe-7", f"{first.request_id}~1") == (request.causation_id, request.request_id)
 
 
-def test_a_user_is_named_anew_for_one_customer_only(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(customerUserUpn="kim@contoso.com"), Outcome.FAILED, ErrorClass.SERVICE)
+def test_a_user_is_named_again_for_one_customer_only(run: Run, storage: Storage, function: Function) -> None:
+    function.record(asked(customerUserUpn="kim@contoso.com"), Outcome.FAILED, ErrorClass.SERVICE)
     assert run("redrive", *SERVICE, "--upn", "kim@contoso.com", *NOW).exit_code == 2
     assert run("redrive", CART, "--upn", "kim@contoso.com", *NOW).exit_code == 0
     assert ["kim@contoso.com"] == [request.customer_user_upn for request in sent(storage)]
 
 
-def test_a_user_that_no_header_can_carry_is_told(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+def test_a_user_that_no_header_can_carry_is_reported(run: Run, storage: Storage, function: Function) -> None:
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     result = run("redrive", CART, "--upn", "künstler@contoso.com", *NOW)
     assert "could not read it: $.customerUserUpn: expected 1 to 256 printable ASCII characters" in result.stderr
     assert [] == sent(storage)
 
 
-def test_a_cart_without_an_outcome_is_told(run: Run) -> None:
+def test_a_cart_without_an_outcome_is_reported(run: Run) -> None:
     assert "there is no outcome yet to try again" in run("redrive", CUSTOMER, CART, *NOW).stderr
 
 
-def test_an_id_without_room_for_a_number_is_told(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked("x" * 255), Outcome.FAILED, ErrorClass.SERVICE)
+def test_an_id_without_room_for_a_number_is_reported(run: Run, storage: Storage, function: Function) -> None:
+    function.record(asked("x" * 255), Outcome.FAILED, ErrorClass.SERVICE)
     assert "no room for ~n" in run("redrive", *SERVICE, *NOW).stderr
     assert [] == sent(storage)
 
 
-def test_the_largest_message_can_be_sent_anew(run: Run, storage: Storage, function: Function) -> None:
+def test_the_largest_message_can_be_sent_again(run: Run, storage: Storage, function: Function) -> None:
     context = "x" * (44 * 1024 - 250)
-    function.keeps(asked(context=context), Outcome.FAILED, ErrorClass.SERVICE)  # its event lies in a blob
+    function.record(asked(context=context), Outcome.FAILED, ErrorClass.SERVICE)  # its event lies in a blob
     run("redrive", *SERVICE, *NOW)
     assert [f'"{context}"'] == [request.context for request in sent(storage)]
 
 
-def test_a_damaged_record_is_told_and_holds_nobody_else(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    function.record(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
     storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"{}")
     result = run("redrive", *SERVICE, *NOW)
     assert "is damaged" in result.stderr
@@ -350,7 +352,7 @@ def test_nothing_to_do_is_no_failure(run: Run) -> None:
         ("--poison", *SERVICE),
     ],
 )
-def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported(run: Run, arguments: tuple[str, ...]) -> None:
     assert 2 == run("redrive", *arguments).exit_code
 
 
@@ -395,9 +397,9 @@ def test_what_the_host_has_given_up_is_renewed_in_the_poison_queue(run: Run, sto
 
 
 def test_a_message_without_an_id_is_renewed_under_its_own(run: Run, storage: Storage) -> None:
-    told = storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART}))
+    message = storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART}))
     run("redrive", "--poison", "--yes", "--stuck-for", "0")
-    assert [told.id] == [understood(text).request_id for text in texts(storage.poison)]
+    assert [message.id] == [understood(text).request_id for text in texts(storage.poison)]
 
 
 def test_what_has_been_poisoned_before_stays_so(run: Run, storage: Storage) -> None:
@@ -438,7 +440,7 @@ def test_what_is_not_stuck_stays_where_it_is(run: Run, storage: Storage) -> None
     )
 
 
-def test_what_somebody_else_takes_meanwhile_is_left_to_him(
+def test_what_another_consumer_takes_meanwhile_is_left_alone(
     run: Run, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.poison.send_message("stuck")
@@ -457,7 +459,7 @@ def test_what_somebody_else_takes_meanwhile_is_left_to_him(
 
 
 @pytest.mark.parametrize("also_seen", [False, True])
-def test_what_the_host_holds_cannot_be_seen_and_that_is_told(run: Run, storage: Storage, also_seen: bool) -> None:
+def test_what_the_host_holds_cannot_be_seen_and_that_is_reported(run: Run, storage: Storage, also_seen: bool) -> None:
     # what it has given up it takes again every ten minutes: to who looks, such a queue seems to be empty
     storage.poison.send_message("given up")
     assert storage.poison.receive_message(visibility_timeout=600) is not None
@@ -506,7 +508,7 @@ def test_a_dry_run_of_poison_touches_nothing(run: Run, storage: Storage) -> None
 # --- with the program that is deployed ----------------------------------------------------------------------------
 
 
-def test_the_function_tells_the_new_request_by_itself(run: Run, storage: Storage, simulator: Any) -> None:
+def test_the_function_answers_the_new_request_separately(run: Run, storage: Storage, simulator: Any) -> None:
     environ = storage.environ | simulator.environment()
     checkout = bootstrap(Settings.from_env(environ))
     cart = f"18057fe5-{CART[9:]}"  # 403/13605: an agreement is missing, at every POST
@@ -520,5 +522,5 @@ def test_the_function_tells_the_new_request_by_itself(run: Run, storage: Storage
     events = [json.loads(text) for text in texts(storage.outcomes)]
     assert ["order-1", "order-1~1"] == [event["data"]["requestId"] for event in events]
     assert 1 == len({event["correlationid"] for event in events})
-    (page,) = simulator.books.snapshot()["carts"]
+    (page,) = simulator.service.snapshot()["carts"]
     assert 2 == len(set(page["msRequestIds"]))

@@ -26,35 +26,33 @@ if TYPE_CHECKING:
 NOW = ("--yes", "--rate", "60000")
 
 
-def test_an_outcome_is_told_again_byte_for_byte_as_the_function_told_it(
-    run: Run, storage: Storage, function: Function
-) -> None:
-    event = function.keeps(asked())
+def test_an_outcome_is_published_again_byte_for_byte(run: Run, storage: Storage, function: Function) -> None:
+    event = function.record(asked())
     queues = [AzureQueue(queue) for queue in (storage.outcomes, storage.carts, storage.poison)]
     Publisher(*queues).publish(event)
 
     result = run("republish", CUSTOMER, CART, *NOW)
 
-    assert (result.exit_code, result.stderr) == (0, "1 told again.\n")
+    assert (result.exit_code, result.stderr) == (0, "1 published again.\n")
     assert result.stdout.endswith(f"sent  event {event.id}  cart {CART}\n")
-    told, again = storage.outcomes.peek_messages(32)
-    assert told.content == again.content
+    first, again = storage.outcomes.peek_messages(32)
+    assert first.content == again.content
     assert base64.b64decode(again.content).decode() == event.text
     assert again.expires_on is not None
     assert again.expires_on.year == 9999
 
 
-def test_a_large_outcome_is_told_with_its_reference(run: Run, storage: Storage, function: Function) -> None:
-    event = function.keeps(asked(), result='{"orders":[{"id":"1","x":"' + "x" * 50_000 + '"}]}')
+def test_a_large_outcome_is_published_with_its_reference(run: Run, storage: Storage, function: Function) -> None:
+    event = function.record(asked(), result='{"orders":[{"id":"1","x":"' + "x" * 50_000 + '"}]}')
     assert event.dataref
     run("republish", CART, *NOW)
     assert [event.text] == texts(storage.outcomes)
 
 
 def test_the_ways_to_choose(run: Run, function: Function) -> None:
-    old = function.keeps(asked("old"), Outcome.FAILED, ErrorClass.CART, hours_ago=5)
-    new = function.keeps(asked("new"))
-    other = function.keeps(asked("other", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    old = function.record(asked("old"), Outcome.FAILED, ErrorClass.CART, hours_ago=5)
+    new = function.record(asked("new"))
+    other = function.record(asked("other", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
 
     def listed(*arguments: str) -> list[str]:
         return [line["eventId"] for line in lines(run("republish", "--json", "--dry-run", *arguments))]
@@ -69,8 +67,8 @@ def test_the_ways_to_choose(run: Run, function: Function) -> None:
     assert [old.id] == listed("--customer", CUSTOMER, "--class", "cart")
 
 
-def test_a_dry_run_tells_nothing(run: Run, storage: Storage, function: Function) -> None:
-    event = function.keeps(asked())
+def test_a_dry_run_publishes_nothing(run: Run, storage: Storage, function: Function) -> None:
+    event = function.record(asked())
     (line,) = lines(run("republish", CART, "--dry-run", "--json"))
     assert line == {
         "eventId": event.id,
@@ -85,15 +83,17 @@ def test_a_dry_run_tells_nothing(run: Run, storage: Storage, function: Function)
     assert [] == texts(storage.outcomes)
 
 
-def test_what_is_not_kept_is_an_exit_code(run: Run, storage: Storage, function: Function) -> None:
-    function.keeps(asked())
+def test_what_is_not_recorded_is_an_exit_code(run: Run, storage: Storage, function: Function) -> None:
+    function.record(asked())
     result = run("republish", "--event", str(uuid.uuid4()), *NOW)
-    assert (1, "", "No such outcome is kept.\n") == (result.exit_code, result.stdout, result.stderr)
+    assert (1, "", "No such outcome is recorded.\n") == (result.exit_code, result.stdout, result.stderr)
     assert [] == texts(storage.outcomes)
 
 
-def test_a_damaged_record_is_told_and_holds_nobody_else(run: Run, storage: Storage, function: Function) -> None:
-    event = function.keeps(asked())
+def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    event = function.record(asked())
     storage.records.upload_blob(f"{CUSTOMER}/{OTHER_CART}.json", b"[1]")
     result = run("republish", "--customer", CUSTOMER, *NOW)
     assert "is damaged" in result.stderr
@@ -101,5 +101,5 @@ def test_a_damaged_record_is_told_and_holds_nobody_else(run: Run, storage: Stora
 
 
 @pytest.mark.parametrize("arguments", [(), ("--outcome", "completed"), ("nonsense",), ("--since", "soon")])
-def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported(run: Run, arguments: tuple[str, ...]) -> None:
     assert 2 == run("republish", *arguments).exit_code

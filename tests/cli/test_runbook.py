@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.main import VERBS
 from shared.core.errors import ErrorClass
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def test_every_error_class_has_its_section() -> None:
 @pytest.mark.parametrize("typed", COMMANDS)
 def test_a_command_of_the_runbook_can_be_typed(typed: str) -> None:
     verb, *words = shlex.split(typed)
-    command: click.Command = importlib.import_module(VERBS[verb]).command
+    command: click.Command = importlib.import_module(f"cli.commands.{verb}").command
     options = {name: option for option in command.params for name in option.opts}
     for position, word in enumerate(words):
         if not word.startswith("--"):

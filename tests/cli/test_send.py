@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.commands.send import Ready, Refused, check
-from cli.connection import for_storage
+from cli.commands.send import CheckedRequest, RefusedLine, check_line
+from cli.connection import connect
 from cli.main import main
 from cli.wait import wait_for
 from shared.core.errors import ErrorClass
@@ -134,8 +134,8 @@ def test_the_good_lines_are_sent_when_asked_for(run: Run, storage: Storage) -> N
     ],
 )
 def test_what_the_function_would_refuse_is_refused(text: bytes, path: str) -> None:
-    found = check(7, text)
-    assert isinstance(found, Refused)
+    found = check_line(7, text)
+    assert isinstance(found, RefusedLine)
     assert (found.line, found.path) == (7, path)
     assert str(found).startswith(f"line 7: {path}: ")
 
@@ -144,13 +144,13 @@ def test_a_request_that_grows_too_long_by_its_id_is_refused() -> None:
     longest = 44 * 1024
     text = GOOD[:-1].encode() + b',"context":"' + b"x" * (longest - len(GOOD) - 14) + b'"}'
     assert len(text) <= longest
-    assert isinstance(check(1, text), Refused)
+    assert isinstance(check_line(1, text), RefusedLine)
 
 
-def test_a_line_is_not_written_anew() -> None:
+def test_a_line_is_not_rewritten() -> None:
     text = GOOD[:-1].encode() + b' , "context": [1.50, "\\u00fc"]}'
-    found = check(1, text)
-    assert isinstance(found, Ready)
+    found = check_line(1, text)
+    assert isinstance(found, CheckedRequest)
     assert found.text.endswith(text[1:])
 
 
@@ -170,7 +170,7 @@ def test_a_context_that_is_no_json_is_wrong_usage(run: Run) -> None:
         ("--from", "absent.jsonl"),
     ],
 )
-def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("send", *arguments, given="").exit_code == 2
 
 
@@ -194,7 +194,7 @@ def test_settings_come_from_the_environment_too(storage: Storage, monkeypatch: p
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"Values": 1}', '{"IsEncrypted": true, "Values": {}}'])
-def test_a_file_that_holds_no_settings_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_that_holds_no_settings_is_reported(tmp_path: Path, text: str) -> None:
     file = tmp_path / "settings.json"
     file.write_text(text)
     result = CliRunner().invoke(main, ["send", "--settings", str(file), CUSTOMER, CART])
@@ -235,26 +235,26 @@ def queued(storage: Storage) -> list[dict[str, Any]]:
 def test_the_outcome_is_waited_for_and_is_the_exit_code(
     run: Run, function: Function, storage: Storage, outcome: Outcome, error_class: ErrorClass | None, code: int
 ) -> None:
-    function.keeps(asked("order-1", CART), outcome, error_class)
+    function.record(asked("order-1", CART), outcome, error_class)
 
     result = run("send", CUSTOMER, CART, "--request-id", "order-1", "--wait")
 
     assert code == result.exit_code
     assert f"{outcome}  cart {CART}  requestId order-1" in result.stdout
     assert ("  -> " in result.stdout) is (error_class is not None)
-    assert [] == storage.outcomes.peek_messages(), "nothing is told by who only waits, and nothing taken"
+    assert [] == storage.outcomes.peek_messages(), "waiting neither publishes nor receives"
 
 
-def test_json_ends_with_the_event_as_it_was_kept(run: Run, function: Function) -> None:
-    event = function.keeps(asked("order-1", CART))
-    receipt, told = run("send", CUSTOMER, CART, "--request-id", "order-1", "--wait", "--json").stdout.splitlines()
+def test_json_ends_with_the_event_as_it_was_recorded(run: Run, function: Function) -> None:
+    event = function.record(asked("order-1", CART))
+    receipt, printed = run("send", CUSTOMER, CART, "--request-id", "order-1", "--wait", "--json").stdout.splitlines()
     assert json.loads(receipt)["eventId"] == event.id
-    assert told == event.text.replace("\n", " ")
+    assert printed == event.text.replace("\n", " ")
 
 
 def test_of_many_the_worst_is_the_exit_code(run: Run, function: Function) -> None:
-    function.keeps(asked("a", CART))
-    function.keeps(asked("b", CART), Outcome.FAILED, ErrorClass.CART)
+    function.record(asked("a", CART))
+    function.record(asked("b", CART), Outcome.FAILED, ErrorClass.CART)
     given = "".join(f'{GOOD[:-1]},"requestId":"{name}"}}\n' for name in "ab")
     assert run("send", "--from", "-", "--wait", given=given).exit_code == 13
     refused = run("send", "--from", "-", "--wait", "--keep-going", given=given.splitlines()[0] + "\nnonsense\n")
@@ -262,19 +262,19 @@ def test_of_many_the_worst_is_the_exit_code(run: Run, function: Function) -> Non
 
 
 def test_another_requests_outcome_is_not_the_answer(run: Run, function: Function) -> None:
-    function.keeps(asked("another", CART))
+    function.record(asked("another", CART))
     result = run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
     assert result.exit_code == 15
     assert "no outcome yet" in result.stderr
     assert "no note says why" in result.stderr
 
 
-def test_what_it_waits_for_is_told_when_time_is_up(run: Run, function: Function) -> None:
-    function.notes(asked("mine", CART), "throttled")
+def test_what_it_waits_for_is_shown_when_time_is_up(run: Run, function: Function) -> None:
+    function.note(asked("mine", CART), "throttled")
     arguments = ("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
     assert "it waits (throttled) until" in run(*arguments).stderr
-    told = json.loads(run(*arguments, "--json").stdout.splitlines()[1])
-    assert (None, "throttled") == (told["outcome"], told["waiting"]["reason"])
+    shown = json.loads(run(*arguments, "--json").stdout.splitlines()[1])
+    assert (None, "throttled") == (shown["outcome"], shown["waiting"]["reason"])
 
 
 def test_a_record_that_cannot_be_read_is_waited_for_too(run: Run, storage: Storage) -> None:
@@ -291,9 +291,9 @@ def test_it_asks_again_until_the_outcome_is_there(storage: Storage, function: Fu
     def meanwhile(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 3:
-            function.keeps(request)
+            function.record(request)
 
-    code = wait_for(for_storage(storage.environ), [request], 60.0, as_json=False, wait=meanwhile)
+    code = wait_for(connect(storage.environ), [request], 60.0, as_json=False, wait=meanwhile)
 
     assert (0, [0.5, 0.75, 1.125]) == (code, pauses)
     assert capsys.readouterr().out.startswith("completed")

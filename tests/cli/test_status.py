@@ -46,9 +46,9 @@ def test_a_poison_queue_that_is_not_empty_is_pointed_out(run: Run, storage: Stor
     assert "The poison queue holds messages" in run("status").stdout, "what the host has given up is seldom visible"
 
 
-def test_what_waits_is_told_with_its_reason(run: Run, function: Function) -> None:
-    function.notes(asked("order-1"), "throttled", seconds=600)
-    function.notes(asked("order-2", OTHER_CART), "settling", seconds=60)
+def test_what_waits_is_shown_with_its_reason(run: Run, function: Function) -> None:
+    function.note(asked("order-1"), "throttled", seconds=600)
+    function.note(asked("order-2", OTHER_CART), "settling", seconds=60)
 
     shown = run("status")
     found = json.loads(run("status", "--json").stdout)["waiting"]
@@ -61,15 +61,15 @@ def test_what_waits_is_told_with_its_reason(run: Run, function: Function) -> Non
 
 
 def test_a_note_whose_request_is_answered_is_not_counted(run: Run, function: Function) -> None:
-    function.notes(asked())
-    function.keeps(asked())
+    function.note(asked())
+    function.record(asked())
     assert 0 == json.loads(run("status", "--json").stdout)["waiting"]["count"]
 
 
 def test_recent_outcomes_are_counted_by_kind(run: Run, function: Function) -> None:
-    function.keeps(asked("order-1", CART), Outcome.FAILED, ErrorClass.PARTNER, hours_ago=3)
-    function.keeps(asked("order-2", CART))
-    function.keeps(asked("order-3", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    function.record(asked("order-1", CART), Outcome.FAILED, ErrorClass.PARTNER, hours_ago=3)
+    function.record(asked("order-2", CART))
+    function.record(asked("order-3", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
 
     shown = run("status")
     hour = json.loads(run("status", "--json").stdout)["recent"]
@@ -85,8 +85,8 @@ def test_recent_outcomes_are_counted_by_kind(run: Run, function: Function) -> No
 
 
 def test_a_list_that_is_cut_says_so(run: Run, function: Function) -> None:
-    function.keeps(asked())
-    function.keeps(asked("other", OTHER_CART))
+    function.record(asked())
+    function.record(asked("other", OTHER_CART))
     assert json.loads(run("status", "--json", "--most", "1").stdout)["truncated"] is True
     assert "raise --most" in run("status", "--most", "1").stderr
     assert json.loads(run("status", "--json").stdout)["truncated"] is False
@@ -94,7 +94,7 @@ def test_a_list_that_is_cut_says_so(run: Run, function: Function) -> None:
 
 def test_more_than_a_screen_waits(run: Run, function: Function) -> None:
     for number in range(status.SHOWN + 2):
-        function.notes(asked(f"order-{number}", str(uuid.uuid4())))
+        function.note(asked(f"order-{number}", str(uuid.uuid4())))
     result = run("status")
     assert "... and 2 more" in result.stdout
     assert status.SHOWN + 2 == len(json.loads(run("status", "--json").stdout)["waiting"]["carts"])
@@ -110,9 +110,9 @@ def test_a_damaged_record_is_named(run: Run, storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("ids", [(CART,), (CUSTOMER, CART), (CUSTOMER.upper(), f"{{{CART}}}")])
-def test_a_cart_is_told_with_all_that_was_decided(run: Run, function: Function, ids: tuple[str, ...]) -> None:
-    function.keeps(asked("order-1"), Outcome.FAILED, ErrorClass.CART)
-    function.keeps(asked("order-2"))
+def test_a_cart_is_shown_with_all_that_was_decided(run: Run, function: Function, ids: tuple[str, ...]) -> None:
+    function.record(asked("order-1"), Outcome.FAILED, ErrorClass.CART)
+    function.record(asked("order-2"))
 
     result = run("status", *ids)
 
@@ -124,8 +124,8 @@ def test_a_cart_is_told_with_all_that_was_decided(run: Run, function: Function, 
     assert "Nothing: it is bought." in result.stdout
 
 
-def test_a_cart_in_json_keeps_its_events_as_they_were_kept(run: Run, function: Function) -> None:
-    event = function.keeps(asked())
+def test_a_cart_in_json_has_its_events_as_they_were_recorded(run: Run, function: Function) -> None:
+    event = function.record(asked())
     result = run("status", CART, "--json")
     assert f'"entries":[{event.text.replace(chr(10), " ")}]' in result.stdout
     found = json.loads(result.stdout)
@@ -144,29 +144,29 @@ def test_a_cart_in_json_keeps_its_events_as_they_were_kept(run: Run, function: F
 
 
 def test_a_cart_that_waits_says_for_what_and_which_call_it_was(run: Run, function: Function) -> None:
-    function.notes(asked(), "service")
+    function.note(asked(), "service")
     result = run("status", CART)
     for word in ("No outcome was decided yet.", "Waits: service", "2 attempt(s)", "in doubt", "ms-of-the-last-call"):
         assert word in result.stdout
     assert "service" == json.loads(run("status", CART, "--json").stdout)["waiting"]["reason"]
 
 
-def test_where_nobody_answered_the_key_that_was_sent_is_told(run: Run, function: Function) -> None:
-    function.keeps(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED, response=None)
+def test_without_a_response_the_key_that_was_sent_is_reported(run: Run, function: Function) -> None:
+    function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED, response=None)
     support = json.loads(run("status", CART, "--json").stdout)["support"]
     assert (asked().ms_request_id, asked().correlation_id) == (support["msRequestId"], support["msCorrelationId"])
 
 
 def test_an_entry_that_only_repeats_another_is_not_the_call(run: Run, function: Function) -> None:
-    first = function.keeps(asked("order-1"))
-    function.keeps(asked("order-2"), answered_by=first.id, response=None)
+    first = function.record(asked("order-1"))
+    function.record(asked("order-2"), answered_by=first.id, response=None)
     result = run("status", CART)
     assert f"answeredBy {first.id}" in result.stdout
     assert "msRequestId      ms-request" in result.stdout
 
 
-def test_a_failed_cart_says_how_it_is_sent_anew(run: Run, function: Function) -> None:
-    function.keeps(asked(), Outcome.FAILED, ErrorClass.PARTNER)
+def test_a_failed_cart_says_how_it_is_sent_again(run: Run, function: Function) -> None:
+    function.record(asked(), Outcome.FAILED, ErrorClass.PARTNER)
     assert "cart-checkout redrive" in run("status", CART).stdout
 
 
@@ -179,12 +179,12 @@ def test_its_messages_are_found_in_the_queues(run: Run, storage: Storage) -> Non
     assert "In the queues" in run("status", CUSTOMER, CART).stdout
 
 
-def test_the_tenant_is_told_to_support_where_it_is_known(run: Run, function: Function, settings: Any) -> None:
+def test_the_tenant_is_shown_for_support_where_it_is_known(run: Run, function: Function, settings: Any) -> None:
     values = json.loads(settings.read_text())
     tenant = str(uuid.uuid4())
     values["Values"]["PARTNER_CENTER_TENANT_ID"] = tenant
     settings.write_text(json.dumps(values))
-    function.keeps(asked())
+    function.record(asked())
     assert tenant == json.loads(run("status", CART, "--json").stdout)["support"]["partnerTenantId"]
 
 
@@ -196,24 +196,24 @@ def test_a_cart_of_which_nothing_is_known_is_an_exit_code(run: Run, ids: tuple[s
 
 
 def test_a_search_that_was_cut_says_so(run: Run, function: Function) -> None:
-    function.keeps(asked("other", OTHER_CART))
-    function.keeps(asked("another", "00000003-1111-4222-8333-444444444444"))
+    function.record(asked("other", OTHER_CART))
+    function.record(asked("another", "00000003-1111-4222-8333-444444444444"))
     assert "Only the first 1 blobs were searched" in run("status", CART, "--most", "1").stderr
 
 
 @pytest.mark.parametrize("arguments", [("x",), (CUSTOMER, CART, CART), (CART, "--since", "1h"), ("--since", "1y")])
-def test_wrong_usage_is_told(run: Run, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported(run: Run, arguments: tuple[str, ...]) -> None:
     assert 2 == run("status", *arguments).exit_code
 
 
-def test_a_damaged_record_of_a_cart_is_told(run: Run, storage: Storage) -> None:
+def test_a_damaged_record_of_a_cart_is_reported(run: Run, storage: Storage) -> None:
     storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"[1]")
     assert "is damaged" in run("status", CUSTOMER, CART).stdout
 
 
 def test_foreign_text_cannot_draw_on_the_terminal(run: Run, function: Function) -> None:
     found = {"description": "\x1b[2J\u202e evil", "class": "cart", "code": "\x07"}
-    function.keeps(asked("order\u202e1"), Outcome.FAILED, error=json.dumps(found))
+    function.record(asked("order\u202e1"), Outcome.FAILED, error=json.dumps(found))
     for arguments in ((), (CART,)):
         shown = run("status", *arguments).stdout
         assert all(c.isprintable() or c == "\n" for c in shown)
@@ -238,7 +238,7 @@ def test_a_connection_that_fails_quotes_no_signature(run: Run, settings: Any) ->
     ("seconds", "expected"),
     [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7200, "2 h"), (180_000, "2 d"), (-40, "in 40 s")],
 )
-def test_a_span_is_told_in_one_unit(seconds: float, expected: str) -> None:
+def test_an_age_is_shown_in_one_unit(seconds: float, expected: str) -> None:
     now = datetime.now(UTC)
     assert expected == format_age(now - timedelta(seconds=seconds), now)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.commands.watch import PEEKED, read
+from cli.commands.watch import cells_of, read_message
+from cli.connection import MAX_PEEKED
 from local.stack import ROOT
 from shared.core.messages import CheckoutRequest, Delivery, decode
 from shared.core.outcomes import Decision, Event, Outcome, decided
@@ -32,7 +33,7 @@ RESULT = '{"orders": [{"id": "4711",\n "totalPrice": 36.480}]}'
 
 
 def test_outcomes_are_shown_and_stay_for_their_consumers(run: Run, storage: Storage) -> None:
-    tell(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED, result=None, error=CART_ERROR))
+    publish(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED, result=None, error=CART_ERROR))
 
     result = run("watch", "--timeout", "0")
 
@@ -47,12 +48,12 @@ def test_outcomes_are_shown_and_stay_for_their_consumers(run: Run, storage: Stor
 
 
 def test_an_outcome_is_shown_once_however_often_it_is_seen(run: Run, storage: Storage) -> None:
-    tell(storage, outcome("order-1"))
+    publish(storage, outcome("order-1"))
     assert len(run("watch", "--json", "--timeout", "1.5").stdout.splitlines()) == 1
 
 
 def test_taken_outcomes_are_gone(run: Run, storage: Storage) -> None:
-    tell(storage, *(outcome(f"order-{number}") for number in range(40)))
+    publish(storage, *(outcome(f"order-{number}") for number in range(40)))
 
     result = run("watch", "--take", "--json", "--count", "40")
 
@@ -62,20 +63,20 @@ def test_taken_outcomes_are_gone(run: Run, storage: Storage) -> None:
 
 
 def test_no_more_is_taken_once_the_time_is_over_whatever_comes_in(run: Run, storage: Storage) -> None:
-    tell(storage, *(outcome(f"order-{number}") for number in range(3)))
+    publish(storage, *(outcome(f"order-{number}") for number in range(3)))
     assert len(run("watch", "--take", "--json", "--timeout", "0").stdout.splitlines()) == 1
     assert len(storage.outcomes.peek_messages(32)) == 2
 
 
 def test_what_was_not_asked_for_is_not_taken(run: Run, storage: Storage) -> None:
-    tell(storage, *(outcome(f"order-{number}") for number in range(3)))
+    publish(storage, *(outcome(f"order-{number}") for number in range(3)))
     assert len(run("watch", "--take", "--json", "--count", "2").stdout.splitlines()) == 2
     assert len(storage.outcomes.peek_messages(32)) == 1
 
 
-def test_json_is_the_event_on_one_line_with_its_numbers_as_told(run: Run, storage: Storage) -> None:
+def test_json_is_the_event_on_one_line_with_its_numbers_as_published(run: Run, storage: Storage) -> None:
     event = outcome("order-1")
-    tell(storage, event)
+    publish(storage, event)
 
     result = run("watch", "--json", "--timeout", "0")
 
@@ -83,19 +84,22 @@ def test_json_is_the_event_on_one_line_with_its_numbers_as_told(run: Run, storag
     assert '"totalPrice": 36.480' in result.stdout
 
 
-def test_a_longer_queue_than_can_be_seen_is_told(run: Run, storage: Storage) -> None:
-    tell(storage, *(outcome(f"order-{number}") for number in range(PEEKED + 1)))
+def test_a_longer_queue_than_can_be_seen_is_reported(run: Run, storage: Storage) -> None:
+    publish(storage, *(outcome(f"order-{number}") for number in range(MAX_PEEKED + 1)))
 
     result = run("watch", "--json", "--timeout", "0")
 
-    assert len(result.stdout.splitlines()) == PEEKED
-    assert result.stderr == f"The queue holds {PEEKED + 1}; only the first {PEEKED} can be seen. --take sees all.\n"
+    assert len(result.stdout.splitlines()) == MAX_PEEKED
+    assert (
+        result.stderr
+        == f"The queue holds {MAX_PEEKED + 1}; only the first {MAX_PEEKED} can be seen. --take sees all.\n"
+    )
 
 
 def test_data_that_lie_in_a_blob_are_followed(run: Run, storage: Storage) -> None:
     event = outcome("order-1")
     storage.records.upload_blob(f"{CUSTOMER}/{CART}/data.json", event.data or "")
-    tell(storage, event.claim_check(f"{storage.records.url}/{CUSTOMER}/{CART}/data.json"))
+    publish(storage, event.claim_check(f"{storage.records.url}/{CUSTOMER}/{CART}/data.json"))
 
     assert "1 order(s): 4711" in run("watch", "--timeout", "0").stdout
     (line,) = run("watch", "--json", "--timeout", "0").stdout.splitlines()
@@ -104,7 +108,7 @@ def test_data_that_lie_in_a_blob_are_followed(run: Run, storage: Storage) -> Non
 
 def test_a_blob_that_is_gone_or_not_ours_is_not_needed_to_show_the_outcome(run: Run, storage: Storage) -> None:
     event = outcome("order-1")
-    tell(storage, event.claim_check(f"{storage.records.url}/gone"), event.claim_check("https://evil.example/x"))
+    publish(storage, event.claim_check(f"{storage.records.url}/gone"), event.claim_check("https://evil.example/x"))
 
     result = run("watch", "--timeout", "0")
 
@@ -112,14 +116,14 @@ def test_a_blob_that_is_gone_or_not_ours_is_not_needed_to_show_the_outcome(run: 
 
 
 def test_an_outcome_answered_by_another_request_says_so(run: Run, storage: Storage) -> None:
-    tell(storage, outcome("order-2", answered_by="the-first-event"))
+    publish(storage, outcome("order-2", answered_by="the-first-event"))
     assert "answeredBy the-first-event" in run("watch", "--timeout", "0").stdout
 
 
-def test_what_is_no_outcome_is_shown_and_disturbs_nobody(run: Run, storage: Storage) -> None:
+def test_what_is_no_outcome_is_shown_and_does_not_stop_the_others(run: Run, storage: Storage) -> None:
     for text in ("not base64", base64.b64encode(b"[]").decode(), base64.b64encode(b'{"type": 1}').decode()):
         storage.outcomes.send_message(text)
-    tell(storage, outcome("order-1"))
+    publish(storage, outcome("order-1"))
 
     result = run("watch", "--timeout", "0")
     lines = run("watch", "--json", "--timeout", "0").stdout.splitlines()
@@ -131,12 +135,12 @@ def test_what_is_no_outcome_is_shown_and_disturbs_nobody(run: Run, storage: Stor
 
 def test_foreign_text_cannot_draw_on_the_terminal(storage: Storage) -> None:
     event = {"type": "partnercenter.cart.checkout.failed", "data": {"requestId": "\x1b[2J\x07", "error": {"code": 1}}}
-    seen = read(base64.b64encode(json.dumps(event).encode()).decode(), storage.records)
-    assert all(cell.isprintable() for cell in seen.cells)
+    shown = read_message(base64.b64encode(json.dumps(event).encode()).decode(), storage.records)
+    assert all(cell.isprintable() for cell in cells_of(shown))
 
 
 def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
-    tell(storage, outcome("order-1"))
+    publish(storage, outcome("order-1"))
     assert run("watch", "--count", "2", "--timeout", "0").exit_code == 1
     assert run("watch", "--count", "1", "--timeout", "0").exit_code == 0
 
@@ -156,22 +160,22 @@ def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
 )
 def test_filters_show_some(run: Run, storage: Storage, filters: tuple[str, ...], expected: list[str]) -> None:
     failed = outcome("order-2", Outcome.FAILED, error=CART_ERROR)
-    tell(storage, outcome("order-1"), failed, outcome("order-3", Outcome.UNKNOWN))
+    publish(storage, outcome("order-1"), failed, outcome("order-3", Outcome.UNKNOWN))
     shown = run("watch", "--json", "--timeout", "0", *filters).stdout.splitlines()
     assert expected == [json.loads(line)["data"]["requestId"] for line in shown]
 
 
 def test_only_what_is_shown_is_counted(run: Run, storage: Storage) -> None:
-    tell(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED))
+    publish(storage, outcome("order-1"), outcome("order-2", Outcome.FAILED))
     result = run("watch", "--json", "--count", "1", "--outcome", "failed")
     assert ["order-2"] == [json.loads(line)["data"]["requestId"] for line in result.stdout.splitlines()]
 
 
 def test_what_is_taken_is_not_filtered_since_it_would_be_lost(run: Run, storage: Storage) -> None:
-    tell(storage, outcome("order-1"))
+    publish(storage, outcome("order-1"))
     result = run("watch", "--take", "--outcome", "failed", "--timeout", "0")
     assert result.exit_code == 2
-    assert "goes without filters" in result.stderr
+    assert "cannot be combined with filters" in result.stderr
     assert 1 == len(storage.outcomes.peek_messages())
 
 
@@ -180,7 +184,7 @@ def test_a_filter_that_is_no_guid_is_wrong_usage(run: Run) -> None:
 
 
 def test_ctrl_c_ends_it_cleanly(storage: Storage, settings: Path) -> None:
-    tell(storage, outcome("order-1"))
+    publish(storage, outcome("order-1"))
     command = [sys.executable, "-m", "cli.main", "watch", "--json", "--settings", str(settings)]
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(  # noqa: S603
@@ -212,6 +216,6 @@ def outcome(request_id: str, kind: Outcome = Outcome.COMPLETED, **more: Any) -> 
     return decided(request, Decision(kind, 1, **{"result": RESULT} | more), at)
 
 
-def tell(storage: Storage, *events: Event) -> None:
+def publish(storage: Storage, *events: Event) -> None:
     for event in events:
         storage.outcomes.send_message(base64.b64encode(event.text.encode()).decode())

@@ -132,9 +132,9 @@ def test_an_id_is_made_of_a_compact_json_array(parts: list[str | int]) -> None:
     assert by_hand(text) == derive(*parts)
 
 
-def test_the_readmes_vectors_are_right_and_cover_every_kind() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    vectors = re.findall(r"`(\[\"([a-z-]+)\",[^`]+\])` \| `([0-9a-f-]{36})`", readme)
+def test_the_contracts_vectors_are_right_and_cover_every_kind() -> None:
+    contract = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+    vectors = re.findall(r"`(\[\"([a-z-]+)\",[^`]+\])` \| `([0-9a-f-]{36})`", contract)
     assert {text: by_hand(text) for text, _, _ in vectors} == {text: vector for text, _, vector in vectors}
     assert {"event", "correction", "ms-request", "ms-correlation", "cloudevent", "invalid"} == {
         kind for _, kind, _ in vectors

@@ -1,6 +1,6 @@
-"""The documents are true: what they show is what the program does, what they list is what it reads.
+"""The documents agree with the program: their examples are its output, their lists are its settings and members.
 
-The examples in README.md and docs/outcomes.md are the program's own output. After a change that moves them:
+The examples in docs/outcomes.md are the program's own output. After a change that moves them:
 
     python -m tests.docs.test_docs
 """
@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.main import VERBS
-from local.simulator.scenarios import SCENARIOS
+from local.simulator.scenarios import SCENARIOS, ScenarioGroup
 from shared.core import errors, jsontext, messages, outcomes
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.models import ServiceResponse
@@ -31,7 +31,7 @@ from tests.support.world import CUSTOMER, World
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONTRACT = ROOT / "docs" / "contract.md"
-SHOWING = (README, ROOT / "docs" / "outcomes.md")
+OUTCOMES = ROOT / "docs" / "outcomes.md"
 SERVICE = ROOT / "docs" / "service.md"
 LOCAL = ROOT / "docs" / "local.md"
 DOCUMENTS = sorted(
@@ -44,11 +44,11 @@ OFFER = "CFQ7TTC0LH18:0001:CFQ7TTC0K971"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 WIDTH = 116
 
-# --- the examples: what the program really tells ----------------------------------------------------------------
+# --- the examples: what the program really publishes ------------------------------------------------------------
 
 
 class Service:
-    """Partner Center, with the answers it is told to give; the last one repeats."""
+    """A Partner Center with scripted answers. The last one repeats."""
 
     def __init__(self, world: World, *answers: ServiceResponse, cart: bytes = b"", orders: bytes = b"") -> None:
         self._world, self._answers = world, list(answers)
@@ -74,16 +74,16 @@ class Service:
 
 
 class Blobs(MemoryBlobs):
-    """Blobs with an address as Azure's, and a rival who may act just before a write."""
+    """Blobs with an address like Azure's, and a hook that runs just before a write."""
 
-    rival: Callable[[], object] | None = None
+    before_write: Callable[[], object] | None = None
 
     def write(
         self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
     ) -> str:
-        rival, self.rival = self.rival, None
-        if rival is not None:
-            rival()
+        before_write, self.before_write = self.before_write, None
+        if before_write is not None:
+            before_write()
         return super().write(name, content, content_type=content_type, metadata=metadata, match=match)
 
     def url(self, name: str) -> str:
@@ -91,16 +91,16 @@ class Blobs(MemoryBlobs):
 
 
 def world_of(*answers: ServiceResponse, **asked: bytes) -> World:
-    """A world with this service, in which one message waits."""
+    """A world with this service."""
     world = World()
     world.blobs = Blobs()
-    world.service = Service(world, *answers, **asked)
+    world.partner_center = Service(world, *answers, **asked)
     world.checkout = world.worker()
     return world
 
 
-def told(world: World) -> str:
-    """The last outcome, as the bytes of it say."""
+def published(world: World) -> str:
+    """The last published outcome as text."""
     return jsontext.decode(base64.b64decode(world.outcomes.messages[-1].text))
 
 
@@ -118,12 +118,12 @@ def request(request_id: str = "order-4711", **more: object) -> dict[str, object]
     return {"customerId": CUSTOMER, "cartId": CART, "requestId": request_id, **more}
 
 
-def tell(world: World, *bodies: Mapping[str, object]) -> str:
-    """Deliver these messages one after another; the text of the last outcome told."""
+def publish(world: World, *bodies: Mapping[str, object]) -> str:
+    """Deliver these messages one after another. Returns the last published outcome as text."""
     for body in bodies:
         world.carts.send(json.dumps(body))
         world.run()
-    return told(world)
+    return published(world)
 
 
 REFUSED = ServiceResponse(
@@ -137,25 +137,25 @@ def completed() -> str:
     asked = request(
         correlationId="0dd0dd00-1111-4222-8333-444444444444", context={"basket": 17}, traceparent=TRACEPARENT
     )
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), asked)
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), asked)
 
 
 def action_required() -> str:
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "pending_review"))), request())
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "pending_review"))), request())
 
 
 def partial() -> str:
     failure = '{"orderGroupId":"1","code":800089,"description":"The offer cannot be bought in this quantity."}'
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"), failures=failure)), request())
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"), failures=failure)), request())
 
 
 def failed() -> str:
-    return tell(world_of(REFUSED), request())
+    return publish(world_of(REFUSED), request())
 
 
 def unknown() -> str:
     line = f'"lineItems":[{{"catalogItemId":"{OFFER}","offerId":"{OFFER}"}}]'
-    return tell(
+    return publish(
         world_of(
             ServiceResponse(None, failure="no answer: ReadTimeout"),
             ServiceResponse(
@@ -170,13 +170,13 @@ def unknown() -> str:
 
 def invalid() -> str:
     mistyped = {"customerId": CUSTOMER, "cartId": CART, "requestID": "order-4711"}
-    return tell(world_of(REFUSED), mistyped)
+    return publish(world_of(REFUSED), mistyped)
 
 
 def answered_by() -> str:
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
     again = {"customerId": CUSTOMER, "cartId": CART}
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
 
 
 def corrects() -> str:
@@ -184,21 +184,21 @@ def corrects() -> str:
     body = json.dumps(request())
 
     def refuse_the_duplicate() -> None:
-        service, world.service = world.service, Service(world, REFUSED)
-        rival, world.service = world.worker(), service
+        service, world.partner_center = world.partner_center, Service(world, REFUSED)
+        concurrent, world.partner_center = world.worker(), service
         duplicate = world.carts.receive()
         assert duplicate is not None
-        world.deliver(duplicate, checkout=rival)
+        world.deliver(duplicate, checkout=concurrent)
 
-    world.blobs.rival = refuse_the_duplicate
+    world.blobs.before_write = refuse_the_duplicate
     world.carts.send(body)
     world.carts.send(body)
     world.run()
-    return told(world)
+    return published(world)
 
 
 def dataref() -> str:
-    return tell(world_of(ordered(order("a4e9d2b0c1f3", "completed", lines=400))), request())
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed", lines=400))), request())
 
 
 EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
@@ -215,7 +215,7 @@ EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
 
 
 def pretty(text: str, indent: int = 0) -> str:
-    """The same JSON with line breaks between its members, and each value as it is written."""
+    """The same JSON with line breaks between its members, and each value as written."""
     if text.startswith("{"):
         pieces = [f'"{name}": {pretty(raw, indent + 1)}' for name, raw in jsontext.members(text).items()]
     elif text.startswith("["):
@@ -237,26 +237,25 @@ MARKED = re.compile(r"<!-- example: (\w+) -->\n+```json\n(.*?)\n```", re.DOTALL)
 
 
 def shown() -> dict[str, str]:
-    """The documents' examples, by name."""
-    return dict(found for path in SHOWING for found in MARKED.findall(path.read_text(encoding="utf-8")))
+    """The examples in docs/outcomes.md, by name."""
+    return dict(MARKED.findall(OUTCOMES.read_text(encoding="utf-8")))
 
 
 def refresh() -> None:
-    """Put the program's present output into the documents."""
+    """Write the program's current output into docs/outcomes.md."""
 
     def present(found: re.Match[str]) -> str:
         made = pretty(EXAMPLES[found[1]][0]())
         return found[0].replace(found[2], made)
 
-    for path in SHOWING:
-        path.write_text(MARKED.sub(present, path.read_text(encoding="utf-8")), encoding="utf-8")
+    OUTCOMES.write_text(MARKED.sub(present, OUTCOMES.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-# --- what the documents are read with ---------------------------------------------------------------------------
+# --- reading the documents --------------------------------------------------------------------------------------
 
 
 def table(path: Path, heading: str) -> list[list[str]]:
-    """The rows of the first table under a heading, without its head."""
+    """The rows of the first table under a heading, without its header."""
     section = path.read_text(encoding="utf-8").partition(f"# {heading}\n")[2]
     assert section, f"{path.name} has no heading {heading}"
     lines = [line.strip() for line in section.splitlines()]
@@ -270,7 +269,7 @@ def table(path: Path, heading: str) -> list[list[str]]:
 
 
 def quoted(cell: str) -> list[str]:
-    """What stands in back quotes."""
+    """The texts in back quotes."""
     return re.findall(r"`([^`]+)`", cell)
 
 
@@ -285,7 +284,7 @@ def every_json_block() -> Iterator[Any]:
 
 
 class Watched(dict[str, str]):
-    """An environment that notes what is read of it."""
+    """An environment that records which variables are read."""
 
     def __init__(self, *args: Mapping[str, str]) -> None:
         super().__init__(*args)
@@ -297,7 +296,7 @@ class Watched(dict[str, str]):
 
 
 def settings_read() -> set[str]:
-    """Every setting that the program reads, whichever way it is set up."""
+    """Every setting that the program reads, in every way of configuring it."""
     read: set[str] = set()
     for env in ({}, {"CheckoutStorage": "UseDevelopmentStorage=true"}, {"PARTNER_CENTER_AUTH": "federated"}):
         watched = Watched(env)
@@ -311,7 +310,7 @@ def settings_read() -> set[str]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_what_the_program_tells(name: str) -> None:
+def test_an_example_is_what_the_program_publishes(name: str) -> None:
     make, _ = EXAMPLES[name]
 
     assert pretty(make()) == shown()[name]
@@ -364,7 +363,7 @@ def test_the_contract_lists_the_members_of_a_request() -> None:
     assert [*messages._Fields.__struct_encode_fields__] == documented
 
 
-def test_the_contract_lists_what_a_copy_remembers() -> None:
+def test_the_contract_lists_the_state_in_a_deferred_copy() -> None:
     assert [*RetryState.__struct_encode_fields__] == [quoted(row[0])[0] for row in table(CONTRACT, "Deferred copies")]
 
 
@@ -384,7 +383,7 @@ def test_the_contract_lists_every_class_of_error_and_whether_it_is_retryable() -
         ("6 KiB", outcomes.SHOWN_OF_INVALID),
     ],
 )
-def test_the_contract_tells_the_limits_of_the_program(text: str, value: int) -> None:
+def test_the_contract_states_the_limits_of_the_program(text: str, value: int) -> None:
     assert int(text.split(maxsplit=1)[0]) * 1024 == value
     assert text in CONTRACT.read_text(encoding="utf-8")
 
@@ -401,9 +400,8 @@ def test_the_contract_lists_host_json() -> None:
     assert expected == {quoted(row[0])[0]: quoted(row[1])[0] for row in table(CONTRACT, "host.json")}
 
 
-@pytest.mark.parametrize("path", [README, CONTRACT], ids=lambda path: path.name)
-def test_the_settings_listed_are_those_that_are_read(path: Path) -> None:
-    documented = [name for row in table(path, "Settings") for name in quoted(row[0])]
+def test_the_settings_listed_are_those_that_are_read() -> None:
+    documented = [name for row in table(CONTRACT, "Settings") for name in quoted(row[0])]
 
     assert sorted(settings_read()) == sorted(documented)
 
@@ -417,13 +415,15 @@ def test_the_example_settings_are_known() -> None:
     assert Settings.from_env(example)
 
 
-def test_the_ids_of_the_readme_are_those_of_the_program() -> None:
+def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     asked = CheckoutRequest(CUSTOMER, CART, "order-4711", now)
-    nobody = messages.Delivery("", 1, now)
+    delivered = messages.Delivery("", 1, now)
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
-    caused = messages.decode(json.dumps({**event, "data": {"customerId": CUSTOMER, "cartId": CART}}).encode(), nobody)
-    refused = messages.decode(b"hello", nobody)
+    caused = messages.decode(
+        json.dumps({**event, "data": {"customerId": CUSTOMER, "cartId": CART}}).encode(), delivered
+    )
+    refused = messages.decode(b"hello", delivered)
     assert isinstance(caused, CheckoutRequest)
     assert isinstance(refused, InvalidMessage)
     expected = {
@@ -437,18 +437,18 @@ def test_the_ids_of_the_readme_are_those_of_the_program() -> None:
         "event `id` of the invalid message `hello`": refused.event_id,
     }
 
-    rows = table(README, "Ids")
+    rows = table(CONTRACT, "Ids")
     assert expected == {row[0]: quoted(row[2])[0] for row in rows}
     assert [*expected.values()] == [messages.derive(*json.loads(quoted(row[1])[0])) for row in rows]
 
 
-def test_the_snippet_of_the_readme_derives_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    (snippet,) = blocks(README, "python")
+def test_the_snippet_of_the_contract_derives_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = blocks(CONTRACT, "python")
     names: dict[str, Any] = {}
 
-    exec(snippet, names)  # noqa: S102  the README's own six lines
+    exec(snippet, names)  # noqa: S102  the contract's own six lines
 
-    rows = table(README, "Ids")
+    rows = table(CONTRACT, "Ids")
     assert 6 == len([line for line in snippet.splitlines() if line])
     assert quoted(rows[0][2])[0] == capsys.readouterr().out.strip()
     assert [quoted(row[2])[0] for row in rows] == [names["derive"](*json.loads(quoted(row[1])[0])) for row in rows]
@@ -469,17 +469,30 @@ def test_the_classes_by_status_are_the_programs() -> None:
     assert errors.BY_STATUS == documented
 
 
-def test_the_scenarios_listed_are_those_that_there_are() -> None:
-    ranges = [re.fullmatch(r"(\d+) (?:to|and) (\d+)", row[0]) for row in table(LOCAL, "The simulator")]
-    listed = [range(int(found[1]), int(found[2]) + 1) for found in ranges if found]
-    numbers = {scenario.number for scenario in SCENARIOS if scenario.number < 1000}
+def test_the_scenarios_are_listed_by_their_groups() -> None:
+    listed = {}
+    for group, numbers, *_ in table(LOCAL, "The simulator")[: len(ScenarioGroup)]:
+        spans = [span.split(" to ") for span in numbers.split(", ")]
+        listed[group] = {number for span in spans for number in range(int(span[0]), int(span[-1]) + 1)}
 
-    assert {number for span in listed for number in (span[0], span[-1])} <= numbers
-    assert {number for number in numbers if not any(number in span for span in listed)} == set()
+    assert listed == {
+        group.removeprefix("the service: "): {s.number for s in SCENARIOS if s.group is group and s.number < 1000}
+        for group in ScenarioGroup
+    }
 
 
 def test_the_tools_listed_are_those_that_there_are() -> None:
     assert [*VERBS] == [quoted(row[0])[0] for row in table(LOCAL, "Tools")]
+
+
+def test_the_architecture_lists_every_module_of_the_program() -> None:
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("shared/**/*.py") if path.stem != "__init__"}
+
+    assert modules == {quoted(row[0])[0] for row in table(ROOT / "docs" / "architecture.md", "Modules")}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -515,7 +528,7 @@ def test_the_tests_and_files_that_a_document_names_exist(name: str) -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
 
     assert [] == [test for test in re.findall(r"`(test_\w+)`", text) if f"def {test}(" not in tests]
-    files = re.findall(r"`((?:shared|local|tools|tests|docs|scripts)/[\w./]+\w)`", text)
+    files = re.findall(r"`((?:shared|cli|local|bench|tests|docs|scripts|infra|examples)/[\w./]+\w)`", text)
     assert [] == [file for file in files if not (ROOT / file).exists()]
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 import uuid
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.demo.run import QUICK
+from local.message_text import decode_text
+from local.outcomes import OutcomeCollector
 from local.stack import Stack
-from shared.core.messages import Delivery, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +27,13 @@ class Shop:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
+        self._outcomes = OutcomeCollector(stack.outcomes)
         self.events: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def send(self, text: str) -> str:
         """Send a text as it is; returns the event id that it must be told under."""
         self.stack.carts.send_message(text)
-        return decode(text.encode(), Delivery("", 1, datetime.now(UTC))).event_id
+        return decode_text(text).event_id
 
     def told(self, event_id: str, times: int = 1) -> list[dict[str, Any]]:
         """Wait until this event was told so often."""
@@ -42,10 +41,8 @@ class Shop:
         while len(self.events[event_id]) < times:
             assert time.monotonic() < deadline, f"{event_id} was told {len(self.events[event_id])} times"
             self.stack.check()
-            for message in self.stack.outcomes.receive_messages(messages_per_page=32):
-                event = json.loads(base64.b64decode(message.content))
+            for event in self._outcomes.receive():
                 self.events[event["id"]].append(event)
-                self.stack.outcomes.delete_message(message)
         return self.events[event_id]
 
     def page(self, cart: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Each example is run: against real queues and blobs, with real events, and in every order that events can come in."""
+"""Each example runs against real queues and blobs, with real events, in every order in which they can arrive."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ PATIENCE = 30.0
 
 
 def run(*command: str, storage: Storage, **more: str) -> str:
-    """Run an example as a reader would; what it printed."""
+    """Run an example as a reader would. Returns what it printed."""
     done = subprocess.run(  # noqa: S603  this interpreter, our own files
         [sys.executable, *command],
         cwd=ROOT,
@@ -54,17 +54,17 @@ def run(*command: str, storage: Storage, **more: str) -> str:
 
 
 def answer_all(storage: Storage) -> None:
-    """The function, as the host would run it: until the carts queue is empty."""
+    """Run the function, as the host would, until the carts queue is empty."""
     settings = Settings.from_env({**storage.environ, "PARTNER_CENTER_URL": "http://localhost"})
     world = World()
-    checkout = bootstrap(settings, partner_center=MemoryPartnerCenter(world.books, world.clock))
+    checkout = bootstrap(settings, partner_center=MemoryPartnerCenter(world.service, world.clock))
     for message in storage.carts.receive_messages():
         checkout.handle(message.content.encode(), Delivery(message.id, 1, message.inserted_on or utc_now()))
         storage.carts.delete_message(message)
 
 
 def ask(storage: Storage, scenario: str, request_id: str) -> str:
-    """Let the producer ask for a cart."""
+    """Let the producer send a request."""
     cart = scenarios.cart_id(scenario, "examples")
     producer.send(storage.carts, CUSTOMER, cart, request_id)
     return cart
@@ -98,16 +98,16 @@ def test_the_producer_is_twenty_lines_and_what_it_sends_is_a_request(storage: St
 # --- the consumer -----------------------------------------------------------------------------------------------
 
 
-def test_the_consumer_keeps_books_of_what_the_function_told(storage: Storage, tmp_path: Path) -> None:
+def test_the_consumer_stores_the_purchases_that_the_function_published(storage: Storage, tmp_path: Path) -> None:
     ask(storage, "created", "order-1")
     ask(storage, "created", "order-2")  # the same cart: bought once
-    ask(storage, "huge-result", "order-3")  # told by a dataref
+    ask(storage, "huge-result", "order-3")  # published with a dataref
     ask(storage, "fault-400-800013", "order-4")
     storage.carts.send_message("no request")
     answer_all(storage)
-    books = str(tmp_path / "books.sqlite")
+    path = str(tmp_path / "purchases.sqlite")
 
-    printed = run("examples/consumer.py", books, "--once", storage=storage)
+    printed = run("examples/consumer.py", path, "--once", storage=storage)
 
     assert {"purchases": 2, "outcomes": {"completed": 3, "failed": 2}} == json.loads(printed.splitlines()[-1])
     assert not storage.outcomes.peek_messages()
@@ -116,28 +116,28 @@ def test_the_consumer_keeps_books_of_what_the_function_told(storage: Storage, tm
 def test_what_the_consumer_has_seen_it_knows_after_a_restart(storage: Storage, tmp_path: Path) -> None:
     cart = ask(storage, "created", "order-1")
     answer_all(storage)
-    books = str(tmp_path / "books.sqlite")
-    run("examples/consumer.py", books, "--once", storage=storage)
+    path = str(tmp_path / "purchases.sqlite")
+    run("examples/consumer.py", path, "--once", storage=storage)
     producer.send(storage.carts, CUSTOMER, cart, "order-1")
     answer_all(storage)
 
-    printed = run("examples/consumer.py", books, "--once", storage=storage)
+    printed = run("examples/consumer.py", path, "--once", storage=storage)
 
     assert printed.startswith("seen:")
     assert {"purchases": 1, "outcomes": {"completed": 1}} == json.loads(printed.splitlines()[-1])
 
 
 @cache
-def told() -> tuple[str, ...]:
-    """Real events: one of every kind, each as its text; those with a dataref have their data put in its place."""
+def published() -> tuple[str, ...]:
+    """Real events as text, one of every kind except `dataref`."""
     return tuple(EXAMPLES[name][0]() for name in EXAMPLES if name != "dataref")
 
 
 @cache
 def corrected() -> tuple[str, ...]:
-    """Two carts: of one, a failure and the event that corrects it, and a request that it answered; and one more."""
+    """Several carts. Of the first: a failure, the event that corrects it, and a request that the correction answers."""
     world = World()
-    events = [json.loads(text) for text in told()]
+    events = [json.loads(text) for text in published()]
     correction = next(event for event in events if "corrects" in event["data"])
     failure = json.loads(json.dumps(next(event for event in events if event["type"].endswith("failed"))))
     failure["id"] = correction["data"]["corrects"]
@@ -152,28 +152,28 @@ def corrected() -> tuple[str, ...]:
 
 
 def any_order() -> st.SearchStrategy[list[str]]:
-    """All events in any order, some of them twice or more often."""
+    """All events in any order, some of them repeatedly."""
     events = corrected()
     more = st.lists(st.sampled_from(events), max_size=5)
     return more.flatmap(lambda twice: st.permutations([*events, *twice]))
 
 
-def kept(events: list[str] | tuple[str, ...]) -> tuple[list[Any], list[Any]]:
-    with closing(consumer.books(":memory:")) as db:
+def stored(events: list[str] | tuple[str, ...]) -> tuple[list[Any], list[Any]]:
+    with closing(consumer.open_database(":memory:")) as db:
         for text in events:
-            consumer.take(db, text)
+            consumer.store(db, text)
         rows = db.execute("SELECT * FROM outcomes ORDER BY id").fetchall()
         return rows, db.execute("SELECT id FROM purchases ORDER BY id").fetchall()
 
 
 @given(st.deferred(any_order))
-def test_the_books_are_the_same_in_whatever_order_and_however_often_events_come(events: list[str]) -> None:
-    assert kept(corrected()) == kept(events)
+def test_the_purchases_are_the_same_in_whatever_order_and_however_often_events_come(events: list[str]) -> None:
+    assert stored(corrected()) == stored(events)
 
 
-def test_the_books_hold_a_correction_and_not_what_it_replaces_and_no_purchase_twice() -> None:
+def test_a_correction_is_stored_without_what_it_replaces_and_no_purchase_counts_twice() -> None:
     failure, correction, again, *_ = (json.loads(text)["id"] for text in corrected())
-    rows, purchases = kept(corrected())
+    rows, purchases = stored(corrected())
     assert failure not in [row[0] for row in rows]
     assert {correction, again} <= {row[0] for row in rows}
     assert (correction,) in purchases
@@ -181,38 +181,38 @@ def test_the_books_hold_a_correction_and_not_what_it_replaces_and_no_purchase_tw
     assert 4 == len(purchases)
 
 
-def test_an_event_and_its_effect_are_kept_together_or_not_at_all() -> None:
-    first, *_ = told()
-    with closing(consumer.books(":memory:")) as db:
+def test_an_event_and_its_effect_are_stored_together_or_not_at_all() -> None:
+    first, *_ = published()
+    with closing(consumer.open_database(":memory:")) as db:
         db.execute("CREATE TRIGGER full BEFORE INSERT ON outcomes BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
         with pytest.raises(sqlite3.Error, match="the disk is full"):
-            consumer.take(db, first)
+            consumer.store(db, first)
         db.execute("DROP TRIGGER full")
-        assert consumer.take(db, first)  # it comes again, and is not taken for seen
+        assert consumer.store(db, first)  # it is delivered again, and does not count as seen
         assert 1 == db.execute("SELECT count(*) FROM purchases").fetchone()[0]
 
 
 def test_the_consumer_sends_its_credential_to_its_own_container_only(storage: Storage) -> None:
     event = json.loads(EXAMPLES["dataref"][0]())
-    with closing(consumer.books(":memory:")) as db, pytest.raises(ValueError, match="our container"):
-        consumer.take(db, json.dumps(event), storage.records)
+    with closing(consumer.open_database(":memory:")) as db, pytest.raises(ValueError, match="our container"):
+        consumer.store(db, json.dumps(event), storage.records)
 
 
-def test_ids_are_kept_for_thirty_days_at_least(tmp_path: Path) -> None:
-    path = str(tmp_path / "books.sqlite")
-    with closing(consumer.books(path)) as db, db:
+def test_ids_are_stored_for_at_least_thirty_days(tmp_path: Path) -> None:
+    path = str(tmp_path / "purchases.sqlite")
+    with closing(consumer.open_database(path)) as db, db:
         db.executemany("INSERT INTO seen VALUES (?, date('now', ?))", [("new", "-31 days"), ("old", "-50 days")])
-    with closing(consumer.books(path)) as db:
+    with closing(consumer.open_database(path)) as db:
         assert [("new",)] == db.execute("SELECT id FROM seen").fetchall()
 
 
-def test_an_event_that_is_told_again_when_its_id_is_forgotten_changes_nothing_and_stops_nobody() -> None:
-    first, *_ = told()
-    with closing(consumer.books(":memory:")) as db:
-        consumer.take(db, first)
+def test_an_event_that_is_published_again_after_its_id_was_deleted_changes_nothing_and_does_not_raise() -> None:
+    first, *_ = published()
+    with closing(consumer.open_database(":memory:")) as db:
+        consumer.store(db, first)
         with db:
             db.execute("DELETE FROM seen")
-        consumer.take(db, first)
+        consumer.store(db, first)
         assert [(1,)] == db.execute("SELECT count(*) FROM purchases").fetchall()
 
 
@@ -285,10 +285,12 @@ def test_a_signature_opens_what_a_dataref_names_as_the_key_does(
     signed = f"{endpoints};SharedAccessSignature={signature};"
 
     view = run("examples/projection.py", storage=storage, CheckoutStorage=signed)
-    books = run("examples/consumer.py", str(tmp_path / "books"), "--once", storage=storage, CheckoutStorage=signed)
+    printed = run(
+        "examples/consumer.py", str(tmp_path / "purchases"), "--once", storage=storage, CheckoutStorage=signed
+    )
 
     assert huge == json.loads(view)["cart_id"]
-    assert {"purchases": 1, "outcomes": {"completed": 1}} == json.loads(books.splitlines()[-1])
+    assert {"purchases": 1, "outcomes": {"completed": 1}} == json.loads(printed.splitlines()[-1])
 
 
 # --- the consumer that is a function ----------------------------------------------------------------------------
@@ -302,8 +304,8 @@ def orders(storage: Storage) -> Iterator[ContainerClient]:
         yield container
 
 
-def test_the_function_keeps_each_outcome_once(storage: Storage, orders: ContainerClient, tmp_path: Path) -> None:
-    events = [text for text in told() if '"partitionkey"' in text]
+def test_the_function_stores_each_outcome_once(storage: Storage, orders: ContainerClient, tmp_path: Path) -> None:
+    events = [text for text in published() if '"partitionkey"' in text]
     distinct = {json.loads(text)["id"]: text for text in events}
     for text in (*distinct.values(), *distinct.values()):
         storage.outcomes.send_message(base64.b64encode(text.encode()).decode())

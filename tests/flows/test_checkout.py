@@ -71,11 +71,11 @@ def faulty_queue(world: World, name: str) -> Faulty:
 
 
 def purchases(world: World, cart: str) -> int:
-    return int(world.books.page(CUSTOMER, cart)["purchases"])
+    return int(world.service.page(CUSTOMER, cart)["purchases"])
 
 
 def posts(world: World, cart: str) -> int:
-    return int(world.books.page(CUSTOMER, cart)["posts"])
+    return int(world.service.page(CUSTOMER, cart)["posts"])
 
 
 # --- one request, many deliveries -----------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_the_result_is_passed_on_byte_for_byte(world: World) -> None:
         def checkout(self, _: object) -> ServiceResponse:
             return ServiceResponse(201, body)
 
-    world.service = Service()
+    world.partner_center = Service()
     world.checkout = world.worker()
     world.enqueue("created", context=[1.50, {"b": 1, "a": 2}])
     world.run()
@@ -211,14 +211,14 @@ def test_a_throttled_customer_waits_and_others_go_on(world: World) -> None:
 
     assert ["order-3"] == [event["data"]["requestId"] for event in world.told()]
     with pytest.raises(KeyError):
-        world.books.page(CUSTOMER, waiting)  # no call was made for it
+        world.service.page(CUSTOMER, waiting)  # no call was made for it
     world.run()
     assert 3 == len(world.told())
     assert all(event["data"]["attempts"] == 1 for event in world.told())  # standing in line is not failing
 
 
 def test_a_throttled_cart_is_not_given_up_before_its_last_day(world: World) -> None:
-    world.books.limiter.limit, world.books.limiter.window = 1, 10 * DAY
+    world.service.limiter.limit, world.service.limiter.window = 1, 10 * DAY
     world.enqueue("created", "order-1")
     late = world.enqueue("created", "order-2", seed="late")
     started = world.clock.now
@@ -243,13 +243,13 @@ def test_a_service_that_is_down_is_asked_once_more_after_a_day_and_then_given_up
         world.outcome()["data"]["outcome"],
         world.outcome()["data"]["error"]["class"],
     )
-    assert 1 == len(set(world.books.page(CUSTOMER, cart)["msRequestIds"]))
+    assert 1 == len(set(world.service.page(CUSTOMER, cart)["msRequestIds"]))
     assert posts(world, cart) < 140  # at most one in seven minutes once at the cap
 
 
 def test_a_missing_token_holds_the_cart_without_counting_it_as_an_attempt(world: World) -> None:
     tokens = [TokenUnavailable("none"), WrongTenant("another"), None]
-    service = world.service
+    service = world.partner_center
 
     class Tokenless:
         def checkout(self, request: Any) -> ServiceResponse:
@@ -258,7 +258,7 @@ def test_a_missing_token_holds_the_cart_without_counting_it_as_an_attempt(world:
             answer: ServiceResponse = service.checkout(request)
             return answer
 
-    world.service = Tokenless()
+    world.partner_center = Tokenless()
     world.checkout = world.worker()
     world.enqueue("created")
 
@@ -276,7 +276,7 @@ def test_a_token_that_never_comes_is_given_up_on_the_last_day_without_a_post(wor
         def checkout(self, _: object) -> ServiceResponse:
             raise TokenUnavailable("the identity endpoint is gone")
 
-    world.service = Tokenless()
+    world.partner_center = Tokenless()
     world.checkout = world.worker()
     world.enqueue("created")
 
@@ -319,7 +319,7 @@ def test_a_redelivery_puts_a_refusal_in_doubt(world: World) -> None:
 
 
 def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> None:
-    service = world.service
+    service = world.partner_center
 
     class Forgetful:
         def checkout(self, request: Any) -> ServiceResponse:
@@ -329,7 +329,7 @@ def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> No
         def get_cart(self, _: object) -> ServiceResponse:
             return ServiceResponse(404, b'{"code": 800008, "description": "no such cart"}')
 
-    world.service = Forgetful()
+    world.partner_center = Forgetful()
     world.checkout = world.worker()
     world.enqueue("dropped-before-then-refused")
 
@@ -346,7 +346,7 @@ def test_an_order_found_in_doubt_is_published_with_the_ids_that_could_be_it(worl
 
     error = world.outcome()["data"]["error"]
     assert ("already_ordered", False) == (error["class"], error["retryable"])
-    assert world.books.page(CUSTOMER, cart)["orderIds"] == error["data"]
+    assert world.service.page(CUSTOMER, cart)["orderIds"] == error["data"]
 
 
 # --- storage ---------------------------------------------------------------------------------------------------
@@ -467,9 +467,9 @@ def test_an_order_in_hand_corrects_a_failure_that_a_rival_kept(world: World, blo
         def checkout(self, _: object) -> ServiceResponse:
             return ServiceResponse(400, b'{"code": 800013, "description": "refused"}')
 
-    service, world.service = world.service, Refusing()
+    service, world.partner_center = world.partner_center, Refusing()
     rival = world.worker()
-    world.service = service
+    world.partner_center = service
     copy = message.text
 
     def refuse() -> None:
@@ -602,7 +602,7 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
         copy = accepted(world.carts.messages[-1].text.encode())
         found.append((settled, len(world.told()), copy.event_id, copy.retry.poisoned, copy.retry.doubt is not None))
 
-    world.service = Meeting(world.service, meet)
+    world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -613,9 +613,9 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
 def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    world.books.outage = "503"
+    world.service.outage = "503"
     assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    world.books.outage = None
+    world.service.outage = None
     world.clock.advance(60)
     found: list[str] = []
 
@@ -623,7 +623,7 @@ def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: W
         world.deliver(world.carts.receive())  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.told())
 
-    world.service = Meeting(world.service, meet)
+    world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -645,11 +645,11 @@ def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_
     # it has killed nobody, but it has had no chance to: let in together, the innocent would die with the killer
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    service = world.service
+    service = world.partner_center
     if missing == "records":
         blobs.fail("read", "before", "before")
     else:
-        world.service = NoToken()
+        world.partner_center = NoToken()
         world.checkout = world.worker()
     for _ in ids:
         assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
@@ -659,7 +659,7 @@ def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_
     def meet() -> None:
         found.append((world.deliver(world.carts.receive()), len(world.told())))  # type: ignore[arg-type]
 
-    world.service = Meeting(service, meet)
+    world.partner_center = Meeting(service, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -677,7 +677,7 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
         world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.told())
 
-    world.service = Meeting(world.service, meet)
+    world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
@@ -688,12 +688,12 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
 def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    service = world.service
+    service = world.partner_center
 
     def fail() -> None:
         raise AssertionError("a bug")
 
-    world.service = Meeting(service, fail)
+    world.partner_center = Meeting(service, fail)
     world.checkout = world.worker()
 
     assert not world.deliver(world.carts.receive())  # type: ignore[arg-type]
@@ -711,7 +711,7 @@ def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
         def get_cart(self, _: object) -> ServiceResponse:
             return ServiceResponse(200, b'{"status": "Active"}')
 
-    world.service = Deadly()
+    world.partner_center = Deadly()
     world.checkout = world.worker()
 
     deliveries = world.run()

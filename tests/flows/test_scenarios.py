@@ -22,6 +22,6 @@ def test_a_cart_ends_in_the_outcome_that_its_scenario_expects(scenario: Scenario
         error.get("code"),
     )
     assert event["type"] == f"partnercenter.cart.checkout.{scenario.expected}"
-    assert scenario.purchases == world.books.page(CUSTOMER, cart)["purchases"]
-    assert 0 == world.books.snapshot()["totals"]["boughtTwice"]
+    assert scenario.purchases == world.service.page(CUSTOMER, cart)["purchases"]
+    assert 0 == world.service.snapshot()["totals"]["boughtTwice"]
     assert [event["id"]] == [entry["id"] for entry in world.record(cart)]

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from local.simulator import scenarios
-from tests.support.history import How
+from tests.support.history import Failure
 from tests.support.world import CUSTOMER, SETTINGS, World
 
 # quick to give up, so that a service that stays down is a short story
@@ -110,7 +110,7 @@ STORIES: dict[str, Callable[[World], None]] = {
 }
 
 
-def play(story: Callable[[World], None], plan: dict[int, How] | None = None) -> World:
+def play(story: Callable[[World], None], plan: dict[int, Failure] | None = None) -> World:
     world = World(HASTY).tap(plan)
     story(world)
     world.run(most=500)
@@ -127,7 +127,7 @@ def test_whatever_step_goes_wrong_in_whatever_way_the_invariants_hold(story: Cal
     found = {
         f"step {number}, {name}, {how}": wrong
         for number, name in steps
-        for how in How
+        for how in Failure
         if (wrong := play(story, {number: how}).violations())
     }
 

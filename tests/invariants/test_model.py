@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from local.invariants import BOUGHT
-from local.simulator.scenarios import BY_NAME, of_cart
-from tests.support.history import How
+from local.simulator.scenarios import BY_NAME, scenario_of
+from tests.support.history import Failure
 from tests.support.world import SETTINGS, World
 
 HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
@@ -50,8 +50,8 @@ class Deployment(RuleBasedStateMachine):
             if (message := self.world.carts.receive()) is not None:
                 self.world.deliver(message)
 
-    @rule(step=st.integers(0, 7), how=st.sampled_from(list(How)))
-    def deliver_with_a_fault(self, step: int, how: How) -> None:
+    @rule(step=st.integers(0, 7), how=st.sampled_from(list(Failure)))
+    def deliver_with_a_fault(self, step: int, how: Failure) -> None:
         if (message := self.world.carts.receive()) is not None:
             self.disturbed = True
             self.world.journal.plan[len(self.world.journal.steps) + step] = how
@@ -65,7 +65,7 @@ class Deployment(RuleBasedStateMachine):
         for _ in range(times):
             self.world.clock.advance(600)
             if (message := self.world.carts.receive()) is not None:
-                self.world.journal.plan[len(self.world.journal.steps) + 2] = How.KILLED_AFTER
+                self.world.journal.plan[len(self.world.journal.steps) + 2] = Failure.KILLED_AFTER
                 self.world.deliver(message)
                 self.world.journal.plan.clear()
 
@@ -81,7 +81,7 @@ class Deployment(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_bought_twice(self) -> None:
-        assert 0 == self.world.books.snapshot()["totals"]["boughtTwice"]
+        assert 0 == self.world.service.snapshot()["totals"]["boughtTwice"]
 
     def teardown(self) -> None:
         self.world.run()
@@ -99,7 +99,7 @@ class Deployment(RuleBasedStateMachine):
 
     def allowed(self, cart: str) -> set[str]:
         """The outcomes that may be told of a cart: the model."""
-        scenario = of_cart(cart)
+        scenario = scenario_of(cart)
         assert scenario is not None
         alone = len(self.requests[cart]) == 1 and not self.disturbed
         if alone:

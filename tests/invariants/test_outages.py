@@ -3,7 +3,7 @@
 import pytest
 
 from shared.ports import StorageUnavailable
-from tests.support.history import How
+from tests.support.history import Failure
 from tests.support.world import CUSTOMER, World
 
 HOUR = 3600.0
@@ -39,11 +39,11 @@ def most_deliveries(world: World) -> int:
 def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery_was_burned(outage: str) -> None:
     world = World().tap()
     carts = enqueue(world)
-    world.books.outage = outage  # type: ignore[assignment]
+    world.service.outage = outage  # type: ignore[assignment]
     run_for(world, 23 * HOUR)
-    calls = world.books.snapshot()["totals"]["outages"]
+    calls = world.service.snapshot()["totals"]["outages"]
     assert 0 == most_deliveries(world)
-    world.books.outage = None
+    world.service.outage = None
 
     world.run()
 
@@ -59,9 +59,9 @@ def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery
 def test_after_25_hours_without_an_answer_every_cart_is_published_as_unknown_since_an_order_may_exist() -> None:
     world = World().tap()
     enqueue(world)
-    world.books.outage = "drop"
+    world.service.outage = "drop"
     run_for(world, 25.5 * HOUR)
-    world.books.outage = None
+    world.service.outage = None
 
     world.run()
 
@@ -93,7 +93,7 @@ def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_a
     enqueue(world)
     run_for(world, HOUR)
     assert [] == world.told()
-    assert [] == world.books.snapshot()["carts"]
+    assert [] == world.service.snapshot()["carts"]
     for outage in down:
         outage.lasting = False
 
@@ -112,7 +112,7 @@ def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing
     run_for(world, HOUR)
     assert [] == world.told()
     # on the way up to the cap, then at most one in 7.5 minutes: the answer is asked for again, the order is not
-    assert all(world.books.page(CUSTOMER, cart)["posts"] <= 9 + HOUR / 450 for cart in carts)
+    assert all(world.service.page(CUSTOMER, cart)["posts"] <= 9 + HOUR / 450 for cart in carts)
     readonly.lasting = False
 
     world.run()
@@ -148,7 +148,7 @@ def test_a_whole_storage_account_that_is_away_leaves_every_message_to_the_host()
 def test_five_deaths_in_a_row_end_in_one_true_outcome() -> None:
     world = World().tap()
     # recall, token, POST: every worker dies just after the service has bought the cart
-    world.journal.plan = {3 * death + 2: How.KILLED_AFTER for death in range(5)}
+    world.journal.plan = {3 * death + 2: Failure.KILLED_AFTER for death in range(5)}
     cart = world.enqueue("created")
 
     world.run()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
-from tests.support.history import How
+from tests.support.history import Failure
 from tests.support.world import CUSTOMER, SETTINGS, World
 
 HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
@@ -57,7 +57,7 @@ def deliver_newest(world: World) -> None:
     world.deliver(message, checkout=world.worker())
 
 
-def play(rival: Rival | None, point: str | None, plan: dict[int, How] | None = None) -> World:
+def play(rival: Rival | None, point: str | None, plan: dict[int, Failure] | None = None) -> World:
     # as documented: two requests that are at work at once are the service's to keep apart
     world = World(HASTY, strict=False).tap(plan)
     if rival is not None and point is not None:
@@ -95,7 +95,7 @@ def test_a_rival_and_a_fault_together_change_nothing_either(rival: Rival, point:
     steps = len(play(rival, point).journal.steps)
 
     for number in range(steps):
-        for how in How:
+        for how in Failure:
             world = play(rival, point, plan={number: how})
             assert [] == world.violations(alone=False), f"{point}, and step {number} {how}"
 
@@ -108,9 +108,9 @@ class Refusing:
 
 
 def keep_failed_meanwhile(world: World) -> None:
-    service, world.service = world.service, Refusing()
+    service, world.partner_center = world.partner_center, Refusing()
     refused = world.worker()
-    world.service = service
+    world.partner_center = service
     world.enqueue("created")
     message = world.carts.messages[-1]
     message.dequeue_count, message.visible_at = 1, world.clock.now + timedelta(seconds=600)
@@ -143,7 +143,7 @@ def test_a_correction_carries_what_another_request_bought_meanwhile() -> None:
 
 
 def test_a_new_request_between_the_keep_of_another_and_its_redelivery_borrows_its_order() -> None:
-    world = World(HASTY).tap({4: How.KILLED_BEFORE})  # recall, token, POST, keep, and dead before the publish
+    world = World(HASTY).tap({4: Failure.KILLED_BEFORE})  # recall, token, POST, keep, and dead before the publish
     cart = world.enqueue("created")
     first = world.carts.receive()
     assert first is not None
@@ -157,7 +157,7 @@ def test_a_new_request_between_the_keep_of_another_and_its_redelivery_borrows_it
     assert [] == world.violations()
     assert ("order-2", "order-1") == (borrowed["data"]["requestId"], told["data"]["requestId"])
     assert told["id"] == borrowed["data"]["answeredBy"]
-    assert 1 == world.books.page(CUSTOMER, cart)["posts"]
+    assert 1 == world.service.page(CUSTOMER, cart)["posts"]
 
 
 def test_a_deferred_copy_and_its_original_are_one_request() -> None:
@@ -166,7 +166,7 @@ def test_a_deferred_copy_and_its_original_are_one_request() -> None:
     faultless.enqueue("plain-503")
     faultless.run()
     sent = next(step.number for step in faultless.journal.steps if step.name == "carts.send")
-    world = World(HASTY).tap({sent: How.KILLED_AFTER})
+    world = World(HASTY).tap({sent: Failure.KILLED_AFTER})
     cart = world.enqueue("plain-503")
 
     world.run()
@@ -174,7 +174,7 @@ def test_a_deferred_copy_and_its_original_are_one_request() -> None:
     assert [] == world.violations()
     assert 2 == len(world.told())
     assert 1 == len({event["id"] for event in world.told()})
-    assert 1 == world.books.page(CUSTOMER, cart)["purchases"]
+    assert 1 == world.service.page(CUSTOMER, cart)["purchases"]
 
 
 def test_a_poison_copy_beside_a_deferred_copy_is_the_same_request_too() -> None:

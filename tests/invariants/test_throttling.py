@@ -24,9 +24,9 @@ def throttled_world(
     """Deliver this many carts by this many processes, until all are answered; by default, each has its customer."""
     world = World()
     schedule = world.clock = Schedule()
-    world.books.latency = latency
-    world.books.limiter.limit, world.books.limiter.window, world.books.limiter.per = limit, window, per
-    world.service = MemoryPartnerCenter(world.books, schedule)
+    world.service.latency = latency
+    world.service.limiter.limit, world.service.limiter.window, world.service.limiter.per = limit, window, per
+    world.partner_center = MemoryPartnerCenter(world.service, schedule)
     world.carts, world.outcomes = MemoryQueue(schedule), MemoryQueue(schedule)
     world.queues |= {"carts": world.carts, "checkout-outcomes": world.outcomes}
     for number in range(carts):
@@ -42,7 +42,7 @@ def throttled_world(
 def test_a_thousand_carts_pass_a_limiter_with_few_wasted_calls(processes: int, latency: float, most: float) -> None:
     world = throttled_world(1000, limit=60, window=60.0, latency=latency, processes=processes)
 
-    totals = world.books.snapshot()["totals"]
+    totals = world.service.snapshot()["totals"]
     minutes = took(world) / timedelta(minutes=1)
     assert 1000 == totals["purchases"]
     assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
@@ -56,7 +56,7 @@ def test_nobody_is_failed_for_waiting_in_line_longer_than_a_failing_request_may(
     world = throttled_world(84, limit=3, window=3600.0)
 
     assert {"completed"} == {event["data"]["outcome"] for event in world.told()}
-    assert 84 == len(world.told()) == world.books.snapshot()["totals"]["purchases"]
+    assert 84 == len(world.told()) == world.service.snapshot()["totals"]["purchases"]
     assert timedelta(hours=26) < took(world) < timedelta(hours=30)
 
 

@@ -1,4 +1,4 @@
-"""The checker must be able to fail: a true history, and then lies, at least one for each invariant."""
+"""The checks must be able to fail: a true history, and then lies, at least one for each invariant."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from local.chaos.plan import Crash, CrashPoint, ExpectedRequest, Plan, Scale, Sending
-from local.chaos.report import Aftermath, Log
+from local.chaos.checks import check
+from local.chaos.evidence import Evidence, WorkerLog
+from local.chaos.fault_table import InjectedFaults
+from local.chaos.plan import ChaosPlan, Crash, CrashPoint, ExpectedRequest, Intensity, PlannedMessage
+from local.chaos.report import chaos_report
 from local.simulator.scenarios import BY_NAME, cart_id
 from shared.core.messages import CheckoutRequest, derive
 from shared.core.outcomes import Decision, Outcome, decided, invalid
@@ -18,13 +21,13 @@ from tests.support.builders import NOW, refused, request
 
 BOUGHT = request("bought", cartId=cart_id("created", "bought"))
 REFUSED = request("refused", cartId=cart_id("dropped-after-then-refused", "refused"))
-STRAY = refused(b"nonsense")
+INVALID = refused(b"nonsense")
 RESULT = '{"orders":[{"id":"order-1"}]}'
 
-Lie = Callable[[Aftermath], None]
+Lie = Callable[[Evidence], None]
 
 
-def told(of: CheckoutRequest, outcome: Outcome, corrects: str | None = None) -> dict[str, Any]:
+def event(of: CheckoutRequest, outcome: Outcome, corrects: str | None = None) -> dict[str, Any]:
     result = RESULT if outcome is Outcome.COMPLETED else None
     return dict(json.loads(decided(of, Decision(outcome, 1, result), NOW, corrects=corrects).text))
 
@@ -38,20 +41,22 @@ def line(of: CheckoutRequest, message: str, **more: Any) -> dict[str, Any]:
     return {"function": "checkout_cart", "eventId": of.event_id, "messageId": message, "result": "told", **more}
 
 
-def honest() -> Aftermath:
+def honest() -> Evidence:
     """Two requests, the first sent twice, and a message that is none: all of it as it should be."""
-    demands = (
+    requests = (
         ExpectedRequest(BOUGHT, BY_NAME["created"], 2),
         ExpectedRequest(REFUSED, BY_NAME["dropped-before-then-refused"], 1),
     )
-    sendings = tuple((0.0, Sending("", BOUGHT.event_id)) for _ in range(4))
-    log = Log()
+    sendings = tuple((0.0, PlannedMessage("", BOUGHT.event_id)) for _ in range(4))
+    log = WorkerLog()
     for said in (line(BOUGHT, "m-1", status=201), line(BOUGHT, "m-2"), line(REFUSED, "m-3", status=400)):
         log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}\n")
-    bought, failed = told(BOUGHT, Outcome.COMPLETED), told(REFUSED, Outcome.FAILED)
-    return Aftermath(
-        plan=Plan("seed", Scale.of(200), demands, (STRAY,), {"cart": Crash(CrashPoint.AFTER_POST, 1)}, sendings),
-        told=[bought, bought, failed, dict(json.loads(invalid(STRAY).text))],
+    bought, failed = event(BOUGHT, Outcome.COMPLETED), event(REFUSED, Outcome.FAILED)
+    return Evidence(
+        plan=ChaosPlan(
+            "seed", Intensity.of(200), requests, (INVALID,), {"cart": Crash(CrashPoint.AFTER_POST, 1)}, sendings
+        ),
+        published=[bought, bought, failed, dict(json.loads(invalid(INVALID).text))],
         seconds={BOUGHT.event_id: 1.0, REFUSED.event_id: 2.0},
         records={name_of(BOUGHT): [bought], name_of(REFUSED): [failed]},
         data={},
@@ -64,160 +69,167 @@ def honest() -> Aftermath:
         crashed=[],
         left={"carts": 0, "carts-poison": 0},
         deliveries=4,
-        injected={"killed by a message": {}, "lines": {"queue": {}, "blob": {}, "service": {}}, "service": {}},
+        injected=InjectedFaults(0, {}, {}, {}),
         duration=3.0,
     )
+
+
+def report_of(evidence: Evidence) -> dict[str, Any]:
+    return chaos_report(evidence, check(evidence))
 
 
 def name_of(of: CheckoutRequest) -> str:
     return f"{of.customer_id}/{of.cart_id}"
 
 
-def keep_and_tell(aftermath: Aftermath, of: CheckoutRequest, *events: dict[str, Any]) -> None:
-    """In the place of what was told of it."""
+def record_and_publish(evidence: Evidence, of: CheckoutRequest, *events: dict[str, Any]) -> None:
+    """Instead of what was recorded and published of it."""
     ids = (of.event_id, of.correction_id)
-    aftermath.told = [event for event in aftermath.told if event["id"] not in ids] + list(events)
-    aftermath.records[name_of(of)] = list(events)
+    evidence.published = [event for event in evidence.published if event["id"] not in ids] + list(events)
+    evidence.records[name_of(of)] = list(events)
 
 
-def never_answered(aftermath: Aftermath) -> None:
-    keep_and_tell(aftermath, REFUSED)
+def never_answered(evidence: Evidence) -> None:
+    record_and_publish(evidence, REFUSED)
 
 
-def stray_never_answered(aftermath: Aftermath) -> None:
-    aftermath.told.pop()
+def invalid_message_never_answered(evidence: Evidence) -> None:
+    evidence.published.pop()
 
 
-def still_in_a_queue(aftermath: Aftermath) -> None:
-    aftermath.left["carts-poison"] = 1
+def still_in_a_queue(evidence: Evidence) -> None:
+    evidence.left["carts-poison"] = 1
 
 
-def told_in_two_ways(aftermath: Aftermath) -> None:
-    changed = aftermath.told[0] | {"time": "2026-11-22T11:00:00.000Z"}
-    aftermath.told[0] = changed
-    aftermath.records[name_of(BOUGHT)].append(changed)
+def published_in_two_versions(evidence: Evidence) -> None:
+    changed = evidence.published[0] | {"time": "2026-11-22T11:00:00.000Z"}
+    evidence.published[0] = changed
+    evidence.records[name_of(BOUGHT)].append(changed)
 
 
-def corrected_without_saying_what(aftermath: Aftermath) -> None:
-    correction = told(BOUGHT, Outcome.COMPLETED, corrects="another")
-    keep_and_tell(aftermath, BOUGHT, told(BOUGHT, Outcome.FAILED), correction)
+def corrected_without_saying_what(evidence: Evidence) -> None:
+    correction = event(BOUGHT, Outcome.COMPLETED, corrects="another")
+    record_and_publish(evidence, BOUGHT, event(BOUGHT, Outcome.FAILED), correction)
 
 
-def of_no_request(aftermath: Aftermath) -> None:
-    stranger = aftermath.told[0] | {"id": "stranger"}
-    aftermath.told.append(stranger)
-    aftermath.records[name_of(BOUGHT)].append(stranger)
+def of_no_message(evidence: Evidence) -> None:
+    stranger = evidence.published[0] | {"id": "stranger"}
+    evidence.published.append(stranger)
+    evidence.records[name_of(BOUGHT)].append(stranger)
 
 
-def stray_told_as_unknown(aftermath: Aftermath) -> None:
-    aftermath.told[-1]["type"] = aftermath.told[-1]["type"].replace("failed", "unknown")
+def invalid_message_answered_otherwise(evidence: Evidence) -> None:
+    evidence.published[-1]["type"] = evidence.published[-1]["type"].replace("failed", "unknown")
 
 
-def told_but_not_kept(aftermath: Aftermath) -> None:
-    aftermath.records.clear()
+def published_but_not_recorded(evidence: Evidence) -> None:
+    evidence.records.clear()
 
 
-def kept_otherwise_than_told(aftermath: Aftermath) -> None:
-    aftermath.records[name_of(BOUGHT)] = [aftermath.told[0] | {"time": "2026-11-22T11:00:00.000Z"}]
+def recorded_otherwise_than_published(evidence: Evidence) -> None:
+    evidence.records[name_of(BOUGHT)] = [evidence.published[0] | {"time": "2026-11-22T11:00:00.000Z"}]
 
 
-def bought_twice(aftermath: Aftermath) -> None:
-    aftermath.books["carts"][0]["purchases"] = 2
+def bought_twice(evidence: Evidence) -> None:
+    evidence.books["carts"][0]["purchases"] = 2
 
 
-def posted_under_a_random_id(aftermath: Aftermath) -> None:
-    aftermath.books["carts"][0]["msRequestIds"].append("99999999-0000-4000-8000-000000000000")
+def posted_under_a_random_id(evidence: Evidence) -> None:
+    evidence.books["carts"][0]["msRequestIds"].append("99999999-0000-4000-8000-000000000000")
 
 
-def posted_under_a_new_id_too_early(aftermath: Aftermath) -> None:
+def posted_under_a_new_id_too_early(evidence: Evidence) -> None:
     renewed = derive("ms-request", BOUGHT.customer_id, BOUGHT.cart_id, BOUGHT.request_id, 1)
-    aftermath.books["carts"][0]["msRequestIds"].append(renewed)
+    evidence.books["carts"][0]["msRequestIds"].append(renewed)
 
 
-def failed_though_bought(aftermath: Aftermath) -> None:
-    aftermath.books["carts"][1] |= {"purchases": 1, "posts": 2}
+def failed_though_bought(evidence: Evidence) -> None:
+    evidence.books["carts"][1] |= {"purchases": 1, "posts": 2}
 
 
-def failed_though_bought_by_a_duplicate_that_was_answered(aftermath: Aftermath) -> None:
-    keep_and_tell(aftermath, BOUGHT, told(BOUGHT, Outcome.FAILED))
+def failed_though_bought_by_a_duplicate_that_was_answered(evidence: Evidence) -> None:
+    record_and_publish(evidence, BOUGHT, event(BOUGHT, Outcome.FAILED))
 
 
-def completed_though_not_bought(aftermath: Aftermath) -> None:
-    aftermath.books["carts"][0] |= {"purchases": 0, "orderIds": ["order-1"]}
+def completed_though_not_bought(evidence: Evidence) -> None:
+    evidence.books["carts"][0] |= {"purchases": 0, "orderIds": ["order-1"]}
 
 
-def completed_though_bought_in_part(aftermath: Aftermath) -> None:
-    bought, failed = aftermath.plan.demands
-    object.__setattr__(aftermath.plan, "demands", (ExpectedRequest(bought.request, BY_NAME["partial"], 2), failed))
+def completed_though_bought_in_part(evidence: Evidence) -> None:
+    bought, failed = evidence.plan.requests
+    object.__setattr__(evidence.plan, "requests", (ExpectedRequest(bought.request, BY_NAME["partial"], 2), failed))
 
 
-def told_with_the_orders_of_another_cart(aftermath: Aftermath) -> None:
-    aftermath.books["carts"][0]["orderIds"] = ["order-2"]
+def published_with_the_orders_of_another_cart(evidence: Evidence) -> None:
+    evidence.books["carts"][0]["orderIds"] = ["order-2"]
 
 
-def too_many_copies(aftermath: Aftermath) -> None:
+def too_many_copies(evidence: Evidence) -> None:
     for number in range(10):
-        aftermath.log.add(f"10:00:00 {json.dumps(line(REFUSED, f'm-x{number}'), separators=(',', ':'))}")
+        evidence.log.add(f"10:00:00 {json.dumps(line(REFUSED, f'm-x{number}'), separators=(',', ':'))}")
 
 
-def raised_what_nobody_foresaw(aftermath: Aftermath) -> None:
+def raised_an_unexpected_exception(evidence: Evidence) -> None:
     said = line(BOUGHT, "m-1", result="raised", exception="KeyError")
-    aftermath.log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}")
+    evidence.log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}")
 
 
-def a_worker_ended_by_itself(aftermath: Aftermath) -> None:
-    aftermath.crashed.append("local.host ended with code -11")
+def a_worker_ended_by_itself(evidence: Evidence) -> None:
+    evidence.crashed.append("local.host ended with code -11")
 
 
-def most_ended_otherwise_than_by_themselves(aftermath: Aftermath) -> None:
-    demands = [replace(of, scenario=replace(of.scenario, expected="partial")) for of in aftermath.plan.demands]
-    aftermath.plan = replace(aftermath.plan, demands=tuple(demands))
+def most_outcomes_differ_from_their_scenario(evidence: Evidence) -> None:
+    requests = [replace(of, scenario=replace(of.scenario, expected="partial")) for of in evidence.plan.requests]
+    evidence.plan = replace(evidence.plan, requests=tuple(requests))
 
 
 LIES = [
-    (most_ended_otherwise_than_by_themselves, "2 of 2 requests ended otherwise than by themselves"),
-    (a_worker_ended_by_itself, "a worker ended by itself: local.host.local_host ended with code -11"),
+    (most_outcomes_differ_from_their_scenario, "2 of 2 outcomes differ from their scenario's"),
+    (a_worker_ended_by_itself, "a worker ended by itself: local.host ended with code -11"),
     (never_answered, "1: the request refused was never answered"),
-    (stray_never_answered, "1: the invalid message"),
+    (invalid_message_never_answered, "1: the invalid message"),
     (still_in_a_queue, "1: the queue carts-poison holds 1 messages"),
-    (told_in_two_ways, "2: the request bought was told differently under one id"),
-    (corrected_without_saying_what, "2: the correction of bought does not name what it corrects"),
-    (of_no_request, "2: the event stranger is of no request"),
-    (stray_told_as_unknown, "2: the invalid message"),
-    (told_but_not_kept, "3: the event"),
-    (kept_otherwise_than_told, "3: the event"),
+    (published_in_two_versions, "2: different events of the request bought have one id"),
+    (corrected_without_saying_what, "2: the correction of bought does not name the event that it corrects"),
+    (of_no_message, "2: the event stranger belongs to no message"),
+    (invalid_message_answered_otherwise, "2: an event of the invalid message"),
+    (published_but_not_recorded, "3: the event"),
+    (recorded_otherwise_than_published, "3: the event"),
     (bought_twice, "4: the cart"),
     (posted_under_a_random_id, "5: the MS-RequestId 99999999-0000-4000-8000-000000000000"),
     (posted_under_a_new_id_too_early, "5: the MS-RequestId"),
-    (raised_what_nobody_foresaw, "8: 1 times KeyError"),
-    (failed_though_bought, "9: refused was told as failed, but the cart was bought"),
-    (failed_though_bought_by_a_duplicate_that_was_answered, "9: bought was told as failed, but the cart was bought"),
-    (completed_though_not_bought, "9: bought was told as completed, but the cart was not bought"),
-    (completed_though_bought_in_part, "9: bought was told as completed, but the service said partial"),
-    (told_with_the_orders_of_another_cart, "9: bought was told with the orders"),
+    (raised_an_unexpected_exception, "8: 1 times KeyError"),
+    (failed_though_bought, "9: the outcome of refused is failed, but the cart was bought"),
+    (
+        failed_though_bought_by_a_duplicate_that_was_answered,
+        "9: the outcome of bought is failed, but the cart was bought",
+    ),
+    (completed_though_not_bought, "9: the outcome of bought is completed, but the cart was not bought"),
+    (completed_though_bought_in_part, "9: the outcome of bought is completed, but the service said partial"),
+    (published_with_the_orders_of_another_cart, "9: the outcome of bought has the orders"),
     (too_many_copies, "4.33 live copies for each message sent"),
 ]
 
 
 def test_a_true_history_has_no_violations() -> None:
-    assert [] == honest().violations()
+    assert [] == check(honest()).violations
 
 
 @pytest.mark.parametrize(("lie", "said"), LIES, ids=[lie.__name__ for lie, _ in LIES])
 def test_a_lie_is_found(lie: Lie, said: str) -> None:
-    aftermath = honest()
-    lie(aftermath)
+    evidence = honest()
+    lie(evidence)
 
-    assert [found for found in aftermath.violations() if found.startswith(said)]
-    assert not aftermath.report()["passed"]
+    assert [found for found in check(evidence).violations if found.startswith(said)]
+    assert not report_of(evidence)["passed"]
 
 
-def test_the_residual_needs_two_live_messages_and_an_answer_that_nobody_heard() -> None:
-    aftermath = honest()
-    keep_and_tell(aftermath, BOUGHT, told(BOUGHT, Outcome.FAILED))
-    aftermath.books["carts"][0]["posts"] = 2  # one answered, and one whose worker died
+def test_the_residual_needs_two_live_messages_and_a_response_that_no_worker_received() -> None:
+    evidence = honest()
+    record_and_publish(evidence, BOUGHT, event(BOUGHT, Outcome.FAILED))
+    evidence.books["carts"][0]["posts"] = 2  # one answered, and one whose worker died
 
-    report = aftermath.report()
+    report = report_of(evidence)
 
     assert report["passed"]
     assert 1 == len(report["residual"])
@@ -225,18 +237,18 @@ def test_the_residual_needs_two_live_messages_and_an_answer_that_nobody_heard() 
 
 
 def test_a_correction_is_counted_and_named() -> None:
-    aftermath = honest()
-    failed = told(BOUGHT, Outcome.FAILED)
-    keep_and_tell(aftermath, BOUGHT, failed, told(BOUGHT, Outcome.COMPLETED, corrects=failed["id"]))
+    evidence = honest()
+    failed = event(BOUGHT, Outcome.FAILED)
+    record_and_publish(evidence, BOUGHT, failed, event(BOUGHT, Outcome.COMPLETED, corrects=failed["id"]))
 
-    report = aftermath.report()
+    report = report_of(evidence)
 
     assert report["passed"]
     assert ["bought: failed, corrected to completed"] == report["corrections"]
 
 
 def test_the_report_says_how_it_went() -> None:
-    report = honest().report()
+    report = report_of(honest())
 
     assert (2, 2, 1, 4) == (report["carts"], report["requests"], report["invalid"], report["messages"])
     assert {"completed": 1, "failed": 2} == report["outcomes"]
@@ -244,8 +256,8 @@ def test_the_report_says_how_it_went() -> None:
     assert 1.0 == report["liveCopies"]
 
 
-def test_a_line_that_its_writer_could_not_finish_is_passed_over() -> None:
-    log = Log()
+def test_an_incomplete_line_is_ignored() -> None:
+    log = WorkerLog()
 
     log.add('10:00:00 {"function":"checkout_cart","eventId":"e')
     log.add("Traceback (most recent call last):\n")

@@ -9,23 +9,22 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
-from local.ports import DEFAULT, FREE, Ports, PortTaken
-from local.process import ManagedProcess, ProcessFailed
+from local.process import ProcessFailed
 from local.simulator.scenarios import cart_id
-from local.stack import ROOT, Stack, main
+from local.stack import ROOT, Stack
+from local.stack.__main__ import main
+from local.stack.ports import DEFAULT, FREE, Ports, PortTaken
 from shared.settings import Settings
 from tests.end_to_end.conftest import Shop, unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from local.azurite import Azurite
 
@@ -121,7 +120,7 @@ def test_a_host_that_cannot_start_is_quoted_and_what_was_started_is_ended(azurit
         socket.create_connection(_address(broken.simulator_url), timeout=5)
 
 
-def test_a_host_that_dies_is_noticed(azurite: Azurite) -> None:
+def test_a_host_that_is_killed_is_noticed(azurite: Azurite) -> None:
     with Stack(azurite=azurite, settings=unique_names()) as stack:
         assert stack.host_pid is not None
         os.kill(stack.host_pid, signal.SIGKILL)
@@ -185,58 +184,6 @@ def test_the_command_guides_until_it_is_interrupted(azurite: Azurite, number: si
     assert "cart-checkout send --settings .local/local.settings.json" in guide
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(address, timeout=5)
-
-
-def test_a_child_ends_when_its_parent_is_killed() -> None:
-    program = (
-        "import os, sys, pathlib; from local.process import Child;"
-        "c = Child(['local.simulator.server'], environ=os.environ, folder=pathlib.Path(),"
-        "          on_line=lambda line: print(line, flush=True)); sys.stdin.read()"
-    )
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        url = json.loads(parent.stdout.readline())["PARTNER_CENTER_URL"]
-        with socket.create_connection(_address(url), timeout=PATIENCE) as witness:
-            parent.kill()
-            with suppress(ConnectionResetError):  # it had not even accepted us
-                assert witness.recv(1) == b""
-
-
-def test_a_child_that_says_nothing_is_not_ready() -> None:
-    child = ManagedProcess(["local.simulator.server"], environ=os.environ, folder=ROOT)
-    try:
-        with pytest.raises(ProcessFailed, match=r"local\.server was not ready in 0 s"):
-            child.wait_until_it_says("a word it never says", timeout=0.2)
-    finally:
-        child.end(PATIENCE)
-
-
-def test_a_child_goes_on_when_its_lines_cannot_be_shown_any_more(tmp_path: Path) -> None:
-    (tmp_path / "talker.py").write_text("import sys; print('x\\n' * 100_000 + 'done', flush=True); sys.stdin.read()")
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
-
-    def show(_: str) -> None:
-        raise BrokenPipeError
-
-    child = ManagedProcess(["talker"], environ=environ, folder=tmp_path, on_line=show)
-    try:
-        child.wait_until_it_says("done", timeout=PATIENCE)  # more than a pipe holds
-    finally:
-        child.end(PATIENCE)
-
-
-def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "deaf.py").write_text(
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(999)"
-    )
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
-    child = ManagedProcess(["deaf"], environ=environ, folder=tmp_path)
-    child.wait_until_it_says("up")
-    child.end(0.1)
-    with pytest.raises(ProcessFailed, match="ended with code -9"):
-        child.check()
 
 
 def _queue(azurite: Azurite, name: str) -> QueueClient:

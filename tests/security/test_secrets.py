@@ -36,7 +36,7 @@ from tests import conftest
 from tests.adapters.test_identity import SignIn, gives, jwt
 from tests.support import sockets as edges
 from tests.support.builders import CART, CUSTOMER, NOW, body, cloud_event, delivery, members, request
-from tests.support.history import How
+from tests.support.history import Failure
 from tests.support.world import CUSTOMER as CUSTOMER_OF_THE_WORLD
 from tests.support.world import SETTINGS, World
 
@@ -231,7 +231,7 @@ def scene(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         made = Scene(simulator, world, ears, tokens_of(simulator, monkeypatch))
         settings = made.settings()
         identity = TokenProvider(credential_factory(settings), settings.scope, TENANT)
-        world.service = center = PartnerCenter(settings, identity)
+        world.partner_center = center = PartnerCenter(settings, identity)
         world.checkout = world.worker()
         turn_all_up()
         yield made
@@ -285,9 +285,9 @@ def test_the_name_travels_in_the_copy_that_waits_and_in_nothing_else(scene: Scen
     scene.check()
 
 
-@pytest.mark.parametrize("how", [how for how in How if not how.name.startswith("KILLED")])
+@pytest.mark.parametrize("how", [how for how in Failure if not how.name.startswith("KILLED")])
 @pytest.mark.parametrize("story", ["created", "huge-result", "dropped-after-then-refused", "unauthorized-once"])
-def test_whichever_step_fails_no_secret_gets_out(story: str, how: How, scene: Scene) -> None:
+def test_whichever_step_fails_no_secret_gets_out(story: str, how: Failure, scene: Scene) -> None:
     scene.world.tap(dict.fromkeys(range(1, 400, 7), how))
     scene.play(story)
     scene.world.journal.plan.clear()
@@ -406,7 +406,7 @@ def test_what_the_service_wrote_is_in_no_log(said: str, ears: Ears) -> None:
 
     with edges.Server(play) as server:
         settings = replace(HASTY, partner_center_url=server.url)
-        world.service = PartnerCenter(settings, Token())  # type: ignore[arg-type]
+        world.partner_center = PartnerCenter(settings, Token())  # type: ignore[arg-type]
         world.checkout = world.worker()
         turn_all_up()
         world.enqueue("created", customerUserUpn=UPN)
@@ -414,7 +414,7 @@ def test_what_the_service_wrote_is_in_no_log(said: str, ears: Ears) -> None:
             if (message := world.carts.receive()) is not None:
                 world.deliver(message)
             world.clock.advance(3600)
-        world.service._session.close()
+        world.partner_center._session.close()
     ours = "\n".join(line for name, line in ears.heard if not name.startswith("urllib3"))
     assert '"result"' in ours
     assert [] == leaks(ours, [MARKER])
@@ -516,7 +516,7 @@ def test_storage_that_fails_lets_no_key_and_no_signature_out(
     monkeypatch.setattr("azure.storage.blob._download.time.sleep", lambda _: None)
     world = World()
     with edges.Server(STORAGES[storage]) as server:
-        checkout = wired(connection(server.url), world.service, world.clock)
+        checkout = wired(connection(server.url), world.partner_center, world.clock)
         for message in (body(customerUserUpn=UPN, context=MARKER), MARKER.encode()):
             try:
                 checkout.handle(message, delivery())

@@ -1,4 +1,4 @@
-"""Small builders that many tests share: a message, its delivery, a request, an answer, an event, times."""
+"""Builders that many tests share: a message, its delivery, a request, a response, an event, times."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
 def after(seconds: float = 0.0, **more: float) -> datetime:
-    """So long after NOW; a negative one lies before it."""
+    """Return the time so long after NOW (before it, where negative)."""
     return NOW + timedelta(seconds=seconds, **more)
 
 
 def text_of(value: object) -> str:
-    """Compact JSON, in which only what UTF-8 cannot say is escaped."""
+    """Return compact JSON, in which only what UTF-8 cannot encode is escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in text)
 
 
 def members(**more: Any) -> dict[str, Any]:
-    """The members of a valid request, and others."""
+    """Return the members of a valid request, and more."""
     return {"customerId": CUSTOMER, "cartId": CART, **more}
 
 
 def body(**more: Any) -> bytes:
-    """A valid request as its producer sends it."""
+    """Return the body of a valid request."""
     return text_of(members(**more)).encode()
 
 
 def cloud_event(data: Any = None, **more: Any) -> bytes:
-    """A CloudEvent 1.0 around a valid request, or around `data`; a member given as ... is left out."""
+    """Return a CloudEvent 1.0 with a valid request or `data`. A member given as ... is left out."""
     attributes = {
         "specversion": "1.0",
         "id": "e-1",
@@ -59,14 +59,14 @@ def delivery(
 
 
 def accepted(content: bytes, **how: Any) -> CheckoutRequest:
-    """The request that this message is; fails where it is none."""
+    """Return the request in this message. Fails where it is invalid."""
     found = decode(content, delivery(**how))
     assert isinstance(found, CheckoutRequest), found
     return found
 
 
 def refused(content: bytes, **how: Any) -> InvalidMessage:
-    """What is told of this message, which is no request; fails where it is one."""
+    """Return what is wrong with this message. Fails where it is a valid request."""
     found = decode(content, delivery(**how))
     assert isinstance(found, InvalidMessage), found
     return found
@@ -78,7 +78,7 @@ def request(request_id: str = "order-4711", **more: Any) -> CheckoutRequest:
 
 
 def answer(status: int | None, tree: Any = None, **more: Any) -> ServiceResponse:
-    """What the service answers; `tree` is its JSON, or the bytes of its body."""
+    """Return a response of the service. `tree` is its JSON, or the bytes of its body."""
     return ServiceResponse(status, tree if isinstance(tree, bytes) else text_of(tree).encode(), **more)
 
 

@@ -1,8 +1,8 @@
-"""The invariants, stated once, checked from the outside: outcomes queue, records, and the service's books.
+"""The invariants as seen from outside: the outcomes queue, the records, and the simulator's report.
 
-`Journal` writes down every I/O step of every visit (one delivery of one message), and makes a step fail as
-planned. `violations` reads what is left when all is quiet. The numbers are those of docs/architecture.md. What
-can be seen without a journal is stated in `local/invariants.py`, which the chaos run uses too.
+`Journal` records every I/O step of every delivery, and makes steps fail as planned. `violations` checks the final
+state. The numbers are those of docs/architecture.md. The invariants that need no journal are in `local/invariants.py`,
+which the chaos run uses too.
 """
 
 import itertools
@@ -14,36 +14,36 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from local import invariants as checker
+from local import invariants
 from local.invariants import BOUGHT, outcome_of
 from shared.core.messages import CheckoutRequest, derive
 from shared.core.models import ServiceResponse
 from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
 
-_NO_STEP = frozenset({"url"})  # what a port offers without any I/O
+_NO_STEP = frozenset({"url"})  # methods of a port without I/O
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of it runs any more."""
+    """The process was killed: nothing of it runs any more."""
 
 
-class How(StrEnum):
-    """The ways in which one I/O step can go wrong."""
+class Failure(StrEnum):
+    """How an I/O step fails."""
 
     RAISES_BEFORE = "raises before"
     RAISES_AFTER = "raises after it took effect"
     KILLED_BEFORE = "killed before"
     KILLED_AFTER = "killed after it took effect"
-    BUG = "raises what nobody foresaw"
+    BUG = "raises an unforeseen exception"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One I/O step: what was done, in which visit, and what the record said when that visit recalled it."""
+class JournalStep:
+    """One I/O step: its name, the delivery it belongs to, its subject and its result."""
 
     number: int
-    visit: int
+    delivery: int
     name: str
     subject: Any = None
     answer: Any = None
@@ -51,49 +51,49 @@ class Step:
 
 @dataclass
 class Journal:
-    """Every step in order. `plan`: which step, by number, goes wrong, and how."""
+    """Every step in order. `plan` says which steps, by number, fail and how."""
 
-    plan: dict[int, How] = field(default_factory=dict)
+    plan: dict[int, Failure] = field(default_factory=dict)
     rivals: dict[str, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
-    steps: list[Step] = field(default_factory=list)
+    steps: list[JournalStep] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
-    _visits: Iterator[int] = field(default_factory=itertools.count)
+    _deliveries: Iterator[int] = field(default_factory=itertools.count)
     _at: list[int] = field(default_factory=lambda: [-1])
 
     @contextmanager
-    def visit(self) -> Iterator[None]:
-        """One delivery; a rival's visit lies inside another's."""
-        self._at.append(next(self._visits))
+    def delivery(self) -> Iterator[None]:
+        """Record the steps of one delivery. A rival's delivery is nested in another's."""
+        self._at.append(next(self._deliveries))
         try:
             yield
         finally:
             self._at.pop()
 
     def run_before(self, name: str, rival: Callable[[], object]) -> None:
-        """Let a rival act just before the next step of this name."""
+        """Call `rival` just before the next step of this name."""
         self.rivals[f"before {name}"].append(rival)
 
     def run_after(self, name: str, rival: Callable[[], object]) -> None:
-        """Let a rival act just after the next step of this name."""
+        """Call `rival` just after the next step of this name."""
         self.rivals[f"after {name}"].append(rival)
 
     def take(self, name: str, call: Callable[[], Any], failing: Callable[[], Any], subject: Any = None) -> Any:
-        """Take a step: as it is, or as planned. `failing` raises or returns what a failure looks like."""
+        """Take a step, or fail it as planned. `failing` raises or returns the failure."""
         self._let_rivals(f"before {name}")
-        number, visit = next(self._numbers), self._at[-1]
+        number, delivery = next(self._numbers), self._at[-1]
         how = self.plan.get(number)
-        if how in (How.RAISES_BEFORE, How.KILLED_BEFORE, How.BUG):
-            self.steps.append(Step(number, visit, name, subject))
+        if how in (Failure.RAISES_BEFORE, Failure.KILLED_BEFORE, Failure.BUG):
+            self.steps.append(JournalStep(number, delivery, name, subject))
             return self._fail(how, name, failing)
         answer = call()
-        self.steps.append(Step(number, visit, name, subject, answer))
+        self.steps.append(JournalStep(number, delivery, name, subject, answer))
         self._let_rivals(f"after {name}")
         return answer if how is None else self._fail(how, name, failing)
 
-    def _fail(self, how: How, name: str, failing: Callable[[], Any]) -> Any:
-        if how in (How.KILLED_BEFORE, How.KILLED_AFTER):
+    def _fail(self, how: Failure, name: str, failing: Callable[[], Any]) -> Any:
+        if how in (Failure.KILLED_BEFORE, Failure.KILLED_AFTER):
             raise Killed(name)
-        if how is How.BUG:
+        if how is Failure.BUG:
             raise RuntimeError(name)
         return failing()
 
@@ -103,7 +103,7 @@ class Journal:
 
 
 class TappedStorage:
-    """A storage port whose every call is a step of the journal, whatever its methods are called."""
+    """A storage port that records each call as a step of the journal."""
 
     def __init__(self, name: str, port: Any, journal: Journal) -> None:
         self._name, self._port, self._journal = name, port, journal
@@ -121,7 +121,7 @@ class TappedStorage:
 
 
 class TappedService:
-    """The service whose every call is a step of the journal, and before a POST the token."""
+    """A service port that records each call as a step of the journal, and a token before each POST."""
 
     def __init__(self, service: MemoryPartnerCenter, journal: Journal) -> None:
         self._service, self._journal = service, journal
@@ -158,22 +158,23 @@ def violations(
     purchases: Callable[[CheckoutRequest], int],
     alone: bool = True,
 ) -> list[str]:
-    """What does not hold, one sentence each. `alone`: one live message for a cart at a time.
+    """Return the invariants that do not hold, one sentence each.
 
-    (Two live messages for one cart, one killed inside its POST and the other refused meanwhile, is the residual
-    that is documented and accepted; then `failed` may be told of a bought cart.)
+    Args:
+        alone: There was one live message for a cart at a time. With two, one killed inside its POST and the other
+            refused meanwhile, `failed` may be published for a bought cart: the documented, accepted residual.
     """
     records = {
         name.removesuffix(".json"): json.loads(blob.content)
         for name, blob in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
-    found = list(checker.told_as_kept(told, records))
+    found = list(invariants.recorded_before_published(told, records))
     for request in accepted:
         mine = [event for event in told if event["id"] in (request.event_id, request.correction_id)]
-        found += checker.one_answer(request, mine)
-        found += checker.bought_once(request, purchases(request))
-        found += checker.true(request, mine, purchases(request), alone=alone)
+        found += invariants.answered_once(request, mine)
+        found += invariants.bought_once(request, purchases(request))
+        found += invariants.outcome_is_true(request, mine, purchases(request), alone=alone)
         found += _same_ms_request_id(request, journal)
     found += _never_posted_again(journal)
     return found
@@ -204,12 +205,12 @@ def _failed_with_a_code(answer: ServiceResponse | None) -> bool:
 
 
 def _never_posted_again(journal: Journal) -> Iterator[str]:
-    """4: no visit that could read of a purchase in the record posts the cart."""
+    """4: no delivery that read of a purchase in the record posts the cart."""
     recalled: dict[int, list[dict[str, Any]]] = {}
     for step in journal.steps:
         if step.name == "records.read" and isinstance(step.answer, StoredBlob) and step.subject[0].count("/") == 1:
-            recalled[step.visit] = json.loads(step.answer.content)
+            recalled[step.delivery] = json.loads(step.answer.content)
         if step.name == "service.checkout":
-            bought = [e for e in recalled.get(step.visit, []) if outcome_of(e) in BOUGHT]
+            bought = [e for e in recalled.get(step.delivery, []) if outcome_of(e) in BOUGHT]
             if bought:
-                yield f"4: visit {step.visit} posted a cart that its record calls bought"
+                yield f"4: delivery {step.delivery} posted a cart that its record calls bought"

@@ -1,4 +1,4 @@
-"""The program's ports in memory, for tests and simulations: queues, blobs, the service, and a clock to turn."""
+"""The program's ports in memory: queues, blobs, the service, and a virtual clock."""
 
 import itertools
 import threading
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from local.simulator.service import Reply, SimulatedService
+from local.simulator.service import SimulatedService
+from local.simulator.state import SimulatedResponse
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.ports import Conflict, MissingBlob, StoredBlob, checked_metadata
@@ -18,7 +19,7 @@ UNAUTHORIZED = 401
 
 @dataclass(slots=True)
 class QueuedMessage:
-    """A message as it lies in a queue."""
+    """A message in a queue."""
 
     id: str
     text: str
@@ -28,7 +29,7 @@ class QueuedMessage:
 
 
 class MemoryQueue:
-    """A queue with visibility timeouts, as Azure's: `send` is the port, the rest is the receiving side."""
+    """A queue with visibility timeouts, like Azure's. `send` is the port, the rest is the receiving side."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -37,7 +38,7 @@ class MemoryQueue:
         self.messages: list[QueuedMessage] = []
 
     def send(self, text: str, delay: float = 0.0) -> None:
-        """See `shared.adapters.storage.Queue.send`."""
+        """See `shared.ports.Queue.send`."""
         if len(text.encode()) > LONGEST_TEXT:
             raise ValueError("a queue message holds at most 64 KiB")
         now = self._clock()
@@ -46,7 +47,7 @@ class MemoryQueue:
             self.messages.append(QueuedMessage(f"message-{next(self._numbers)}", text, now, visible_at))
 
     def receive(self, lease: float = 600.0) -> QueuedMessage | None:
-        """The oldest visible message, made invisible for `lease` seconds; None where there is none."""
+        """Return the oldest visible message, now invisible for `lease` seconds, or `None`."""
         now = self._clock()
         with self._lock:
             message = next((m for m in self.messages if m.visible_at <= now), None)
@@ -56,12 +57,12 @@ class MemoryQueue:
             return message
 
     def delete(self, message: QueuedMessage) -> None:
-        """Take a message out for good; nothing happens where another has done so."""
+        """Delete a message, unless it is deleted already."""
         with self._lock:
             self.messages = [other for other in self.messages if other is not message]
 
     def next_visible(self) -> datetime | None:
-        """When the next message can be received; None: the queue is empty."""
+        """Return when the next message is visible, or `None` where the queue is empty."""
         with self._lock:
             return min((m.visible_at for m in self.messages), default=None)
 
@@ -77,7 +78,7 @@ class MemoryBlob(NamedTuple):
 
 
 class MemoryBlobs:
-    """A container of blobs under ETags, as Azure's."""
+    """A container of blobs with ETags, like Azure's."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -130,50 +131,52 @@ class MemoryBlobs:
         return self._clock().replace(microsecond=0)  # HTTP tells whole seconds
 
     def url(self, name: str) -> str:
-        """See `shared.adapters.storage.Blobs.url`."""
+        """See `shared.ports.Blobs.url`."""
         return f"memory://records/{name}"
 
 
 class MemoryPartnerCenter:
-    """The simulated service without a socket: `shared.adapters.partner_center.PartnerCenterApi` over the books.
+    """`shared.ports.PartnerCenterApi` over the simulated service, without a socket.
 
-    A call lasts as long as the reply's way home, on the clock that is passed in; `timeout` is the client's.
+    A call takes as long as its response's delivery, on the given clock. `timeout` is the client's.
     """
 
-    def __init__(self, books: SimulatedService, clock: "VirtualClock", timeout: float = 180.0) -> None:
-        self._books = books
+    def __init__(self, service: SimulatedService, clock: "VirtualClock", timeout: float = 180.0) -> None:
+        self._service = service
         self._clock = clock
         self._timeout = timeout
 
     def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        """See `PartnerCenterApi.checkout`; a 401 is tried once more, as with a new token."""
+        """See `PartnerCenterApi.checkout`. A 401 is tried once more, as with a new token."""
         answer = self._checkout(request)
         return self._checkout(request) if answer.status == UNAUTHORIZED else answer
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
-        return self._travel(self._books.get_cart(request.customer_id, request.cart_id, self._clock.epoch()))
+        return self._deliver(self._service.get_cart(request.customer_id, request.cart_id, self._clock.epoch()))
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.list_orders`."""
-        return self._travel(self._books.list_orders(request.customer_id, self._clock.epoch()))
+        return self._deliver(self._service.list_orders(request.customer_id, self._clock.epoch()))
 
     def _checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        reply = self._books.checkout(request.customer_id, request.cart_id, request.ms_request_id, self._clock.epoch())
-        return self._travel(reply.echo(request.ms_request_id, request.correlation_id))
+        response = self._service.checkout(
+            request.customer_id, request.cart_id, request.ms_request_id, self._clock.epoch()
+        )
+        return self._deliver(response.echo(request.ms_request_id, request.correlation_id))
 
-    def _travel(self, reply: Reply) -> ServiceResponse:
-        if reply.drop != "none":
-            self._clock.advance(min(reply.delay, self._timeout))
+    def _deliver(self, response: SimulatedResponse) -> ServiceResponse:
+        if response.drop != "none":
+            self._clock.advance(min(response.delay, self._timeout))
             return ServiceResponse(None, failure="no answer: ConnectionError")
-        if reply.seconds > self._timeout:
+        if response.seconds > self._timeout:
             self._clock.advance(self._timeout)
             return ServiceResponse(None, failure="no answer: ReadTimeout")
-        self._clock.advance(reply.seconds)
-        headers = {name.lower(): value for name, value in reply.headers.items()}
+        self._clock.advance(response.seconds)
+        headers = {name.lower(): value for name, value in response.headers.items()}
         return ServiceResponse(
-            reply.status,
-            reply.body,
+            response.status,
+            response.body,
             retry_after=headers.get("retry-after"),
             request_id=headers.get("ms-requestid"),
             correlation_id=headers.get("ms-correlationid"),
@@ -182,19 +185,19 @@ class MemoryPartnerCenter:
 
 
 class VirtualClock:
-    """Time that passes only when told to."""
+    """Time that passes only on request."""
 
     def __init__(self, start: datetime = datetime(2026, 11, 22, 10, tzinfo=UTC)) -> None:
         self.now = start
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def epoch(self) -> float:
-        """Tell the time in epoch seconds."""
+        """Return the time in epoch seconds."""
         return self.now.timestamp()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the time forward."""
         self.now += timedelta(seconds=seconds)

@@ -1,7 +1,7 @@
-"""Virtual time for many workers at once: threads that take turns, so that a run is quick and always the same.
+"""Virtual time for concurrent workers: threads that take turns, so that a run is fast and deterministic.
 
-`advance` (what a simulated call does while it "lasts") puts the caller to sleep until the schedule has come to
-that moment; exactly one thread runs at any time, and time jumps from one wake-up to the next.
+`advance`, which a simulated call uses for its duration, blocks the caller until the schedule reaches that time. Exactly
+one thread runs at any time, and time jumps from one wake-up to the next.
 """
 
 import heapq
@@ -34,7 +34,7 @@ class Schedule(VirtualClock):
         mine.wait()
 
     def spawn(self, task: Callable[[], None]) -> None:
-        """Begin a task at the present moment, when its turn comes."""
+        """Start a task at the present time, when its turn comes."""
         mine = threading.Event()
         heapq.heappush(self._wakes, (self.epoch(), next(self._order), mine))
 
@@ -66,7 +66,7 @@ class Schedule(VirtualClock):
 def process(
     schedule: Schedule, queue: MemoryQueue, checkout: Checkout, *, batch_size: int = 4, new_batch_threshold: int = 28
 ) -> None:
-    """One process of the function app: a listener as the host's, until its queue is empty."""
+    """Run one process of the function app with a listener like the host's, until its queue is empty."""
     running = 0
 
     def deliver() -> None:

@@ -1,4 +1,4 @@
-"""The edges over real sockets: what only a socket can do is done by `Server`, a TCP server that plays a part."""
+"""A scripted TCP server, for what only a real socket can do."""
 
 import socket
 import ssl
@@ -12,12 +12,12 @@ from http.client import parse_headers
 from typing import BinaryIO, Self
 
 PATIENCE = 20.0
-"""Seconds after which a test that waits has failed."""
+"""Seconds after which a waiting test has failed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request as it came, and the number of the connection it came on."""
+class ReceivedRequest:
+    """One HTTP request, and the number of its connection."""
 
     connection: int
     method: str
@@ -35,14 +35,14 @@ class Peer:
         self.number = number
         self._reader: BinaryIO = sock.makefile("rb")
 
-    def request(self) -> Request | None:
-        """The next request, noted in the server's list; None: the caller has hung up."""
+    def request(self) -> ReceivedRequest | None:
+        """Return the next request, added to the server's list, or `None` once the caller has disconnected."""
         line = self._reader.readline().decode("latin-1").split()
         if len(line) != 3:
             return None
         headers = parse_headers(self._reader)
         body = self._reader.read(int(headers.get("Content-Length", "0")))
-        request = Request(self.number, line[0], line[1], headers, body)
+        request = ReceivedRequest(self.number, line[0], line[1], headers, body)
         with self.server.lock:
             self.server.requests.append(request)
         return request
@@ -51,7 +51,7 @@ class Peer:
         self.sock.sendall(content)
 
     def trickle(self, content: bytes, pause: float = 0.02) -> None:
-        """Send it byte by byte: each comes in time, the whole does not."""
+        """Send it byte by byte: each byte is in time, the whole is not."""
         end = time.monotonic() + PATIENCE
         for index in range(len(content)):
             self.send(content[index : index + 1])
@@ -59,7 +59,7 @@ class Peer:
                 return
 
     def hold(self) -> None:
-        """Say nothing until the caller hangs up."""
+        """Send nothing until the caller disconnects."""
         with suppress(OSError):
             self._reader.read(1)
 
@@ -71,7 +71,7 @@ class Peer:
 
 
 class Server:
-    """Accepts connections on a loopback port; `play` acts on each, in a thread of its own."""
+    """Accepts connections on a loopback port, and calls `play` for each in a thread of its own."""
 
     def __init__(self, play: Callable[[Peer], None], tls: ssl.SSLContext | None = None) -> None:
         self._play = play
@@ -80,7 +80,7 @@ class Server:
         self._threads = [threading.Thread(target=self._accept)]
         self._peers: list[Peer] = []
         self.lock = threading.Lock()
-        self.requests: list[Request] = []
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self.stopped = threading.Event()
         self.port: int = self._listener.getsockname()[1]
@@ -117,27 +117,27 @@ class Server:
         try:
             sock.settimeout(PATIENCE)
             peer = Peer(self, self._tls.wrap_socket(sock, server_side=True) if self._tls else sock, number)
-        except OSError:  # a caller that does not trust us
+        except OSError:  # a caller that rejects our certificate
             sock.close()
             return
         self._peers.append(peer)
         try:
             self._play(peer)
-        except OSError:  # the caller has hung up
+        except OSError:  # the caller has disconnected
             pass
         finally:
             peer.close()
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
-    """An HTTP response with its length; an underscore in a header's name stands for a hyphen."""
+    """Return an HTTP response with its length. An underscore in a header's name stands for a hyphen."""
     named = {"Content-Length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"HTTP/1.1 {status} Said", *(f"{name}: {value}" for name, value in named.items()), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def always(*answers: bytes) -> Callable[[Peer], None]:
-    """Give the n-th request of the server the n-th answer; the last one for ever."""
+    """Give the n-th request of the server the n-th answer, and all later ones the last."""
 
     def play(peer: Peer) -> None:
         while peer.request() is not None:
@@ -149,7 +149,7 @@ def always(*answers: bytes) -> Callable[[Peer], None]:
 
 
 def refusing_port() -> int:
-    """A port on which nobody listens."""
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

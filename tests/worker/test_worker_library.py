@@ -72,7 +72,7 @@ def test_the_worker_delivers_a_cart_and_it_is_bought(storage: Storage) -> None:
     body = json.dumps({"customerId": CUSTOMER, "cartId": cart}).encode()
     with Simulator(tenant_id=TENANT) as simulator:
         result = invoke("checkout_cart", body, {**simulator.environment(), **storage.environ})
-        page = simulator.books.page(CUSTOMER, cart)
+        page = simulator.service.page(CUSTOMER, cart)
 
     assert (True, None) == (result["ok"], result["error"])
     event = told(storage)

@@ -1,9 +1,9 @@
 """The same four requests as a task on Celery, with its Azure Storage Queue transport.
 
-    python -m bench.apps.celery.checkout_task    (with a meter, see bench.meter)
+    python -m bench.apps.celery.checkout_task
 
-A pool of 32 threads, late acks, and of Celery's own services only what a worker needs. The task's id serves as
-the cart's, so that one message can be told from the next without an argument of its own.
+A pool of 32 threads and late acks, without the services of Celery that a single worker does not need. The id of the
+task is also the id of the cart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from azure.storage.queue import QueueServiceClient
 from celery import Celery
 from requests.adapters import HTTPAdapter
 
-from bench import meter
+from bench import process_metrics
 from local.azurite import ACCOUNT_KEY
 
 THREADS = 32
@@ -73,7 +73,7 @@ def checkout(task: Any, customer_id: str) -> None:  # noqa: ANN401  Celery is un
 
 
 if __name__ == "__main__":
-    meter.serve()
+    process_metrics.serve()
     app.worker_main(
         [
             "worker",

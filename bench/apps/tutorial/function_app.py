@@ -1,4 +1,4 @@
-"""The function as a tutorial writes it: every client made anew for each message."""
+"""The function as a tutorial writes it: new clients for each message."""
 
 import json
 import os
@@ -13,7 +13,7 @@ app = func.FunctionApp()
 
 @app.queue_trigger(arg_name="message", queue_name="%CARTS_QUEUE%", connection="CheckoutStorage")
 def checkout_cart(message: func.QueueMessage) -> None:
-    """POST the checkout, send what came."""
+    """POST the checkout and send the response."""
     cart = json.loads(message.get_body().decode())
     url = os.environ["PARTNER_CENTER_URL"]
     token = ManagedIdentityCredential().get_token(f"{url}/.default").token

@@ -1,4 +1,4 @@
-"""The proxy on real sockets, in front of a server that remembers what it was asked."""
+"""The proxy on real sockets, in front of a server that records its requests."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.azurite import HOST
-from local.chaos.fault_proxy import Exchange, Fault, Kind, Moment, Proxies, Proxy
+from local.chaos.fault_proxy import Exchange, ExchangeStage, Proxies, Proxy, ProxyFault, ProxyFaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
-class Server(ThreadingHTTPServer):
-    """Answers what its paths ask for, and remembers each request."""
+class RecordingServer(ThreadingHTTPServer):
+    """Answers as the path says, and records each request."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self) -> None:
-        super().__init__((HOST, 0), Handler)
+        super().__init__((HOST, 0), RecordingHandler)
         self.asked: list[tuple[str, str, bytes]] = []
         self.hosts: list[str | None] = []
         self.connections = 0
@@ -38,9 +38,9 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
 
-class Handler(BaseHTTPRequestHandler):
+class RecordingHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: RecordingServer
 
     def do_POST(self) -> None:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -95,8 +95,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
+def server() -> Iterator[RecordingServer]:
+    with RecordingServer() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.02,))
         thread.start()
         yield running
@@ -111,13 +111,13 @@ def proxies() -> Iterator[Proxies]:
 
 
 @pytest.fixture
-def proxy(proxies: Proxies, server: Server) -> Proxy:
+def proxy(proxies: Proxies, server: RecordingServer) -> Proxy:
     return proxies.add(server.server_port)
 
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
     yield connection
     connection.close()
 
@@ -128,7 +128,7 @@ def ask(client: http.client.HTTPConnection, method: str = "POST", path: str = "/
 
 
 def test_requests_and_answers_pass_unharmed_over_one_connection(
-    client: http.client.HTTPConnection, server: Server
+    client: http.client.HTTPConnection, server: RecordingServer
 ) -> None:
     assert b"<hi>" == ask(client)
     assert b"<>" == ask(client, "GET", "/a?b=c", None)
@@ -138,7 +138,7 @@ def test_requests_and_answers_pass_unharmed_over_one_connection(
     assert 1 == server.connections
 
 
-def test_bodies_in_chunks_pass_both_ways(client: http.client.HTTPConnection, server: Server) -> None:
+def test_bodies_in_chunks_pass_both_ways(client: http.client.HTTPConnection, server: RecordingServer) -> None:
     client.request("POST", "/chunked", iter([b"one", b"two"]), encode_chunked=True)
 
     assert b"abcde" == client.getresponse().read()
@@ -168,34 +168,34 @@ def test_an_answer_that_is_cut_behind_is_cut_in_front(client: http.client.HTTPCo
 
 
 def test_a_request_that_is_dropped_before_never_arrives(
-    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+    client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer
 ) -> None:
-    proxy.set(Fault(Kind.DROP_BEFORE))
+    proxy.set(ProxyFault(ProxyFaultKind.DROP_BEFORE))
 
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         ask(client)
 
     assert [] == server.asked
-    assert 1 == proxy.counts[Kind.DROP_BEFORE]
+    assert 1 == proxy.counts[ProxyFaultKind.DROP_BEFORE]
 
 
 def test_a_lost_reply_is_lost_after_the_request_took_effect(
-    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+    client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer
 ) -> None:
-    proxy.set(Fault(Kind.DROP_AFTER))
+    proxy.set(ProxyFault(ProxyFaultKind.DROP_AFTER))
 
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         ask(client)
 
     assert [("POST", "/", b"hi")] == server.asked
-    assert 1 == proxy.counts[Kind.DROP_AFTER]
+    assert 1 == proxy.counts[ProxyFaultKind.DROP_AFTER]
 
 
 def test_nothing_listens_while_it_refuses_and_open_connections_are_cut(
-    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+    client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer
 ) -> None:
     assert b"<hi>" == ask(client)
-    proxy.set(Fault(Kind.REFUSE))
+    proxy.set(ProxyFault(ProxyFaultKind.REFUSE))
 
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
         ask(client)
@@ -207,17 +207,18 @@ def test_nothing_listens_while_it_refuses_and_open_connections_are_cut(
     client.close()
     assert b"<hi>" == ask(client)
     assert 2 == len(server.asked)
+    assert 1 == proxy.counts[ProxyFaultKind.REFUSE]
 
 
-def test_nobody_else_gets_the_port_while_it_refuses(proxy: Proxy) -> None:
-    proxy.set(Fault(Kind.REFUSE))
+def test_no_other_program_gets_the_port_while_it_refuses(proxy: Proxy) -> None:
+    proxy.set(ProxyFault(ProxyFaultKind.REFUSE))
 
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind((HOST, proxy.port))
 
 
 def test_a_delay_comes_before_the_request_is_passed_on(client: http.client.HTTPConnection, proxy: Proxy) -> None:
-    proxy.set(Fault(Kind.DELAY, seconds=0.2))
+    proxy.set(ProxyFault(ProxyFaultKind.DELAY, seconds=0.2))
     began = time.monotonic()
 
     assert b"<hi>" == ask(client)
@@ -225,13 +226,13 @@ def test_a_delay_comes_before_the_request_is_passed_on(client: http.client.HTTPC
     assert time.monotonic() - began >= 0.2
 
 
-def test_the_dice_decide_which_requests_are_hit(proxies: Proxies, server: Server) -> None:
+def test_the_random_source_determines_which_requests_are_affected(proxies: Proxies, server: RecordingServer) -> None:
     def hits() -> list[bool]:
-        proxy = proxies.add(server.server_port, dice=random.Random(7))
-        proxy.set(Fault(Kind.DROP_BEFORE, share=0.5))
+        proxy = proxies.add(server.server_port, random_source=random.Random(7))
+        proxy.set(ProxyFault(ProxyFaultKind.DROP_BEFORE, share=0.5))
         found = []
         for _ in range(20):
-            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
             try:
                 ask(client)
                 found.append(False)
@@ -247,10 +248,10 @@ def test_the_dice_decide_which_requests_are_hit(proxies: Proxies, server: Server
     assert {True, False} == set(first)
 
 
-def test_a_fault_spares_what_it_must_not_harm(proxies: Proxies, server: Server) -> None:
-    proxy = proxies.add(server.server_port, harms=lambda exchange: exchange.target == "/v1")
-    proxy.set(Fault(Kind.DROP_BEFORE))
-    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+def test_a_fault_spares_what_it_must_not_affect(proxies: Proxies, server: RecordingServer) -> None:
+    proxy = proxies.add(server.server_port, affects=lambda exchange: exchange.target == "/v1")
+    proxy.set(ProxyFault(ProxyFaultKind.DROP_BEFORE))
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
     assert b"<hi>" == ask(client, path="/token")
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
@@ -259,12 +260,12 @@ def test_a_fault_spares_what_it_must_not_harm(proxies: Proxies, server: Server) 
     client.close()
 
 
-@pytest.mark.parametrize(("moment", "arrived"), [(Moment.ASKED, 0), (Moment.ANSWERED, 1)])
-def test_a_watcher_can_cut_the_connection_at_its_moment(
-    proxies: Proxies, server: Server, moment: Moment, arrived: int
+@pytest.mark.parametrize(("stage", "arrived"), [(ExchangeStage.REQUESTED, 0), (ExchangeStage.ANSWERED, 1)])
+def test_a_watcher_can_cut_the_connection_at_its_stage(
+    proxies: Proxies, server: RecordingServer, stage: ExchangeStage, arrived: int
 ) -> None:
-    proxy = proxies.add(server.server_port, watch=lambda _, at: at is moment)
-    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    proxy = proxies.add(server.server_port, watch=lambda _, at: at is stage)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         ask(client)
@@ -273,29 +274,29 @@ def test_a_watcher_can_cut_the_connection_at_its_moment(
     assert arrived == len(server.asked)
 
 
-def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: Server) -> None:
-    seen: list[tuple[Moment, Exchange]] = []
+def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: RecordingServer) -> None:
+    seen: list[tuple[ExchangeStage, Exchange]] = []
     done = threading.Event()
 
-    def watch(exchange: Exchange, moment: Moment) -> bool:
-        seen.append((moment, exchange))
-        if moment is Moment.DONE:
+    def watch(exchange: Exchange, stage: ExchangeStage) -> bool:
+        seen.append((stage, exchange))
+        if stage is ExchangeStage.DONE:
             done.set()
         return False
 
     proxy = proxies.add(server.server_port, watch=watch)
-    client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
     ask(client, path="/path")
 
     client.close()
-    assert done.wait(PATIENCE)  # the answer is with the client before the proxy is done
-    assert [Moment.ASKED, Moment.ANSWERED, Moment.DONE] == [moment for moment, _ in seen]
+    assert done.wait(TIMEOUT)  # the answer is with the client before the proxy is done
+    assert [ExchangeStage.REQUESTED, ExchangeStage.ANSWERED, ExchangeStage.DONE] == [stage for stage, _ in seen]
     assert Exchange("POST", "/path", b"hi", 200, b"<hi>") == seen[-1][1]
 
 
 def test_the_service_behind_finds_its_own_address_in_the_request(
-    client: http.client.HTTPConnection, proxy: Proxy, server: Server
+    client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer
 ) -> None:
     ask(client, "GET", f"/token?resource=http%3A%2F%2F127.0.0.1%3A{proxy.port}", None)
 
@@ -303,8 +304,8 @@ def test_the_service_behind_finds_its_own_address_in_the_request(
     assert [f"{HOST}:{server.server_port}"] == server.hosts
 
 
-def test_what_is_no_http_is_hung_up_on(proxy: Proxy, server: Server) -> None:
-    with socket.create_connection((HOST, proxy.port), timeout=PATIENCE) as line:
+def test_a_client_that_sends_no_http_is_disconnected(proxy: Proxy, server: RecordingServer) -> None:
+    with socket.create_connection((HOST, proxy.port), timeout=TIMEOUT) as line:
         line.sendall(b"nonsense\r\n\r\n")
 
         assert b"" == line.recv(1)
@@ -313,10 +314,10 @@ def test_what_is_no_http_is_hung_up_on(proxy: Proxy, server: Server) -> None:
 
 
 def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) -> None:
-    with socket.socket() as nobody:
-        nobody.bind((HOST, 0))
-        proxy = proxies.add(nobody.getsockname()[1])
-        client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+    with socket.socket() as unused:
+        unused.bind((HOST, 0))
+        proxy = proxies.add(unused.getsockname()[1])
+        client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
 
         with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
             ask(client)
@@ -324,20 +325,20 @@ def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) ->
         client.close()
 
 
-def test_the_end_cuts_what_is_under_way_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.create_server((HOST, 0)) as mute:
+def test_the_end_cuts_open_exchanges_and_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server((HOST, 0)) as silent:
         with Proxies() as proxies:
-            proxy = proxies.add(mute.getsockname()[1])
-            client = http.client.HTTPConnection(HOST, proxy.port, timeout=PATIENCE)
+            proxy = proxies.add(silent.getsockname()[1])
+            client = http.client.HTTPConnection(HOST, proxy.port, timeout=TIMEOUT)
             client.request("POST", "/", b"hi")
-            behind, _ = mute.accept()
-            assert behind.recv(1)
+            upstream, _ = silent.accept()
+            assert upstream.recv(1)
             began = time.monotonic()
 
         with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
             client.getresponse()
         client.close()
-        behind.close()
+        upstream.close()
 
     assert time.monotonic() - began < 2.0
     assert [] == caplog.records

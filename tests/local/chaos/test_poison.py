@@ -1,29 +1,28 @@
-"""Poison on real parts: a worker that is killed five times in a row, its neighbours, and what people put there."""
+"""Poison messages on real parts: killed five times in a row, their neighbours, and messages put there by hand."""
 
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from local.chaos.plan import Crash, CrashPoint, ExpectedRequest, Plan, Scale, Sending
-from local.chaos.run import Chaos
+from local.chaos.checks import check
+from local.chaos.plan import ChaosPlan, Crash, CrashPoint, ExpectedRequest, Intensity, PlannedMessage
+from local.chaos.run import ChaosRun
 from local.invariants import outcome_of
+from local.message_text import decode_text
 from local.simulator.scenarios import BY_NAME, cart_id
-from shared.core.messages import LONGEST, CheckoutRequest, Delivery, InvalidMessage, decode
+from shared.core.messages import LONGEST, CheckoutRequest, InvalidMessage
 from tests.support.builders import body, request
 
 if TYPE_CHECKING:
     from local.azurite import Azurite
-    from local.chaos.report import Aftermath
+    from local.chaos.evidence import Evidence
 
 pytestmark = pytest.mark.chaos
 
-LEASE, PATIENCE = 2, 180.0
-_arrived = partial(Delivery, "", 1, datetime(2026, 1, 1, tzinfo=UTC))
+LEASE, TIMEOUT = 2, 180.0
 
 BAD = [
     "please buy everything",
@@ -43,77 +42,75 @@ BAD = [
 ]
 
 
-def demand(name: str, scenario: str = "created", **fields: object) -> ExpectedRequest:
+def expected(name: str, scenario: str = "created", **fields: object) -> ExpectedRequest:
     return ExpectedRequest(request(name, cartId=cart_id(scenario, name), **fields), BY_NAME[scenario], 1)
 
 
-def strays() -> list[InvalidMessage]:
-    found = [decode(text.encode(), _arrived()) for text in BAD]
+def invalid_messages() -> list[InvalidMessage]:
+    found = [decode_text(text) for text in BAD]
     assert {InvalidMessage} == {type(each) for each in found}
     return [each for each in found if isinstance(each, InvalidMessage)]
 
 
-def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, Sending]:
+def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, PlannedMessage]:
     text = of.body if isinstance(of, InvalidMessage) else body(cartId=of.cart_id, requestId=of.request_id)
-    return 0.0, Sending(text.decode(), of.event_id, poison)
+    return 0.0, PlannedMessage(text.decode(), of.event_id, poison)
 
 
 @pytest.fixture(scope="module")
-def aftermath(azurite: Azurite) -> Aftermath:
-    """One worker, a message that kills it five times, one that always does, innocent ones, and a poison queue filled
-    by hand.
-    """
+def evidence(azurite: Azurite) -> Evidence:
+    """One worker, a message that kills it five times, one that always does, others, and one in the poison queue."""
     del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
-    killers = [demand("killed before its POST, five times"), demand("killed after its POST, always")]
+    killers = [expected("killed before its POST, five times"), expected("killed after its POST, always")]
     points = [Crash(CrashPoint.BEFORE_POST, 5), Crash(CrashPoint.AFTER_POST, 1_000)]
-    innocent = [demand(f"innocent {number}", "slow" if number % 2 else "created") for number in range(10)]
-    by_hand = [demand("put there by hand")]
-    plan = Plan(
+    innocent = [expected(f"innocent {number}", "slow" if number % 2 else "created") for number in range(10)]
+    by_hand = [expected("put there by hand")]
+    plan = ChaosPlan(
         "poison",
-        Scale(LEASE, 0.0, 0.0, 0.0, storms=False, settings={"SETTLE_SECONDS": "1", "RETRY_CAP_SECONDS": "2"}),
+        Intensity(LEASE, 0.0, 0.0, 0.0, throttling=False, settings={"SETTLE_SECONDS": "1", "RETRY_CAP_SECONDS": "2"}),
         (*killers, *innocent, *by_hand),
-        tuple(strays()),
-        {each.request.cart_id: death for each, death in zip(killers, points, strict=True)},
+        tuple(invalid_messages()),
+        {each.request.cart_id: crash for each, crash in zip(killers, points, strict=True)},
         (
             *(sending(each.request, poison=False) for each in (*killers, *innocent)),
             *(sending(each.request, poison=True) for each in by_hand),
-            *(sending(each, poison=True) for each in strays()),
+            *(sending(each, poison=True) for each in invalid_messages()),
         ),
     )
-    with Chaos(plan, 1, print) as chaos:
-        return chaos.run(PATIENCE)
+    with ChaosRun(plan, 1, print) as run:
+        return run.run(TIMEOUT)
 
 
-def told(aftermath: Aftermath, name: str) -> dict[str, object]:
-    (of,) = (each.request for each in aftermath.plan.demands if each.request.request_id.startswith(name))
-    return next(event for event in aftermath.told if event["id"] == of.event_id)
+def event_of(evidence: Evidence, name: str) -> dict[str, object]:
+    (of,) = (each.request for each in evidence.plan.requests if each.request.request_id.startswith(name))
+    return next(event for event in evidence.published if event["id"] == of.event_id)
 
 
-def test_no_invariant_is_broken_and_no_queue_keeps_anything(aftermath: Aftermath) -> None:
-    assert [] == aftermath.violations()
-    kills = aftermath.injected["killed by a message"]
-    assert {"before the POST", "after the POST, its answer unread"} == {*kills}
-    assert 10 <= sum(kills.values()), "two rounds of five; a message also dies with its neighbour"
+def test_no_invariant_is_broken_and_no_queue_holds_a_message(evidence: Evidence) -> None:
+    assert [] == check(evidence).violations
+    kills = evidence.injected.crashes
+    assert {CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST} == {*kills}
+    assert 10 <= sum(kills.values()), "two rounds of five; a message also fails with its neighbour"
 
 
-def test_what_was_killed_five_times_in_a_row_is_bought_once_it_comes_back(aftermath: Aftermath) -> None:
-    assert "completed" == outcome_of(told(aftermath, "killed before"))
+def test_a_message_that_failed_five_deliveries_is_bought_when_it_is_tried_again(evidence: Evidence) -> None:
+    assert "completed" == outcome_of(event_of(evidence, "killed before"))
 
 
-def test_what_kills_again_when_it_comes_back_is_asked_about(aftermath: Aftermath) -> None:
-    event = told(aftermath, "killed after")
+def test_a_message_that_fails_again_is_settled_by_reading_the_cart(evidence: Evidence) -> None:
+    event = event_of(evidence, "killed after")
 
     assert "unknown" == outcome_of(event)
-    assert "already_ordered" == aftermath.data_of(event)["error"]["class"]
+    assert "already_ordered" == evidence.data_of(event)["error"]["class"]
 
 
-def test_the_innocent_neighbours_are_checked_out_all_the_same(aftermath: Aftermath) -> None:
-    outcomes = [outcome_of(told(aftermath, f"innocent {number}")) for number in range(10)]
+def test_the_neighbours_of_a_poison_message_are_checked_out(evidence: Evidence) -> None:
+    outcomes = [outcome_of(event_of(evidence, f"innocent {number}")) for number in range(10)]
 
     assert ["completed"] * 10 == outcomes
 
 
-def test_what_people_put_into_the_poison_queue_is_answered_too(aftermath: Aftermath) -> None:
-    assert "completed" == outcome_of(told(aftermath, "put there by hand"))
-    ids = {event["id"] for event in aftermath.told}
-    assert {stray.event_id for stray in strays()} <= ids
+def test_a_message_put_into_the_poison_queue_by_hand_is_answered(evidence: Evidence) -> None:
+    assert "completed" == outcome_of(event_of(evidence, "put there by hand"))
+    ids = {event["id"] for event in evidence.published}
+    assert {message.event_id for message in invalid_messages()} <= ids

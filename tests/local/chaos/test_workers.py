@@ -1,4 +1,4 @@
-"""Which requests kill their worker, told apart by what goes over its lines."""
+"""Which requests kill their worker, recognised in the traffic of its proxies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.chaos.fault_proxy import Exchange, Moment
+from local.chaos.crash_injector import CrashInjector
+from local.chaos.fault_proxy import Exchange, ExchangeStage
 from local.chaos.plan import Crash, CrashPoint
-from local.chaos.workers import CrashInjector, clean_environment
+from local.chaos.workers import clean_environment
 
 if TYPE_CHECKING:
     from local.chaos.plan import Line
@@ -26,67 +27,67 @@ def message(tree: dict[str, object]) -> bytes:
 
 
 POST = Exchange("POST", f"/v1/customers/{CUSTOMER}/carts/{CART}/checkout", b"")
-KEEP = Exchange("PUT", f"/account/records/{CUSTOMER}/{CART}.json", b"[]", 201)
+RECORD = Exchange("PUT", f"/account/records/{CUSTOMER}/{CART}.json", b"[]", 201)
 NOTE = Exchange("PUT", f"/account/records/{CUSTOMER}/{CART}.waiting.json", b"{}", 201)
-TELL = Exchange("POST", "/account/outcomes/messages?a=b", message({"subject": f"customers/x/carts/{CART}"}), 201)
+PUBLISH = Exchange("POST", "/account/outcomes/messages?a=b", message({"subject": f"customers/x/carts/{CART}"}), 201)
 DEFER = Exchange("POST", "/account/carts/messages", message({"cartId": CART}), 201)
 DEFER_EVENT = Exchange("POST", "/account/carts/messages", message({"data": {"cartId": CART}}), 201)
-TELL_INVALID = Exchange("POST", "/account/outcomes/messages", message({"data": {}}), 201)
-LOST_RACE = Exchange("PUT", KEEP.target, b"[]", 412)
+PUBLISH_INVALID = Exchange("POST", "/account/outcomes/messages", message({"data": {}}), 201)
+LOST_RACE = Exchange("PUT", RECORD.target, b"[]", 412)
 
 
 @pytest.mark.parametrize(
-    ("point", "line", "exchange", "moment"),
+    ("point", "line", "exchange", "stage"),
     [
-        (CrashPoint.BEFORE_POST, "service", POST, Moment.ASKED),
-        (CrashPoint.AFTER_POST, "service", POST, Moment.ANSWERED),
-        (CrashPoint.BEFORE_KEEP, "blob", KEEP, Moment.ASKED),
-        (CrashPoint.AFTER_KEEP, "blob", KEEP, Moment.ANSWERED),
-        (CrashPoint.AFTER_PUBLISH, "queue", TELL, Moment.ANSWERED),
-        (CrashPoint.AFTER_DEFER, "queue", DEFER, Moment.ANSWERED),
-        (CrashPoint.AFTER_DEFER, "queue", DEFER_EVENT, Moment.ANSWERED),
+        (CrashPoint.BEFORE_POST, "service", POST, ExchangeStage.REQUESTED),
+        (CrashPoint.AFTER_POST, "service", POST, ExchangeStage.ANSWERED),
+        (CrashPoint.BEFORE_RECORD, "blob", RECORD, ExchangeStage.REQUESTED),
+        (CrashPoint.AFTER_RECORD, "blob", RECORD, ExchangeStage.ANSWERED),
+        (CrashPoint.AFTER_PUBLISH, "queue", PUBLISH, ExchangeStage.ANSWERED),
+        (CrashPoint.AFTER_DEFER, "queue", DEFER, ExchangeStage.ANSWERED),
+        (CrashPoint.AFTER_DEFER, "queue", DEFER_EVENT, ExchangeStage.ANSWERED),
     ],
 )
 def test_a_message_kills_at_its_point_and_nowhere_else(
-    point: CrashPoint, line: Line, exchange: Exchange, moment: Moment
+    point: CrashPoint, line: Line, exchange: Exchange, stage: ExchangeStage
 ) -> None:
     for other in CrashPoint:
-        deaths = CrashInjector({CART: Crash(other, 1)}, NAMES)
+        injector = CrashInjector({CART: Crash(other, 1)}, NAMES)
 
-        assert (other is point) == deaths.strike(line, exchange, moment, lambda: True)
+        assert (other is point) == injector.strike(line, exchange, stage, lambda: True)
 
 
 def test_a_message_kills_as_often_as_planned() -> None:
-    deaths = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 2)}, NAMES)
+    injector = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 2)}, NAMES)
 
-    struck = [deaths.strike("service", POST, Moment.ANSWERED, lambda: True) for _ in range(4)]
+    struck = [injector.strike("service", POST, ExchangeStage.ANSWERED, lambda: True) for _ in range(4)]
 
     assert [True, True, False, False] == struck
-    assert {CrashPoint.AFTER_POST: 2} == deaths.counts
+    assert {CrashPoint.AFTER_POST: 2} == injector.counts
 
 
-def test_who_is_dead_cannot_be_killed_again() -> None:
-    deaths = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 1)}, NAMES)
+def test_a_dead_worker_cannot_be_killed_again() -> None:
+    injector = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 1)}, NAMES)
 
-    assert not deaths.strike("service", POST, Moment.ANSWERED, lambda: False)
-    assert deaths.strike("service", POST, Moment.ANSWERED, lambda: True)
+    assert not injector.strike("service", POST, ExchangeStage.ANSWERED, lambda: False)
+    assert injector.strike("service", POST, ExchangeStage.ANSWERED, lambda: True)
 
 
 @pytest.mark.parametrize(
     ("point", "line", "exchange"),
     [
-        (CrashPoint.AFTER_KEEP, "blob", LOST_RACE),
-        (CrashPoint.AFTER_KEEP, "blob", NOTE),
-        (CrashPoint.AFTER_PUBLISH, "queue", TELL_INVALID),
-        (CrashPoint.AFTER_POST, "service", KEEP),
+        (CrashPoint.AFTER_RECORD, "blob", LOST_RACE),
+        (CrashPoint.AFTER_RECORD, "blob", NOTE),
+        (CrashPoint.AFTER_PUBLISH, "queue", PUBLISH_INVALID),
+        (CrashPoint.AFTER_POST, "service", RECORD),
     ],
 )
-def test_what_took_no_effect_or_is_about_something_else_kills_nobody(
+def test_a_request_without_effect_or_for_another_purpose_kills_no_worker(
     point: CrashPoint, line: Line, exchange: Exchange
 ) -> None:
-    deaths = CrashInjector({CART: Crash(point, 1)}, NAMES)
+    injector = CrashInjector({CART: Crash(point, 1)}, NAMES)
 
-    assert not deaths.strike(line, exchange, Moment.ANSWERED, lambda: True)
+    assert not injector.strike(line, exchange, ExchangeStage.ANSWERED, lambda: True)
 
 
 def test_a_worker_sees_no_account_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:

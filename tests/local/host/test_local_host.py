@@ -17,15 +17,16 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
+from local.host.__main__ import main
 from local.host.host_json import QueueOptions
-from local.host.local_host import IndexingError, LocalHost, load, main, resolve
+from local.host.local_host import IndexingError, LocalHost, load, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Storage
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 QUICK = QueueOptions(
     batch_size=4, new_batch_threshold=28, max_dequeue_count=2, visibility_timeout=1, max_polling_interval=0.2
 )
@@ -273,7 +274,7 @@ def test_a_drain_has_a_limit(storage: Storage) -> None:
     until(lambda: count(storage.carts) == 0)
 
 
-def test_an_app_that_cannot_be_imported_is_told_and_ends_with_1(
+def test_an_app_that_cannot_be_imported_is_reported_and_ends_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "function_app.py").write_text("raise ValueError('PARTNER_CENTER_URL is wrong; and more')\n")
@@ -375,7 +376,7 @@ def test_a_host_json_that_it_cannot_follow_is_refused(tmp_path: Path, text: str,
 
 
 class Calls:
-    """A function's body that notes each call, then does as told."""
+    """A function that records each call, then calls `before` and raises `error`."""
 
     def __init__(self, error: BaseException | None = None, before: Callable[[], object] | None = None) -> None:
         self.messages: list[func.QueueMessage] = []
@@ -426,7 +427,7 @@ def write_app(folder: Path, body: str) -> None:
 
 
 def forget_app(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``function_app`` be imported anew, and restore what was there."""
+    """Let `function_app` be imported anew, and restore the imported module."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "function_app", raising=False)
 
@@ -436,7 +437,7 @@ def count(queue: QueueClient) -> int | None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Ask again and again; the storage cannot tell us by itself."""
+    """Poll, since the storage does not notify."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline

@@ -17,14 +17,15 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 
 from local.simulator.identity import claims_of
-from local.simulator.scenarios import BOM, SCENARIOS, Scenario, cart_id
+from local.simulator.scenarios import SCENARIOS, Scenario, cart_id
 from local.simulator.server import TENANT, Simulator
+from local.simulator.steps import BOM
 
 CUSTOMER = "22222222-2222-4222-8222-222222222222"
 
 
 class Client:
-    """A caller with one keep-alive connection and a good token."""
+    """A caller with one keep-alive connection and a valid token."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -47,7 +48,7 @@ class Client:
         return self.session.post(f"{self.simulator.url}/_simulator/{path}", json=settings, timeout=5)
 
     def page(self, cart: str) -> dict[str, Any]:
-        return self.simulator.books.page(CUSTOMER, cart)
+        return self.simulator.service.page(CUSTOMER, cart)
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_slow_answer_comes_when_it_comes() -> None:
             assert time.monotonic() - began >= 0.2
 
 
-def test_a_caller_that_hangs_up_early_meets_its_own_first_call() -> None:
+def test_a_caller_that_disconnects_early_meets_its_own_first_call() -> None:
     with Simulator(scale=0.01) as simulator:
         caller = Client(simulator)
         cart = cart_id("too-slow", "")
@@ -158,7 +159,7 @@ def test_a_caller_that_hangs_up_early_meets_its_own_first_call() -> None:
 
 def test_two_posts_at_once_buy_once(client: Client) -> None:
     cart = cart_id("slow", "")
-    client.simulator.books.latency = 0.3
+    client.simulator.service.latency = 0.3
     callers = [Client(client.simulator) for _ in range(2)]
     with ThreadPoolExecutor() as pool, callers[0].session, callers[1].session:
         answers = pool.map(lambda pair: pair[1].checkout(cart, pair[0]).status_code, zip("AB", callers, strict=True))
@@ -209,7 +210,7 @@ def test_one_connection_serves_many_calls(client: Client) -> None:
     assert len(client.simulator._server._open) == 1
 
 
-# Who may call
+# Tokens
 
 
 def assert_refused(client: Client, status: int, code: int) -> None:
@@ -334,7 +335,7 @@ def test_the_identity_endpoint_is_strict(client: Client, query: str, secret: str
 # Controls
 
 
-def test_the_books_can_be_read_over_http(client: Client) -> None:
+def test_the_report_can_be_read_over_http(client: Client) -> None:
     client.checkout(cart_id("created", ""))
     books = client.get("/_simulator/books").json()
     assert books["totals"]["purchases"] == 1
@@ -375,7 +376,7 @@ def test_a_wrong_control_is_answered_with_400(client: Client, settings: dict[str
     assert client.control("limiter", **settings).status_code == 400
 
 
-# Callers of all sorts
+# Malformed requests
 
 
 @pytest.mark.parametrize(
@@ -399,7 +400,7 @@ def test_a_wrong_control_is_answered_with_400(client: Client, settings: dict[str
         b"POST /v1/customers/x/carts/y/checkout HTTP/1.1\r\nMS-RequestId: a\r\n b\r\n\r\n",
     ],
 )
-def test_a_rude_caller_gets_a_4xx_or_nothing_and_harms_nobody(client: Client, request_bytes: bytes) -> None:
+def test_a_malformed_request_gets_a_4xx_or_nothing_and_the_server_goes_on(client: Client, request_bytes: bytes) -> None:
     port = int(client.simulator.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=2) as rude:
         rude.sendall(request_bytes)
@@ -428,7 +429,7 @@ def test_stopping_does_not_wait_for_slow_answers() -> None:
 
 
 def test_it_runs_as_a_program_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "local.simulator.server", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
+    command = [sys.executable, "-m", "local.simulator", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
     with subprocess.Popen(  # noqa: S603  this very program
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:

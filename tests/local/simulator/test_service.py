@@ -1,4 +1,4 @@
-"""The books without a socket: what is bought, what is reiterated, who is turned away."""
+"""The service without a socket: purchases, repeated results, throttling."""
 
 import json
 from datetime import datetime
@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from local.simulator.scenarios import BOM, BY_NAME, SCENARIOS, Commit, Scenario, cart_id, commits, of_cart
-from local.simulator.service import Limiter, Reply, SimulatedService
+from local.simulator.scenarios import BY_NAME, SCENARIOS, Scenario, cart_id, scenario_of
+from local.simulator.service import SimulatedService
+from local.simulator.state import RateLimiter, SimulatedResponse
+from local.simulator.steps import BOM, Commit, FaultStep, commits
+from shared.core import errors
 
 CUSTOMER = "22222222-2222-4222-8222-222222222222"
 NOW = 1_795_000_000.0
@@ -16,62 +19,62 @@ A_DAY = 86_400.0
 
 
 def post(
-    books: SimulatedService, cart: str, ms_request_id: str = "A", now: float = NOW, customer: str = CUSTOMER
-) -> Reply:
-    return books.checkout(customer, cart, ms_request_id, now)
+    service: SimulatedService, cart: str, ms_request_id: str = "A", now: float = NOW, customer: str = CUSTOMER
+) -> SimulatedResponse:
+    return service.checkout(customer, cart, ms_request_id, now)
 
 
-def posts(books: SimulatedService, name: str, ms_request_ids: str) -> list[Reply]:
+def posts(service: SimulatedService, name: str, ms_request_ids: str) -> list[SimulatedResponse]:
     """POST a scenario's cart, a minute apart, once for each letter."""
     times = (NOW + 60 * minute for minute in range(len(ms_request_ids)))
-    return [post(books, cart_id(name, ""), each, now) for each, now in zip(ms_request_ids, times, strict=True)]
+    return [post(service, cart_id(name, ""), each, now) for each, now in zip(ms_request_ids, times, strict=True)]
 
 
-def tree(reply: Reply) -> Any:
+def tree(reply: SimulatedResponse) -> Any:
     return json.loads(reply.body.removeprefix(BOM))
 
 
-def status_of(books: SimulatedService, cart: str, now: float = NOW) -> str:
-    status: str = tree(books.get_cart(CUSTOMER, cart, now))["status"]
+def status_of(service: SimulatedService, cart: str, now: float = NOW) -> str:
+    status: str = tree(service.get_cart(CUSTOMER, cart, now))["status"]
     return status
 
 
-def purchases(books: SimulatedService, name: str) -> int:
-    count: int = books.page(CUSTOMER, cart_id(name, ""))["purchases"]
+def purchases(service: SimulatedService, name: str) -> int:
+    count: int = service.page(CUSTOMER, cart_id(name, ""))["purchases"]
     return count
 
 
 # What a POST gets
 
 
-def test_the_same_ms_request_id_is_told_the_first_result_with_200() -> None:
-    books = SimulatedService()
-    first, second = posts(books, "created", "AA")
+def test_the_same_ms_request_id_gets_the_first_result_with_200() -> None:
+    service = SimulatedService()
+    first, second = posts(service, "created", "AA")
     assert (first.status, second.status) == (201, 200)
     assert first.body == second.body
-    assert purchases(books, "created") == 1
+    assert purchases(service, "created") == 1
 
 
 def test_another_ms_request_id_buys_again_when_strict() -> None:
-    books = SimulatedService()
-    first, second = posts(books, "created", "AB")
+    service = SimulatedService()
+    first, second = posts(service, "created", "AB")
     assert tree(first)["orders"][0]["id"] != tree(second)["orders"][0]["id"]
-    assert purchases(books, "created") == 2
-    assert books.snapshot()["totals"]["boughtTwice"] == 1
+    assert purchases(service, "created") == 2
+    assert service.snapshot()["totals"]["boughtTwice"] == 1
 
 
-def test_another_ms_request_id_is_told_the_first_result_as_documented() -> None:
-    books = SimulatedService(strict=False)
-    first, second = posts(books, "created", "AB")
+def test_another_ms_request_id_gets_the_first_result_as_documented() -> None:
+    service = SimulatedService(strict=False)
+    first, second = posts(service, "created", "AB")
     assert (second.status, second.body) == (200, first.body)
-    assert purchases(books, "created") == 1
+    assert purchases(service, "created") == 1
 
 
-def test_a_scenario_can_be_documented_in_strict_books() -> None:
-    books = SimulatedService()
-    failed, told = posts(books, "coded-500-after-purchase", "AB")
+def test_a_scenario_can_be_documented_in_a_strict_service() -> None:
+    service = SimulatedService()
+    failed, told = posts(service, "coded-500-after-purchase", "AB")
     assert (failed.status, told.status) == (500, 200)
-    assert purchases(books, "coded-500-after-purchase") == 1
+    assert purchases(service, "coded-500-after-purchase") == 1
 
 
 def test_a_coded_500_sticks_to_its_ms_request_id() -> None:
@@ -86,34 +89,34 @@ def test_an_uncoded_500_may_hide_a_purchase_which_a_new_ms_request_id_repeats() 
 
 
 def test_a_refusal_plays_even_when_the_cart_is_ordered() -> None:
-    books = SimulatedService()
-    dropped, refused = posts(books, "dropped-after-then-refused", "AA")
+    service = SimulatedService()
+    dropped, refused = posts(service, "dropped-after-then-refused", "AA")
     assert (dropped.drop, refused.status) == ("before", 400)
-    assert status_of(books, cart_id("dropped-after-then-refused", "")) == "Ordered"
+    assert status_of(service, cart_id("dropped-after-then-refused", "")) == "Ordered"
 
 
 def test_a_cart_at_work_is_in_progress_until_it_is_done() -> None:
-    books = SimulatedService()
+    service = SimulatedService()
     cart = cart_id("slow", "")
-    first = post(books, cart, now=NOW)
-    during = post(books, cart, now=NOW + 19)
-    after = post(books, cart, now=NOW + 20)
+    first = post(service, cart, now=NOW)
+    during = post(service, cart, now=NOW + 19)
+    after = post(service, cart, now=NOW + 20)
     assert (first.delay, during.status, tree(during)["code"], after.status) == (20, 409, 800064, 200)
-    assert books.page(CUSTOMER, cart)["purchases"] == 1
+    assert service.page(CUSTOMER, cart)["purchases"] == 1
 
 
 def test_a_purchase_shows_only_when_the_service_is_done() -> None:
-    books = SimulatedService()
+    service = SimulatedService()
     cart = cart_id("slow", "")
-    post(books, cart)
-    assert (status_of(books, cart, NOW + 19), status_of(books, cart, NOW + 20)) == ("Active", "Ordered")
-    assert tree(books.list_orders(CUSTOMER, NOW + 19))["totalCount"] == 0
-    assert tree(books.list_orders(CUSTOMER, NOW + 20))["totalCount"] == 1
+    post(service, cart)
+    assert (status_of(service, cart, NOW + 19), status_of(service, cart, NOW + 20)) == ("Active", "Ordered")
+    assert tree(service.list_orders(CUSTOMER, NOW + 19))["totalCount"] == 0
+    assert tree(service.list_orders(CUSTOMER, NOW + 20))["totalCount"] == 1
 
 
 def test_latency_is_added_to_every_checkout() -> None:
-    books = SimulatedService(latency=3, scale=0.1)
-    assert (post(books, cart_id("created", "")).delay, post(books, cart_id("slow", "")).delay) == (3, 5)
+    service = SimulatedService(latency=3, scale=0.1)
+    assert (post(service, cart_id("created", "")).delay, post(service, cart_id("slow", "")).delay) == (3, 5)
 
 
 def test_an_id_without_a_scenario_is_not_found() -> None:
@@ -123,19 +126,19 @@ def test_an_id_without_a_scenario_is_not_found() -> None:
 
 
 def test_ids_are_compared_without_case() -> None:
-    books = SimulatedService()
+    service = SimulatedService()
     cart = cart_id("created", "")
-    assert post(books, cart).body == post(books, cart.upper(), customer=CUSTOMER.upper()).body
+    assert post(service, cart).body == post(service, cart.upper(), customer=CUSTOMER.upper()).body
 
 
-def test_the_page_of_a_cart_tells_every_call_in_order() -> None:
-    books = SimulatedService()
-    posts(books, "dropped-after", "AAB")
+def test_the_page_of_a_cart_lists_every_call_in_order() -> None:
+    service = SimulatedService()
+    posts(service, "dropped-after", "AAB")
     cart = cart_id("dropped-after", "")
-    books.get_cart(CUSTOMER, cart, NOW + A_DAY)
-    page = books.page(CUSTOMER, cart)
+    service.get_cart(CUSTOMER, cart, NOW + A_DAY)
+    page = service.page(CUSTOMER, cart)
     assert (page["posts"], page["msRequestIds"], page["purchases"], page["gets"]) == (3, ["A", "A", "B"], 2, 1)
-    listed = tree(books.list_orders(CUSTOMER, NOW + A_DAY))["items"]
+    listed = tree(service.list_orders(CUSTOMER, NOW + A_DAY))["items"]
     assert page["orderIds"] == [order["id"] for order in listed]
 
 
@@ -160,23 +163,23 @@ def test_retry_after_is_scaled_and_rounded_up() -> None:
     assert post(SimulatedService(scale=0.01), cart_id("throttled", "")).headers["Retry-After"] == "1"
 
 
-def test_the_limiter_admits_so_many_in_a_window_and_tells_what_is_left_of_it() -> None:
-    books = SimulatedService()
-    books.limiter = Limiter(limit=2, window=60)
-    replies = [post(books, cart_id("created", str(n)), now=NOW + n * 10) for n in range(3)]
-    later = post(books, cart_id("created", "2"), now=NOW + 60)
+def test_the_limiter_admits_so_many_in_a_window_and_returns_what_is_left_of_it() -> None:
+    service = SimulatedService()
+    service.limiter = RateLimiter(limit=2, window=60)
+    replies = [post(service, cart_id("created", str(n)), now=NOW + n * 10) for n in range(3)]
+    later = post(service, cart_id("created", "2"), now=NOW + 60)
     assert [reply.status for reply in (*replies, later)] == [201, 201, 429, 201]
     assert replies[2].headers["Retry-After"] == "40"
-    totals = books.snapshot()["totals"]
+    totals = service.snapshot()["totals"]
     assert (totals["posts"], totals["purchases"], totals["throttled"]) == (3, 3, 1)
 
 
 def test_the_limiter_can_count_by_customer() -> None:
-    books = SimulatedService()
-    books.limiter = Limiter(limit=1, per="customer")
+    service = SimulatedService()
+    service.limiter = RateLimiter(limit=1, per="customer")
     other = CUSTOMER.replace("2", "3")
     statuses = [
-        post(books, cart_id("created", str(n)), customer=who).status
+        post(service, cart_id("created", str(n)), customer=who).status
         for n, who in enumerate((CUSTOMER, CUSTOMER, other))
     ]
     assert statuses == [201, 429, 201]
@@ -186,16 +189,16 @@ def test_the_limiter_can_count_by_customer() -> None:
 
 
 def test_an_outage_answers_503_or_nothing_and_buys_nothing() -> None:
-    books = SimulatedService()
-    books.outage = "503"
+    service = SimulatedService()
+    service.outage = "503"
     cart = cart_id("created", "")
     assert [
         reply.status
-        for reply in (post(books, cart), books.get_cart(CUSTOMER, cart, NOW), books.list_orders(CUSTOMER, NOW))
+        for reply in (post(service, cart), service.get_cart(CUSTOMER, cart, NOW), service.list_orders(CUSTOMER, NOW))
     ] == [503, 503, 503]
-    books.outage = "drop"
-    assert post(books, cart).drop == "before"
-    assert books.snapshot()["totals"] | {"outages": 4, "purchases": 0} == books.snapshot()["totals"]
+    service.outage = "drop"
+    assert post(service, cart).drop == "before"
+    assert service.snapshot()["totals"] | {"outages": 4, "purchases": 0} == service.snapshot()["totals"]
 
 
 # The table
@@ -204,26 +207,35 @@ def test_an_outage_answers_503_or_nothing_and_buys_nothing() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_patient_caller_makes_every_scenario_buy_as_often_as_it_says(scenario: Scenario) -> None:
     """Like the function: a new MS-RequestId after a coded 5xx only, and no call after the last step."""
-    books, epoch, now = SimulatedService(), 0, NOW
+    service, epoch, now = SimulatedService(), 0, NOW
     cart = cart_id(scenario.name, "")
     for _ in range(len(scenario.script) + 2):
-        reply = post(books, cart, str(epoch), now)
+        reply = post(service, cart, str(epoch), now)
         now += 1000
         if reply.ours and reply.status >= 500 and tree(reply)["code"]:
             epoch += 1
-    assert books.page(CUSTOMER, cart)["purchases"] == scenario.purchases
-    assert status_of_after(books, cart, scenario, now) == ("Ordered" if scenario.purchases else "Active")
+    assert service.page(CUSTOMER, cart)["purchases"] == scenario.purchases
+    assert status_of_after(service, cart, scenario, now) == ("Ordered" if scenario.purchases else "Active")
 
 
-def status_of_after(books: SimulatedService, cart: str, scenario: Scenario, now: float) -> str:
-    for _ in scenario.asked:
-        assert books.get_cart(CUSTOMER, cart, now).status == 503
-    return status_of(books, cart, now)
+def status_of_after(service: SimulatedService, cart: str, scenario: Scenario, now: float) -> str:
+    for _ in scenario.get_script:
+        assert service.get_cart(CUSTOMER, cart, now).status == 503
+    return status_of(service, cart, now)
 
 
 def test_numbers_and_names_are_unique_and_every_outcome_occurs() -> None:
     assert len({s.number for s in SCENARIOS}) == len({s.name for s in SCENARIOS}) == len(SCENARIOS)
     assert {s.expected for s in SCENARIOS} == {"completed", "action_required", "partial", "failed", "unknown"}
+
+
+def test_every_code_of_the_programs_error_table_is_played() -> None:
+    steps = [step for scenario in SCENARIOS for step in scenario.script]
+    played = {(step.status, str(step.code)) for step in steps if isinstance(step, FaultStep)}
+
+    missing = {(row.status, code) for row in errors.ROWS for code in row.codes} - played
+
+    assert missing == set(), "add them to _REFUSALS or _PASSING in local/simulator/scenarios.py"
 
 
 def test_an_error_is_expected_exactly_where_the_outcome_has_one() -> None:
@@ -248,7 +260,7 @@ def test_a_failed_or_unknown_scenario_never_reaches_a_purchase_by_a_later_call()
 def test_a_cart_id_names_its_scenario_and_is_the_same_for_the_same_seed() -> None:
     assert cart_id("created", "a") == cart_id(1, "a") != cart_id(1, "b")
     assert cart_id("created", "a").startswith("00000001-")
-    assert of_cart(cart_id("fault-400-800002", "a").upper()) is BY_NAME["fault-400-800002"]
+    assert scenario_of(cart_id("fault-400-800002", "a").upper()) is BY_NAME["fault-400-800002"]
 
 
 # What a result looks like
@@ -272,10 +284,10 @@ def test_money_keeps_its_last_zero() -> None:
 
 
 def test_the_offers_of_the_cart_are_those_of_its_order() -> None:
-    books = SimulatedService()
+    service = SimulatedService()
     cart = cart_id("two-order-groups", "")
-    result = tree(post(books, cart))
-    items = tree(books.get_cart(CUSTOMER, cart, NOW))["lineItems"]
+    result = tree(post(service, cart))
+    items = tree(service.get_cart(CUSTOMER, cart, NOW))["lineItems"]
     assert [item["orderGroup"] for item in items] == ["0", "1"]
     assert [order["lineItems"][0]["offerId"] for order in result["orders"]] == [item["catalogItemId"] for item in items]
     assert items[0]["catalogItemId"] == "CFQ7TTC0LH18:0001:CFQ7TTC0K971"
@@ -318,8 +330,8 @@ def test_a_trickle_takes_its_time() -> None:
 
 
 def test_a_gateway_echoes_no_ids_and_the_service_does() -> None:
-    books = SimulatedService()
-    ours, gateways = post(books, cart_id("created", "")), post(books, cart_id("html-502", ""))
+    service = SimulatedService()
+    ours, gateways = post(service, cart_id("created", "")), post(service, cart_id("html-502", ""))
     assert ours.echo("A", "B").headers["MS-RequestId"] == "A"
     assert ours.echo("A", "B").headers["MS-CorrelationId"] == "B"
     assert "MS-RequestId" not in gateways.echo("A", "B").headers

@@ -1,0 +1,37 @@
+"""Runs a function app on the local host and serves the metrics of the process.
+
+python -m bench.host_runner APP_DIR [--batch-size N --new-batch-threshold N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from bench import process_metrics
+from local.host.host_json import QueueOptions
+from local.host.local_host import LocalHost, load
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("app_dir", type=Path)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--new-batch-threshold", type=int)
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    options = QueueOptions.from_file(chosen.app_dir / "host.json")
+    if chosen.batch_size is not None:
+        options = replace(options, batch_size=chosen.batch_size, new_batch_threshold=chosen.new_batch_threshold)
+    LocalHost(load(chosen.app_dir), options).start()
+    process_metrics.serve()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Discrete-event simulations of the function at work, for docs/capacity.md."""

@@ -1,0 +1,98 @@
+"""The doctor's check of Partner Center: whether it can be reached and accepts the token."""
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import requests
+
+from cli.checks import Finding
+from cli.checks.settings import LOOPBACK
+from shared.adapters.identity import TokenProvider
+from shared.adapters.partner_center import CONNECT_TIMEOUT, GET_TIMEOUT, PartnerCenter
+from shared.core.jsontext import printable
+from shared.core.messages import CheckoutRequest
+from shared.core.models import ServiceResponse
+from shared.settings import Settings
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""The id of a customer and of a cart that do not exist."""
+
+
+def check_service(settings: Settings, tokens: TokenProvider | None) -> Iterator[Finding]:
+    """Check with a GET of a cart that does not exist, and never with a POST."""
+    url = f"{settings.partner_center_url}/{settings.api_version}/customers/{NOBODY}/carts/{NOBODY}"
+    host = urlsplit(url).hostname or ""
+    try:
+        status = _get_without_token(url, host)
+    except (requests.RequestException, OSError) as error:
+        found = f"{host} is not reached: {_reason(url, error)}"
+        yield Finding("service.reachable", "failed", found, _advise(host))
+        return
+    yield Finding("service.reachable", "ok", f"{host} answers (HTTP {status} to a call without a token)")
+    if tokens is None:
+        yield Finding("service.admits", "skipped", "not checked: there is no token", "Correct the identity first.")
+        return
+    request = CheckoutRequest(NOBODY, NOBODY, "doctor", datetime.now(UTC))
+    yield _check_admission(PartnerCenter(settings, tokens).get_cart(request))
+
+
+def _get_without_token(url: str, host: str) -> int:
+    with requests.get(
+        url,
+        headers={"Accept": "application/json"},
+        auth=lambda request: request,  # otherwise requests would look for credentials in .netrc
+        proxies={"no_proxy": host} if host in LOOPBACK else None,
+        timeout=(CONNECT_TIMEOUT, GET_TIMEOUT),
+        allow_redirects=False,
+        stream=True,
+    ) as response:
+        return response.status_code
+
+
+def _check_admission(response: ServiceResponse) -> Finding:
+    ids = f"MS-RequestId {printable(response.request_id or 'none', 80)}"
+    if response.status is None:
+        return Finding("service.admits", "failed", response.failure or "no answer", "Try again; is it transient?")
+    if response.status == 401:  # noqa: PLR2004  the status
+        return Finding(
+            "service.admits",
+            "failed",
+            f"HTTP 401: Partner Center does not accept this identity's token ({ids})",
+            "Register the app in Partner Center (Account settings > App management), or use the federated sign-in.",
+        )
+    if response.status == 403:  # noqa: PLR2004  the status
+        return Finding(
+            "service.admits",
+            "failed",
+            f"HTTP 403: Partner Center refuses this application ({ids})",
+            "Correct its permissions, consent or Conditional Access, or use the federated sign-in.",
+        )
+    if response.status >= 500 or response.status == 429:  # noqa: PLR2004  the statuses
+        found = f"HTTP {response.status}: temporarily unavailable ({ids})"
+        return Finding("service.admits", "warning", found, "Try again in a minute.")
+    return Finding(
+        "service.admits", "ok", f"the token is accepted (HTTP {response.status} to a cart that cannot exist)"
+    )
+
+
+def _reason(url: str, error: Exception) -> str:
+    """Why the connection failed. requests hides the reason, so it is asked of the socket unless there is a proxy."""
+    parts = urlsplit(url)
+    if parts.scheme not in getproxies() or parts.hostname in LOOPBACK:
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT).close()
+        except OSError as cause:
+            return cause.strerror or type(cause).__name__
+    return type(error).__name__
+
+
+def _advise(host: str) -> str:
+    if host in LOOPBACK:
+        return "Is the simulator running (make run), and is PARTNER_CENTER_URL its address?"
+    return (
+        "Check DNS, the firewall, the virtual network's outbound rules and HTTPS_PROXY. Carts are deferred until then."
+    )

@@ -1,0 +1,72 @@
+"""Kills workers by the messages that they handle, at points that are recognised in the traffic of their proxies."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import Counter
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from local.chaos.fault_proxy import Exchange, ExchangeStage
+from local.chaos.plan import CrashPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local.chaos.plan import Crash, Line
+
+_CHECKOUT = re.compile(r"/v1/customers/[^/]+/carts/([^/]+)/checkout")
+_TEXT = re.compile(rb"<MessageText>(.*?)</MessageText>", re.DOTALL)
+
+
+class CrashInjector:
+    """The crashes that are still to come, by cart. `counts` has those that came, by point."""
+
+    def __init__(self, crashes: Mapping[str, Crash], settings: Mapping[str, str]) -> None:
+        self.counts: Counter[CrashPoint] = Counter()
+        self._left = {cart: crash.times for cart, crash in crashes.items()}
+        self._points = {cart: crash.point for cart, crash in crashes.items()}
+        self._record = re.compile(rf"/[^/]+/{settings['RECORDS_CONTAINER']}/[^/]+/([^/.]+)\.json")
+        self._outcomes = f"/{settings['OUTCOMES_QUEUE']}/messages"
+        self._carts = f"/{settings['CARTS_QUEUE']}/messages"
+
+    def strike(self, line: Line, exchange: Exchange, stage: ExchangeStage, kill: Callable[[], bool]) -> bool:
+        """Kill the sender of a request if its cart is to crash here; True if it was killed."""
+        point, cart = self._locate(line, exchange, stage)
+        if point is None or self._points.get(cart) is not point or not self._left[cart] or not kill():
+            return False
+        self._left[cart] -= 1
+        self.counts[point] += 1
+        return True
+
+    def _locate(self, line: Line, exchange: Exchange, stage: ExchangeStage) -> tuple[CrashPoint | None, str]:
+        """The crash point that an exchange has reached, and its cart."""
+        path = exchange.target.partition("?")[0]
+        before = stage is ExchangeStage.REQUESTED
+        if stage is ExchangeStage.DONE or (line != "service" and exchange.status >= HTTPStatus.BAD_REQUEST):
+            return None, ""  # nothing was recorded, published or sent
+        match line, exchange.method:
+            case "service", "POST":
+                found = _CHECKOUT.fullmatch(path)
+                return CrashPoint.BEFORE_POST if before else CrashPoint.AFTER_POST, found[1] if found else ""
+            case "blob", "PUT":
+                found = self._record.fullmatch(path)
+                return CrashPoint.BEFORE_RECORD if before else CrashPoint.AFTER_RECORD, found[1] if found else ""
+            case "queue", "POST" if not before and path.endswith(self._outcomes):
+                return CrashPoint.AFTER_PUBLISH, _cart_in(exchange.body)
+            case "queue", "POST" if not before and path.endswith(self._carts):
+                return CrashPoint.AFTER_DEFER, _cart_in(exchange.body)
+        return None, ""
+
+
+def _cart_in(body: bytes) -> str:
+    """The cart of an outcome or of a copy of a request; the text of no cart where the message names none."""
+    found = _TEXT.search(body)
+    try:
+        message: dict[str, Any] = json.loads(base64.b64decode(found[1] if found else b""))
+    except ValueError:
+        return ""
+    data = message.get("data", {})
+    return str(message.get("subject") or message.get("cartId") or data.get("cartId")).rpartition("/")[2]

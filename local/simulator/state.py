@@ -1,0 +1,119 @@
+"""What the simulated service stores and returns: carts, purchases, responses, the rate limiter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any, Literal
+
+from local.simulator.scenarios import Scenario
+
+LimitScope = Literal["tenant", "customer"]
+
+JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedResponse:
+    """A response and its delivery. `delay` and the pause of `trickle` are in seconds.
+
+    `drop`: the connection is closed `before` any byte is sent, or in `mid_body`. The other fields then say what was
+    lost. `trickle`: bytes per chunk, and the pause after each. `ours`: False for a gateway's response.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON_HEADERS)
+    drop: Literal["none", "before", "mid_body"] = "none"
+    delay: float = 0.0
+    trickle: tuple[int, float] | None = None
+    ours: bool = True
+
+    def echo(self, ms_request_id: str, ms_correlation_id: str) -> "SimulatedResponse":
+        """Return the response with the ids that the service echoes. A gateway echoes none."""
+        if not self.ours:
+            return self
+        ids = {
+            "MS-RequestId": ms_request_id,
+            "MS-CorrelationId": ms_correlation_id,
+            "MS-CV": f"{ms_request_id[:8]}.0",
+        }
+        return replace(self, headers={**self.headers, **ids})
+
+    @property
+    def seconds(self) -> float:
+        """Return how long a caller without a timeout waits for the end of the body."""
+        if self.trickle is None:
+            return self.delay
+        chunk, pause = self.trickle
+        return self.delay + ceil(len(self.body) / chunk) * pause
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One purchase of a cart. `ms_request_id` is empty where somebody else bought it."""
+
+    ms_request_id: str
+    at: float
+    orders: tuple[Mapping[str, Any], ...]
+    response: SimulatedResponse
+
+
+@dataclass(slots=True)
+class CartState:
+    """A cart and all calls for it."""
+
+    customer_id: str
+    cart_id: str
+    scenario: Scenario
+    created: float
+    ms_request_ids: list[str] = field(default_factory=list)
+    purchases: list[Purchase] = field(default_factory=list)
+    responses: dict[str, SimulatedResponse] = field(default_factory=dict)  # the first one, by MS-RequestId
+    steps: int = 0
+    gets: int = 0
+    busy_until: float = 0.0
+
+    def page(self) -> dict[str, Any]:
+        """Return the cart's page in `GET /_simulator/books`."""
+        return {
+            "customerId": self.customer_id,
+            "cartId": self.cart_id,
+            "scenario": self.scenario.name,
+            "posts": len(self.ms_request_ids),
+            "msRequestIds": list(self.ms_request_ids),
+            "purchases": len(self.purchases),
+            "orderIds": [order["id"] for purchase in self.purchases for order in purchase.orders],
+            "gets": self.gets,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A POST in progress. `at` is when the service completes it."""
+
+    cart: CartState
+    ms_request_id: str
+    at: float
+
+
+@dataclass(slots=True)
+class RateLimiter:
+    """Fixed windows: `limit` POSTs in `window` seconds, per tenant or per customer. 0: no limit."""
+
+    limit: int = 0
+    window: float = 60.0
+    per: LimitScope = "tenant"
+    _windows: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def refuse(self, customer_id: str, now: float) -> float | None:
+        """Admit a POST (`None`), or return the seconds that are left of the window."""
+        if not self.limit:
+            return None
+        key = customer_id if self.per == "customer" else ""
+        start, admitted = self._windows.get(key, (now, 0))
+        if now >= start + self.window:
+            start, admitted = now, 0
+        if admitted >= self.limit:
+            return start + self.window - now
+        self._windows[key] = start, admitted + 1
+        return None

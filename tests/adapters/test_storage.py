@@ -195,6 +195,11 @@ class TestBlobs:
         write(blobs, "a.json", b"[]", etag)
         assert {} == read(blobs, "a.json").metadata, "an upload without them erases them"
 
+    def test_what_is_uploaded_by_hand_has_no_metadata(self, blobs: Blobs) -> None:
+        write(blobs, "a.json", b"[]", **STATE)
+        blobs.overwrite("a.json", b"[]")
+        assert {} == read(blobs, "a.json").metadata
+
     def test_setting_metadata_leaves_content_and_content_type(self, blobs: Blobs) -> None:
         batch = "application/cloudevents-batch+json"
         etag = blobs.write("a.json", b"[]", content_type=batch, metadata={"key": "0"})

@@ -243,6 +243,19 @@ def test_a_record_tells_when_it_was_written_and_read() -> None:
     assert (after(60), after(120)) == times(records.load(CUSTOMER, CART))
 
 
+def test_a_record_that_was_restored_or_edited_by_hand_has_no_state_and_says_since_when() -> None:
+    now = [NOW]
+    blobs = MemoryBlobs(lambda: now[0])
+    records = Records(blobs)
+    records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    now[0] = after(60)
+    blobs.overwrite(RECORD, f"[{FAILED.text}]".encode())
+    record = records.load(CUSTOMER, CART)
+    assert ({}, after(60)) == (record.metadata, record.last_modified)
+    records.append(OURS, record, CORRECTED, {"key": "1795341660"})
+    assert {"key": "1795341660"} == records.load(CUSTOMER, CART).metadata
+
+
 def times(record: Record) -> tuple[object, object]:
     return record.last_modified, record.read_at
 

@@ -30,7 +30,7 @@ def show_cart(
     for cart in carts:  # one, unless two customers have a cart of the same id
         history = reader.load(cart)
         queued = _queued(connection, cart)
-        if not (history.entries or history.note or queued or history.trouble):
+        if not (history.record.etag or history.note or queued or history.trouble):
             click.echo(
                 f"Nothing is known of the cart {cart.cart_id}: it has no outcome and no note, and is not among the "
                 f"first {MAX_PEEKED} visible messages. It may be further back in the queue, wait without a note, or "

@@ -16,7 +16,7 @@ from cli.outcome_event import parse_object
 from shared.adapters.storage import AzureBlobs
 from shared.core.messages import guid_or_none
 from shared.core.rules import Record
-from shared.ports import StorageUnavailable
+from shared.ports import StorageUnavailable, StoredBlob
 from shared.records import Records
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class RecordsReader:
     def load_note(self, cart: CartKey) -> WaitingNote | None:
         """What the cart waits for, or None if there is no note, or none that can be parsed."""
         found = self._blobs.read(f"{cart.customer_id}/{cart.cart_id}.waiting.json")
-        fields = parse_object(found[0].decode(errors="replace")) if found else {}
+        fields = parse_object(found.content.decode(errors="replace")) if isinstance(found, StoredBlob) else {}
         return WaitingNote(cart, fields) if fields else None
 
     def load_notes(self, carts: Iterable[CartKey]) -> list[WaitingNote]:

@@ -10,7 +10,12 @@ Nothing here imports an SDK. `shared.adapters` implements the protocols; the tes
 the same contract tests.
 """
 
+import re
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
@@ -25,7 +30,10 @@ class StorageUnavailable(StorageError):
 
 
 class Conflict(StorageError):
-    """The blob has changed since the caller read it."""
+    """The blob has changed since the caller read it.
+
+    It may be the caller's own write that changed it: a write whose answer was lost is sent again, and finds itself.
+    """
 
 
 class Queue(Protocol):
@@ -39,26 +47,58 @@ class Queue(Protocol):
         """
 
 
-class Blobs(Protocol):
-    """A container of small blobs."""
+class StoredBlob(msgspec.Struct, frozen=True):
+    """A blob as one answer of storage described it.
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content and its ETag; None where there is no such blob.
+    `metadata` has lower-case names. `last_modified` and `read_at`, the `Date` of the answer, are storage's own times
+    in whole seconds, so the age of one by the other does not depend on this machine's clock.
+    """
+
+    content: bytes
+    etag: str
+    metadata: Mapping[str, str]
+    last_modified: datetime
+    read_at: datetime
+
+
+class MissingBlob(msgspec.Struct, frozen=True):
+    """There was no such blob at `read_at`, the `Date` of storage's answer."""
+
+    read_at: datetime
+
+
+class Blobs(Protocol):
+    """A container of small blobs. Metadata are as `checked_metadata` says; a write replaces all of them."""
+
+    def read(self, name: str) -> StoredBlob | MissingBlob:
+        """Content and metadata, by one request.
 
         Raises:
             StorageUnavailable: it could not be read, a missing container included.
         """
 
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
-        """Replace the blob whose ETag is `match`, or make a new one where `match` is None.
+    def write(
+        self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
+    ) -> str:
+        """Replace the blob whose ETag is `match`, or make a new one where `match` is None. Returns the new ETag.
+
+        `metadata` has no default: an upload without them erases those that are there.
 
         Raises:
-            Conflict: there is another one, or one at all.
+            Conflict: there is another one, or one at all, or none any more.
             StorageUnavailable: it may be written or not.
         """
 
+    def set_metadata(self, name: str, metadata: Mapping[str, str], *, match: str) -> str:
+        """Replace the metadata of the blob whose ETag is `match`; content and content type stay. Returns the new ETag.
+
+        Raises:
+            Conflict: there is another one, or none any more.
+            StorageUnavailable: they may be set or not.
+        """
+
     def overwrite(self, name: str, content: bytes | None) -> None:
-        """Write without a condition; None deletes. For notes that nothing depends on.
+        """Write without a condition and without metadata; None deletes. For notes that nothing depends on.
 
         Raises:
             StorageUnavailable: it may have happened or not.
@@ -66,6 +106,38 @@ class Blobs(Protocol):
 
     def url(self, name: str) -> str:
         """The blob's address, without any key."""
+
+
+LONGEST_METADATA = 8 * 1024
+"""Bytes of all names and values together that the service takes."""
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
+def is_metadata(name: str, value: str) -> bool:
+    """Whether the service keeps this pair.
+
+    `name`: an ASCII identifier in lower case. `value`: printable ASCII, not empty and without spaces at its ends.
+    """
+    return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value))
+
+
+def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as the service keeps them, with lower-case names: they travel as headers.
+
+    Foreign text must be made to fit by the caller.
+
+    Raises:
+        ValueError: a pair that is none by `is_metadata`, a name that is there twice, or all together are too long.
+            The text quotes no value.
+    """
+    found = {name.lower(): value for name, value in metadata.items()}
+    wrong = [name for name, value in found.items() if not is_metadata(name, value)]
+    if wrong or len(found) != len(metadata):
+        raise ValueError(f"these metadata cannot be kept: {wrong or [*metadata]}")
+    if sum(len(name) + len(value) for name, value in found.items()) > LONGEST_METADATA:
+        raise ValueError(f"metadata of more than {LONGEST_METADATA} bytes")
+    return found
 
 
 class PartnerCenterApi(Protocol):

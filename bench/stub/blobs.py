@@ -1,4 +1,4 @@
-"""The REST API of Blob Storage for small block blobs: put and get with ETags, delete, containers.
+"""The REST API of Blob Storage for small block blobs: put, get and set metadata with ETags, delete, containers.
 
 Not implemented: authentication, blocks, snapshots, leases and listing.
 """
@@ -23,6 +23,7 @@ class StubBlob:
     content_type: str
     etag: str
     modified: str
+    metadata: dict[str, str]
 
 
 class BlobService:
@@ -34,6 +35,11 @@ class BlobService:
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer one request to `/account/...`."""
+        response = self._answer(request)
+        response.headers["Date"] = formatdate(usegmt=True)
+        return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         _, _, path = request.path.lstrip("/").partition("/")
         container, _, name = path.partition("/")
         if not name:
@@ -64,18 +70,25 @@ class BlobService:
         return HttpResponse(200) if there else fault(404, "ContainerNotFound")
 
     def _put(self, request: HttpRequest, blobs: dict[str, StubBlob], name: str) -> HttpResponse:
-        if request.headers.get("x-ms-blob-type", "").lower() != "blockblob" or "comp" in request.query:
+        only_metadata = request.query.get("comp") == "metadata"
+        is_block_blob = request.headers.get("x-ms-blob-type", "").lower() == "blockblob" and "comp" not in request.query
+        if not (only_metadata or is_block_blob):
             return fault(400, "UnsupportedHeader")
         old, match = blobs.get(name), request.headers.get("if-match")
         if request.headers.get("if-none-match") == "*" and old is not None:
             return fault(409, "BlobAlreadyExists")
         if match is not None and (old is None or match != old.etag):
             return fault(412, "ConditionNotMet")
+        if only_metadata and old is None:
+            return fault(404, "BlobNotFound")
         self._writes += 1
-        content_type = request.headers.get("x-ms-blob-content-type", "application/octet-stream")
-        blob = StubBlob(request.body, content_type, f'"0x{self._writes:015X}"', formatdate(usegmt=True))
+        content, content_type = request.body, request.headers.get("x-ms-blob-content-type", "application/octet-stream")
+        if only_metadata and old is not None:
+            content, content_type = old.content, old.content_type
+        metadata = {key: value for key, value in request.headers.items() if key.startswith("x-ms-meta-")}
+        blob = StubBlob(content, content_type, f'"0x{self._writes:015X}"', formatdate(usegmt=True), metadata)
         blobs[name] = blob
-        return HttpResponse(201, headers={"ETag": blob.etag, "Last-Modified": blob.modified})
+        return HttpResponse(200 if only_metadata else 201, headers={"ETag": blob.etag, "Last-Modified": blob.modified})
 
 
 def _get(request: HttpRequest, blob: StubBlob | None) -> HttpResponse:
@@ -87,6 +100,7 @@ def _get(request: HttpRequest, blob: StubBlob | None) -> HttpResponse:
         "Last-Modified": blob.modified,
         "Accept-Ranges": "bytes",
         "x-ms-blob-type": "BlockBlob",
+        **blob.metadata,
     }
     asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
     if asked is None:

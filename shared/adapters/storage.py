@@ -3,8 +3,10 @@
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from typing import Any
 
@@ -26,7 +28,15 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from shared.adapters import identity
 from shared.adapters.http_session import Adapter, Session
 from shared.core.jsontext import printable
-from shared.ports import Conflict, StorageError, StorageUnavailable
+from shared.ports import (
+    Conflict,
+    MissingBlob,
+    StorageError,
+    StorageUnavailable,
+    StoredBlob,
+    checked_metadata,
+    is_metadata,
+)
 from shared.settings import Settings
 
 CONNECT_TIMEOUT = 2.0
@@ -46,6 +56,11 @@ LONGEST_SIGN_IN = TRIES * (identity.CONNECT_TIMEOUT + identity.READ_TIMEOUT)
 _CLIENTS_KEPT = 32
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _QUERY = re.compile(r"\?\S+")
+_IF_ABSENT: dict[str, Any] = {"overwrite": False}
+_CONDITION_FAILED = ("BlobAlreadyExists", "ConditionNotMet", "BlobNotFound")
+"""What storage answers to If-None-Match and If-Match, and where the blob to match is gone.
+
+Not a set: the members of the SDK's enumeration equal their text, but do not hash like it."""
 
 
 class AzureQueue:
@@ -68,48 +83,61 @@ class AzureBlobs:
         # one message reads and writes the same blob, and making a client costs half as much as a request
         self._client: Callable[[str], BlobClient] = lru_cache(_CLIENTS_KEPT)(container.get_blob_client)
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
+    def read(self, name: str) -> StoredBlob | MissingBlob:
         """See `Blobs.read`."""
+        answers: list[datetime | None] = []
         with _translate_errors(f"read a blob of {self._container.container_name}"):
             try:
-                return self._download(name)
+                return self._download(name, answers)
             except ResourceNotFoundError as error:
                 # a missing container differs only in its code, and does not mean that nothing was bought
                 if getattr(error, "error_code", None) == "BlobNotFound":
-                    return None
+                    return MissingBlob(_latest(answers))
                 raise
 
-    def _download(self, name: str) -> tuple[bytes, str]:
+    def _download(self, name: str, answers: list[datetime | None]) -> StoredBlob:
         """Download a blob. What fails at once (refused, cut, busy) is tried again like every other operation."""
         began = time.monotonic()
         for _ in range(TRIES - 1):
             try:
-                return self._download_once(name)
+                return self._download_once(name, answers)
             except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
                 is_transient = not isinstance(error, HttpResponseError) or error.status_code in _TRANSIENT
                 if not is_transient or time.monotonic() - began > READ_AGAIN:
                     raise
             time.sleep(READ_PAUSE)
-        return self._download_once(name)
+        return self._download_once(name, answers)
 
-    def _download_once(self, name: str) -> tuple[bytes, str]:
+    def _download_once(self, name: str, answers: list[datetime | None]) -> StoredBlob:
+        # the SDK keeps every header of the answer but its Date
+        note = partial(_note_date, answers)
         # a body that breaks off has its own tries, see READ_TRIES, which the policy's would multiply
-        stream = self._client(name).download_blob(retry_total=0)
-        return stream.readall(), stream.properties.etag
+        stream = self._client(name).download_blob(retry_total=0, raw_response_hook=note)
+        content, found = stream.readall(), stream.properties
+        if not isinstance(found.etag, str) or not isinstance(found.last_modified, datetime):
+            raise StorageUnavailable("an answer without ETag or Last-Modified describes no blob") from None
+        # what somebody else put there and we could not write back is passed over: it must hold up no cart
+        lower = {key.lower(): value for key, value in found.metadata.items()}
+        metadata = {key: value for key, value in lower.items() if is_metadata(key, value)}
+        return StoredBlob(content, found.etag, metadata, found.last_modified, _latest(answers))
 
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+    def write(
+        self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
+    ) -> str:
         """See `Blobs.write`."""
-        with _translate_errors(f"write a blob of {self._container.container_name}"):
-            try:
-                upload = partial(
-                    self._client(name).upload_blob, content, content_settings=ContentSettings(content_type)
-                )
-                if match is None:
-                    upload(overwrite=False)
-                else:
-                    upload(overwrite=True, etag=match, match_condition=MatchConditions.IfNotModified)
-            except (ResourceExistsError, ResourceModifiedError) as error:
-                raise Conflict from error
+        metadata = checked_metadata(metadata)
+        condition = _IF_ABSENT if match is None else _if_match(match) | {"overwrite": True}
+        settings = ContentSettings(content_type)
+        with _conditional(f"write a blob of {self._container.container_name}"):
+            return _etag_of(
+                self._client(name).upload_blob(content, metadata=metadata, content_settings=settings, **condition)
+            )
+
+    def set_metadata(self, name: str, metadata: Mapping[str, str], *, match: str) -> str:
+        """See `Blobs.set_metadata`."""
+        metadata = checked_metadata(metadata)
+        with _conditional(f"set metadata in {self._container.container_name}"):
+            return _etag_of(self._client(name).set_blob_metadata(metadata, **_if_match(match)))
 
     def overwrite(self, name: str, content: bytes | None) -> None:
         """See `Blobs.overwrite`."""
@@ -123,6 +151,43 @@ class AzureBlobs:
     def url(self, name: str) -> str:
         """See `Blobs.url`."""
         return f"{self._container.url.partition('?')[0]}/{name}"
+
+
+def _note_date(answers: list[datetime | None], response: Any) -> None:  # noqa: ANN401  a PipelineResponse, untyped
+    try:
+        answers.append(parsedate_to_datetime(response.http_response.headers.get("Date", "")))
+    except ValueError:
+        answers.append(None)
+
+
+def _latest(answers: list[datetime | None]) -> datetime:
+    """The `Date` of the last answer: of a read that was tried again, only that one brought what is returned."""
+    latest = answers[-1] if answers else None
+    if latest is None or latest.tzinfo is None:
+        raise StorageUnavailable("an answer without a Date: the age of nothing could be told by it") from None
+    return latest
+
+
+def _if_match(etag: str) -> dict[str, Any]:
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def _etag_of(answer: Mapping[str, Any]) -> str:
+    etag = answer.get("etag")
+    if not isinstance(etag, str):
+        raise StorageUnavailable("an answer without an ETag: it may be written or not") from None
+    return etag
+
+
+@contextmanager
+def _conditional(what: str) -> Iterator[None]:
+    with _translate_errors(what):
+        try:
+            yield
+        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+            if getattr(error, "error_code", None) in _CONDITION_FAILED:
+                raise Conflict from error
+            raise
 
 
 @contextmanager

@@ -8,6 +8,9 @@ Every path asks the same rules: first delivery, redelivery, deferred copy, lost 
 event ids and read the outcome from `type`, never from `data`.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
+
 import msgspec
 
 from shared.core.messages import CheckoutRequest
@@ -15,10 +18,21 @@ from shared.core.outcomes import Event
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The entries of one cart as they were read, and the ETag they were read under (None: no record yet)."""
+    """One cart's record as it was read.
+
+    Attributes:
+        entries: The outcomes, in the order in which they were decided. None yet in a record that only has metadata.
+        etag: What a conditional write must match; None: there is no record yet.
+        metadata: The working state, as plain text under lower-case names. The three rules do not look at it.
+        last_modified: When the record was written last, by storage's clock; None: there is no record yet.
+        read_at: The `Date` of storage's answer; None where the record was not read.
+    """
 
     entries: tuple[Event, ...] = ()
     etag: str | None = None
+    metadata: Mapping[str, str] = {}
+    last_modified: datetime | None = None
+    read_at: datetime | None = None
 
     def own(self, request: CheckoutRequest) -> Event | None:
         """Rule 1: the last entry of this request."""

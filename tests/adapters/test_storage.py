@@ -8,8 +8,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,7 +23,16 @@ from local.azurite import Azurite
 from shared.adapters import identity as identity_module
 from shared.adapters import storage as module
 from shared.adapters.storage import LONGEST_OPERATION, LONGEST_READ, TRIES, AzureBlobs, AzureQueue, Storage
-from shared.ports import Blobs, Conflict, Queue, StorageError, StorageUnavailable
+from shared.ports import (
+    LONGEST_METADATA,
+    Blobs,
+    Conflict,
+    MissingBlob,
+    Queue,
+    StorageError,
+    StorageUnavailable,
+    StoredBlob,
+)
 from shared.settings import Settings
 from tests import conftest
 from tests.support.memory import MemoryBlobs, MemoryQueue
@@ -60,63 +71,74 @@ def blobs(request: pytest.FixtureRequest) -> Blobs:
     return storage_of(real.connection_string).blobs(real.records.container_name)
 
 
-def write(blobs: Blobs, name: str, content: bytes, match: str | None = None) -> None:
-    blobs.write(name, content, content_type=JSON, match=match)
+def write(blobs: Blobs, name: str, content: bytes, match: str | None = None, **metadata: str) -> str:
+    return blobs.write(name, content, content_type=JSON, metadata=metadata, match=match)
 
 
-def read(blobs: Blobs, name: str) -> tuple[bytes, str]:
+def read(blobs: Blobs, name: str) -> StoredBlob:
     found = blobs.read(name)
-    assert found is not None
+    assert isinstance(found, StoredBlob)
     return found
+
+
+def content_type_of(blobs: Blobs, name: str) -> str | None:
+    """What the port does not tell: as what a blob lies there."""
+    if isinstance(blobs, MemoryBlobs):
+        return blobs.blobs[name].content_type
+    assert isinstance(blobs, AzureBlobs)
+    return blobs._container.get_blob_client(name).get_blob_properties().content_settings.content_type
+
+
+STATE = {"key": "0", "post_at": "2026-11-22T10:00:00.000Z", "reason": 'a,b; c="d" ~', "_1": "x" * 4000}
 
 
 class TestBlobs:
     """What every implementation of the port does."""
 
-    def test_an_absent_blob_is_none(self, blobs: Blobs) -> None:
-        assert blobs.read(f"{FOLDER}/absent.json") is None
+    def test_an_absent_blob_is_missing(self, blobs: Blobs) -> None:
+        assert isinstance(blobs.read(f"{FOLDER}/absent.json"), MissingBlob)
 
     @pytest.mark.parametrize("content", [b"", b"[]", "\ufeffé\r\n\0".encode(), bytes(range(256)) * 4096])
     def test_a_new_blob_is_read_as_it_was_written(self, blobs: Blobs, content: bytes) -> None:
         write(blobs, f"{FOLDER}/a.json", content)
-        assert read(blobs, f"{FOLDER}/a.json")[0] == content
+        assert read(blobs, f"{FOLDER}/a.json").content == content
 
     def test_a_blob_that_is_there_is_not_made_anew(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
         with pytest.raises(Conflict):
             write(blobs, "a.json", b"second")
-        assert read(blobs, "a.json")[0] == b"first"
+        assert read(blobs, "a.json").content == b"first"
 
     def test_a_blob_is_replaced_under_the_etag_it_was_read_with(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
-        write(blobs, "a.json", b"second", read(blobs, "a.json")[1])
-        assert read(blobs, "a.json")[0] == b"second"
+        write(blobs, "a.json", b"second", read(blobs, "a.json").etag)
+        assert read(blobs, "a.json").content == b"second"
 
     def test_a_blob_is_not_replaced_under_a_stale_etag(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
-        etag = read(blobs, "a.json")[1]
+        etag = read(blobs, "a.json").etag
         write(blobs, "a.json", b"rival", etag)
         with pytest.raises(Conflict):
             write(blobs, "a.json", b"second", etag)
-        assert read(blobs, "a.json")[0] == b"rival"
+        assert read(blobs, "a.json").content == b"rival"
 
     def test_the_same_content_written_again_has_another_etag(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"same")
-        etag = read(blobs, "a.json")[1]
+        etag = read(blobs, "a.json").etag
         write(blobs, "a.json", b"same", etag)
-        assert read(blobs, "a.json")[1] != etag
+        assert read(blobs, "a.json").etag != etag
 
     def test_reading_changes_no_etag(self, blobs: Blobs) -> None:
-        write(blobs, "a.json", b"same")
-        assert read(blobs, "a.json") == read(blobs, "a.json")
+        etag = write(blobs, "a.json", b"same")
+        assert [etag] * 2 == [read(blobs, "a.json").etag, read(blobs, "a.json").etag]
 
     def test_an_absent_blob_is_not_replaced(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
-        etag = read(blobs, "a.json")[1]
+        etag = read(blobs, "a.json").etag
         blobs.overwrite("a.json", None)
         with pytest.raises(Conflict):
             write(blobs, "a.json", b"second", etag)
-        assert blobs.read("a.json") is None
+        assert isinstance(blobs.read("a.json"), MissingBlob)
 
     def test_one_of_many_who_make_it_wins(self, blobs: Blobs) -> None:
         barrier = threading.Barrier(8)
@@ -135,24 +157,163 @@ class TestBlobs:
             thread.start()
         for thread in rivals:
             thread.join(20)
-        assert [str(number).encode() for number in won] == [read(blobs, "a.json")[0]]
+        assert [str(number).encode() for number in won] == [read(blobs, "a.json").content]
 
     def test_overwriting_needs_no_etag_and_can_be_repeated(self, blobs: Blobs) -> None:
         for content in (b"first", b"second", b"second"):
             blobs.overwrite("a.waiting.json", content)
-            assert read(blobs, "a.waiting.json")[0] == content
+            assert read(blobs, "a.waiting.json").content == content
 
     def test_deleting_can_be_repeated(self, blobs: Blobs) -> None:
         blobs.overwrite("a.waiting.json", b"note")
         for _ in range(3):
             blobs.overwrite("a.waiting.json", None)
-            assert blobs.read("a.waiting.json") is None
+            assert isinstance(blobs.read("a.waiting.json"), MissingBlob)
 
     def test_a_deleted_blob_can_be_made_anew(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
         blobs.overwrite("a.json", None)
         write(blobs, "a.json", b"second")
-        assert read(blobs, "a.json")[0] == b"second"
+        assert read(blobs, "a.json").content == b"second"
+
+    @pytest.mark.parametrize("content", [b"[]", b'[{"id": "x"}]'])
+    def test_metadata_are_read_beside_the_content(self, blobs: Blobs, content: bytes) -> None:
+        write(blobs, "a.json", content, **STATE)
+        found = read(blobs, "a.json")
+        assert (content, STATE) == (found.content, found.metadata)
+
+    def test_a_blob_without_metadata_has_none(self, blobs: Blobs) -> None:
+        write(blobs, "a.json", b"[]")
+        assert {} == read(blobs, "a.json").metadata
+
+    def test_a_write_carries_all_the_metadata_that_there_will_be(self, blobs: Blobs) -> None:
+        etag = write(blobs, "a.json", b"[]", key="0", post="first")
+        etag = write(blobs, "a.json", b"[1]", etag, key="1")
+        assert {"key": "1"} == read(blobs, "a.json").metadata
+        etag = blobs.set_metadata("a.json", {"doubt": "now"}, match=etag)
+        assert {"doubt": "now"} == read(blobs, "a.json").metadata
+        write(blobs, "a.json", b"[]", etag)
+        assert {} == read(blobs, "a.json").metadata, "an upload without them erases them"
+
+    def test_what_is_uploaded_by_hand_has_no_metadata(self, blobs: Blobs) -> None:
+        write(blobs, "a.json", b"[]", **STATE)
+        blobs.overwrite("a.json", b"[]")
+        assert {} == read(blobs, "a.json").metadata
+
+    def test_setting_metadata_leaves_content_and_content_type(self, blobs: Blobs) -> None:
+        batch = "application/cloudevents-batch+json"
+        etag = blobs.write("a.json", b"[]", content_type=batch, metadata={"key": "0"})
+        for number in range(2):
+            etag = blobs.set_metadata("a.json", {"key": str(number)}, match=etag)
+            found = read(blobs, "a.json")
+            assert (b"[]", {"key": str(number)}) == (found.content, found.metadata)
+            assert batch == content_type_of(blobs, "a.json")
+
+    def test_each_write_returns_the_etag_that_is_read_and_the_next_write_matches(self, blobs: Blobs) -> None:
+        etags = [write(blobs, "a.json", b"[]", key="0")]
+        assert etags[-1] == read(blobs, "a.json").etag
+        etags.append(blobs.set_metadata("a.json", {"key": "0"}, match=etags[-1]))
+        assert etags[-1] == read(blobs, "a.json").etag
+        etags.append(write(blobs, "a.json", b"[1]", etags[-1], key="0"))
+        assert etags[-1] == read(blobs, "a.json").etag
+        assert 3 == len({*etags}), "the same metadata set again make another ETag, too"
+
+    def test_metadata_are_not_set_under_a_stale_etag(self, blobs: Blobs) -> None:
+        stale = write(blobs, "a.json", b"[]", key="0")
+        rival = blobs.set_metadata("a.json", {"key": "0", "by": "rival"}, match=stale)
+        with pytest.raises(Conflict):
+            blobs.set_metadata("a.json", {"key": "0", "by": "us"}, match=stale)
+        with pytest.raises(Conflict):
+            write(blobs, "a.json", b"[1]", stale, key="0", by="us")
+        found = read(blobs, "a.json")
+        assert (b"[]", "rival", rival) == (found.content, found.metadata["by"], found.etag)
+
+    def test_metadata_of_an_absent_blob_are_not_set(self, blobs: Blobs) -> None:
+        etag = write(blobs, "a.json", b"[]", key="0")
+        blobs.overwrite("a.json", None)
+        with pytest.raises(Conflict):
+            blobs.set_metadata("a.json", {"key": "0"}, match=etag)
+        assert isinstance(blobs.read("a.json"), MissingBlob)
+
+    def test_a_write_that_is_sent_again_conflicts_with_itself_and_is_found(self, blobs: Blobs) -> None:
+        """As after an answer that was lost: to find the own write and call it success is the caller's business."""
+        first = write(blobs, "a.json", b"[]", by="us")
+        with pytest.raises(Conflict):
+            write(blobs, "a.json", b"[]", by="us")
+        assert {"by": "us"} == read(blobs, "a.json").metadata
+        second = blobs.set_metadata("a.json", {"by": "us", "at": "1"}, match=first)
+        with pytest.raises(Conflict):
+            blobs.set_metadata("a.json", {"by": "us", "at": "1"}, match=first)
+        found = read(blobs, "a.json")
+        assert (second, {"by": "us", "at": "1"}) == (found.etag, found.metadata)
+
+    def test_one_of_many_who_set_metadata_wins(self, blobs: Blobs) -> None:
+        etag = write(blobs, "a.json", b"[]")
+        barrier = threading.Barrier(8)
+        won: list[str] = []
+
+        def rival(number: int) -> None:
+            barrier.wait(20)
+            with suppress(Conflict):
+                blobs.set_metadata("a.json", {"by": str(number)}, match=etag)
+                won.append(str(number))
+
+        rivals = [threading.Thread(target=rival, args=(number,)) for number in range(8)]
+        for thread in rivals:
+            thread.start()
+        for thread in rivals:
+            thread.join(20)
+        assert won == [read(blobs, "a.json").metadata["by"]]
+
+    def test_names_of_metadata_come_back_in_lower_case(self, blobs: Blobs) -> None:
+        etag = write(blobs, "a.json", b"[]", nextAt="Mixed Case", KEY="0")
+        assert {"nextat": "Mixed Case", "key": "0"} == read(blobs, "a.json").metadata
+        blobs.set_metadata("a.json", {"NEXTat": "again"}, match=etag)
+        assert {"nextat": "again"} == read(blobs, "a.json").metadata
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {"": "x"},
+            {"next-at": "x"},
+            {"1st": "x"},
+            {"é": "x"},
+            {"key": ""},
+            {"key": " x"},
+            {"key": "x "},
+            {"key": "é"},
+            {"key": "a\r\nx-ms-meta-doubt: b"},
+            {"key": "\0"},
+            {"key": "0", "Key": "1"},
+            {"key": "x" * (LONGEST_METADATA - 2)},
+        ],
+        ids=lambda metadata: repr(metadata)[:30],
+    )
+    def test_what_no_header_can_carry_is_refused_and_not_quoted(self, blobs: Blobs, metadata: dict[str, str]) -> None:
+        etag = write(blobs, "a.json", b"[]", key="0")
+        with pytest.raises(ValueError, match="metadata") as caught:
+            write(blobs, "b.json", b"[]", **metadata)
+        assert "doubt: b" not in str(caught.value)
+        with pytest.raises(ValueError, match="metadata"):
+            blobs.set_metadata("a.json", metadata, match=etag)
+        assert (etag, {"key": "0"}) == (read(blobs, "a.json").etag, read(blobs, "a.json").metadata)
+        assert isinstance(blobs.read("b.json"), MissingBlob)
+
+    def test_as_much_metadata_as_fits_is_kept(self, blobs: Blobs) -> None:
+        write(blobs, "a.json", b"[]", key="x" * (LONGEST_METADATA - 3))
+        assert LONGEST_METADATA - 3 == len(read(blobs, "a.json").metadata["key"])
+
+    def test_a_read_is_dated_by_storage_whether_the_blob_is_there_or_not(self, blobs: Blobs) -> None:
+        missing = blobs.read("a.json")
+        etag = write(blobs, "a.json", b"[]")
+        first = read(blobs, "a.json")
+        blobs.set_metadata("a.json", {"key": "0"}, match=etag)
+        second = read(blobs, "a.json")
+        times = [missing.read_at, first.last_modified, first.read_at, second.last_modified, second.read_at]
+        a_second = timedelta(seconds=1)  # the clocks of one server's headers may be so far apart
+        assert all(earlier <= later + a_second for earlier, later in pairwise(times))
+        assert all(at.utcoffset() == timedelta(0) and at.microsecond == 0 for at in times)
+        assert abs(datetime.now(UTC) - second.read_at) < timedelta(minutes=1)
 
     def test_the_url_ends_in_the_name(self, blobs: Blobs) -> None:
         assert blobs.url(f"{FOLDER}/a.json").endswith(f"/{FOLDER}/a.json")
@@ -173,13 +334,13 @@ def test_the_content_type_is_stored(storage: conftest.Storage) -> None:
     blobs = storage_of(storage.connection_string).blobs(storage.records.container_name)
     batch = "application/cloudevents-batch+json"
     for match in (None, "again"):
-        etag = match and read(blobs, "a.json")[1]
-        blobs.write("a.json", b"[]", content_type=batch, match=etag)
+        etag = match and read(blobs, "a.json").etag
+        blobs.write("a.json", b"[]", content_type=batch, metadata={}, match=etag)
         properties = storage.records.get_blob_client("a.json").get_blob_properties()
         assert properties.content_settings.content_type == batch
 
 
-@pytest.mark.parametrize("what", ["read", "make", "replace", "overwrite"])
+@pytest.mark.parametrize("what", ["read", "make", "replace", "set metadata", "overwrite"])
 def test_a_missing_container_is_no_missing_blob(what: str, azurite: Azurite) -> None:
     """None would mean that nothing was bought."""
     blobs = storage_of(azurite.connection_string).blobs(f"absent-{uuid.uuid4().hex}")
@@ -192,6 +353,8 @@ def _do(blobs: Blobs, what: str) -> None:
         blobs.read("a.json")
     elif what == "overwrite":
         blobs.overwrite("a.json", b"")
+    elif what == "set metadata":
+        blobs.set_metadata("a.json", {"key": "0"}, match='"0x8D"')
     else:
         write(blobs, "a.json", b"", '"0x8D"' if what == "replace" else None)
 
@@ -335,10 +498,22 @@ OPERATIONS: dict[str, Callable[[AzureBlobs, AzureQueue], object]] = {
     "read": lambda blobs, _: blobs.read("a.json"),
     "make": lambda blobs, _: write(blobs, "a.json", b"[]"),
     "replace": lambda blobs, _: write(blobs, "a.json", b"[]", '"0x8D"'),
+    "set metadata": lambda blobs, _: blobs.set_metadata("a.json", {"key": "0"}, match='"0x8D"'),
     "overwrite": lambda blobs, _: blobs.overwrite("a.json", b"[]"),
     "delete": lambda blobs, _: blobs.overwrite("a.json", None),
     "send": lambda _, queue: queue.send("text"),
 }
+
+
+AT = "Sun, 22 Nov 2026 10:00:07 GMT"
+HEADERS = {
+    "ETag": '"0x8D"',
+    "Last_Modified": "Sun, 22 Nov 2026 09:59:00 GMT",
+    "Date": AT,
+    "Content_Range": "bytes 0-1/2",
+    "x_ms_blob_type": "BlockBlob",
+}
+A_BLOB = answer(206, b"[]", **HEADERS)
 
 
 def keyed(url: str) -> str:
@@ -393,16 +568,16 @@ def test_storage_that_is_busy_is_asked_three_times_at_most(operation: str, pause
 def test_a_read_survives_a_connection_that_is_cut_and_a_busy_answer(pauses: list[float]) -> None:
     """A pooled connection that storage has closed meanwhile looks like the first: no cart is put off for that."""
     busy = answer(503, b"<Error><Code>ServerBusy</Code></Error>", x_ms_error_code="ServerBusy")
-    good = answer(206, b"[]", ETag='"0x8D"', Content_Range="bytes 0-1/2", x_ms_blob_type="BlockBlob")
-    answers = iter([b"", busy, good])
+    answers = iter([b"", busy, A_BLOB])
 
     def play(peer: Peer) -> None:
         while peer.request() is not None and (content := next(answers)):
             peer.send(content)
 
     with Server(play) as server:
-        assert (b"[]", '"0x8D"') == storage_of(signed(server.url)).blobs("records").read("a.json")
+        found = read(storage_of(signed(server.url)).blobs("records"), "a.json")
 
+    assert (b"[]", '"0x8D"') == (found.content, found.etag)
     assert TRIES == len(server.requests)
     assert [module.READ_PAUSE] * 2 == pauses
 
@@ -474,7 +649,67 @@ def test_a_404_is_an_absent_blob_only_where_it_says_so(code: str | None, pauses:
     with Server(always(answer(404, b"<html>no such page</html>", Content_Type="text/html", **headers))) as server:
         failure("read", keyed(server.url))
     with Server(always(answer(404, x_ms_error_code="BlobNotFound"))) as server:
-        assert storage_of(keyed(server.url)).blobs("records").read("a.json") is None
+        failure("read", keyed(server.url))  # it cannot be dated
+    with Server(always(answer(404, x_ms_error_code="BlobNotFound", Date=AT))) as server:
+        found = storage_of(keyed(server.url)).blobs("records").read("a.json")
+    assert MissingBlob(NOW + timedelta(seconds=7)) == found
+
+
+def test_a_read_takes_its_times_from_the_answer_that_brought_the_content(pauses: list[float]) -> None:
+    busy = answer(503, x_ms_error_code="ServerBusy", Date="Sun, 22 Nov 2026 09:00:00 GMT")
+    cut = answer(206, b"[", **HEADERS | {"Date": "Sun, 22 Nov 2026 09:30:00 GMT"}).replace(b"Length: 1", b"Length: 2")
+    answers = iter([busy, cut, A_BLOB])
+
+    def play(peer: Peer) -> None:
+        while peer.request() is not None:
+            content = next(answers)
+            peer.send(content)
+            if content is cut:
+                return
+
+    with Server(play) as server:
+        found = read(storage_of(keyed(server.url)).blobs("records"), "a.json")
+
+    assert (NOW + timedelta(seconds=7), NOW - timedelta(minutes=1)) == (found.read_at, found.last_modified)
+    assert 3 == len(server.requests)
+    assert 2 == len(pauses)
+
+
+@pytest.mark.parametrize("missing", ["Date", "ETag", "Last_Modified"])
+def test_an_answer_that_does_not_say_when_or_which_is_unavailable_storage(missing: str, pauses: list[float]) -> None:
+    del pauses
+    kept = {name: value for name, value in HEADERS.items() if name != missing}
+    with Server(always(answer(206, b"[]", **kept))) as server:
+        assert missing.replace("_", "-") in failure("read", keyed(server.url))
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "1795341600", "Sun, 22 Nov 2026 10:00:07 -0000"])
+def test_an_answer_whose_date_is_none_is_unavailable_storage(date: str, pauses: list[float]) -> None:
+    del pauses
+    with Server(always(answer(206, b"[]", **HEADERS | {"Date": date}))) as server:
+        failure("read", keyed(server.url))
+
+
+def test_metadata_that_we_could_not_write_back_are_passed_over(pauses: list[float]) -> None:
+    """Whoever put them there must not hold up the cart at its next write."""
+    del pauses
+    foreign = {"x_ms_meta_Key": "0", "x_ms_meta_note": "é", "x_ms_meta_empty": "", "x_ms_meta_a.b": "c"}
+    with Server(always(answer(206, b"[]", **HEADERS, **foreign))) as server:
+        assert {"key": "0"} == read(storage_of(keyed(server.url)).blobs("records"), "a.json").metadata
+
+
+@pytest.mark.parametrize("code", ["ContainerBeingDeleted", "LeaseIdMissing", "BlobImmutableDueToPolicy", ""])
+@pytest.mark.parametrize("operation", ["make", "replace", "set metadata"])
+def test_a_409_or_412_is_a_conflict_only_where_the_condition_failed(
+    operation: str, code: str, pauses: list[float]
+) -> None:
+    del pauses
+    for status in (409, 412):
+        with Server(always(answer(status, x_ms_error_code=code))) as server:
+            failure(operation, keyed(server.url))
+    for status, told in ((409, "BlobAlreadyExists"), (412, "ConditionNotMet"), (404, "BlobNotFound")):
+        with Server(always(answer(status, x_ms_error_code=told))) as server, pytest.raises(Conflict):
+            OPERATIONS[operation](storage_of(keyed(server.url)).blobs("records"), AzureQueue.__new__(AzureQueue))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -521,7 +756,7 @@ def test_a_reply_that_makes_no_sense_is_done_or_unavailable(operation: str, nons
         except StorageUnavailable:
             return
     assert done is None
-    assert operation != "read"  # which would be an absent blob
+    assert operation in ("overwrite", "delete", "send")  # a read would be an absent blob, a write one without an ETag
 
 
 # --- identity-based ------------------------------------------------------------------------------------------
@@ -560,7 +795,12 @@ def test_an_identity_that_fails_is_unavailable_storage_in_bounded_time_and_is_no
 @pytest.fixture
 def lossy(azurite: Azurite) -> Iterator[Server]:
     """Real storage whose first reply to a write is lost after the write."""
-    lost = threading.Event()
+    with Server(forwarding(azurite, threading.Event())) as server:
+        yield server
+
+
+def forwarding(azurite: Azurite, lost: threading.Event) -> Callable[[Peer], None]:
+    """Stands before real storage; the first reply to a write is lost, unless `lost` is set already."""
 
     def play(peer: Peer) -> None:
         while (request := peer.request()) is not None:
@@ -577,8 +817,7 @@ def lossy(azurite: Azurite) -> Iterator[Server]:
             recorded = {name: value for name, value in reply.getheaders() if name.lower() not in framing}
             peer.send(answer(reply.status, body, **recorded))
 
-    with Server(play) as server:
-        yield server
+    return play
 
 
 def behind(lossy: Server, azurite: Azurite) -> str:
@@ -597,7 +836,7 @@ def test_a_write_whose_reply_is_lost_shows_itself_as_a_conflict(
 
     with pytest.raises(Conflict):
         write(blobs, "a.json", b"mine")
-    assert read(blobs, "a.json")[0] == b"mine"
+    assert read(blobs, "a.json").content == b"mine"
     assert len(pauses) == 1
 
 
@@ -611,9 +850,40 @@ def test_a_replacement_whose_reply_is_lost_shows_itself_as_a_conflict(
     blobs = storage_of(behind(lossy, azurite)).blobs(name)
 
     with pytest.raises(Conflict):
-        write(blobs, "a.json", b"mine", read(blobs, "a.json")[1])
-    assert read(blobs, "a.json")[0] == b"mine"
+        write(blobs, "a.json", b"mine", read(blobs, "a.json").etag)
+    assert read(blobs, "a.json").content == b"mine"
     assert len(pauses) == 1
+
+
+def test_metadata_whose_reply_is_lost_show_themselves_as_a_conflict(
+    lossy: Server, azurite: Azurite, pauses: list[float]
+) -> None:
+    name = f"records-{uuid.uuid4().hex[:8]}"
+    direct = storage_of(azurite.connection_string)
+    direct._blobs.create_container(name)
+    etag = write(direct.blobs(name), "a.json", b"[]", by="first")
+    blobs = storage_of(behind(lossy, azurite)).blobs(name)
+
+    with pytest.raises(Conflict):
+        blobs.set_metadata("a.json", {"by": "mine"}, match=etag)
+    assert {"by": "mine"} == read(blobs, "a.json").metadata
+    assert len(pauses) == 1
+
+
+def test_each_operation_is_one_request(azurite: Azurite) -> None:
+    name = f"records-{uuid.uuid4().hex[:8]}"
+    storage_of(azurite.connection_string)._blobs.create_container(name)
+    nothing_lost = threading.Event()
+    nothing_lost.set()
+    with Server(forwarding(azurite, nothing_lost)) as server:
+        blobs = storage_of(behind(server, azurite)).blobs(name)
+        blobs.read("a.json")
+        etag = blobs.set_metadata("a.json", {"key": "1"}, match=write(blobs, "a.json", b"[]", key="0"))
+        write(blobs, "a.json", b"x" * 1_000_000, etag, key="1")
+        blobs.read("a.json")
+    assert ["GET", "PUT", "PUT", "PUT", "GET"] == [request.method for request in server.requests]
+    lengths = [int(request.headers.get("Content-Length") or 0) for request in server.requests]
+    assert [0, 2, 0, 1_000_000, 0] == lengths, "setting metadata sends no content"
 
 
 def test_a_message_whose_reply_is_lost_is_sent_twice(

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Mapping
 
 import pytest
 from msgspec.structs import replace
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided
 from shared.core.retry import Deferral, RetryState
-from shared.core.rules import Record
+from shared.core.rules import Record, Undecided, apply_rules
 from shared.ports import Conflict, StorageUnavailable
 from shared.records import CONTENT_TYPE, Records
 from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, event, request, text_of
@@ -24,15 +25,18 @@ class WatchedBlobs(MemoryBlobs):
     """Blobs in memory that tell what was written, in which order and as what; `fails` names one that is not."""
 
     def __init__(self, fails: str = "nothing") -> None:
-        super().__init__()
+        super().__init__(lambda: NOW)
         self.fails = fails
         self.written: list[tuple[str, str, str | None]] = []
 
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+    def write(
+        self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
+    ) -> str:
         if name.endswith(self.fails):
             raise StorageUnavailable(name)
-        super().write(name, content, content_type=content_type, match=match)
+        etag = super().write(name, content, content_type=content_type, metadata=metadata, match=match)
         self.written.append((name, content_type, match))
+        return etag
 
 
 def correction(of: CheckoutRequest, outcome: Outcome = Outcome.COMPLETED) -> Event:
@@ -41,7 +45,7 @@ def correction(of: CheckoutRequest, outcome: Outcome = Outcome.COMPLETED) -> Eve
 
 def recorded(*entries: Event) -> tuple[MemoryBlobs, Records]:
     """Records that hold these entries of our cart."""
-    blobs = MemoryBlobs()
+    blobs = MemoryBlobs(lambda: NOW)
     records = Records(blobs)
     for entry in entries:
         records.append(OURS, records.load(CUSTOMER, CART), entry)
@@ -58,7 +62,7 @@ THEIR_CORRECTED = correction(THEIRS)
 
 
 def test_a_cart_without_a_record_has_an_empty_one() -> None:
-    assert Record((), None) == Records(MemoryBlobs()).load(CUSTOMER, CART)
+    assert Record((), None, read_at=NOW) == Records(MemoryBlobs(lambda: NOW)).load(CUSTOMER, CART)
 
 
 def test_what_is_appended_is_loaded_in_order_under_a_new_etag() -> None:
@@ -92,7 +96,7 @@ def test_a_record_lies_at_its_carts_address_under_its_media_type() -> None:
 
 def test_carts_have_records_of_their_own() -> None:
     blobs, records = recorded(DONE)
-    assert Record() == records.load(CART, CUSTOMER)
+    assert Record(read_at=NOW) == records.load(CART, CUSTOMER)
     assert [RECORD] == list(blobs.blobs)
 
 
@@ -117,6 +121,150 @@ def test_the_deepest_result_and_context_can_be_loaded() -> None:
     found = event(Outcome.COMPLETED, deepest, result='{"orders":' + "[" * 63 + "]" * 63 + "}")
     _, records = recorded(found)
     assert (found,) == records.load(CUSTOMER, CART).entries
+
+
+# --- the working state --------------------------------------------------------------------------------------
+
+STATE = {"key": "0", "post_by": "ours"}
+LATER = {"key": "1", "doubt": "2026-11-22T10:00:00.000Z"}
+
+
+def stored(blobs: MemoryBlobs) -> tuple[bytes, str, dict[str, str]]:
+    """The record as it lies there: content, content type, metadata."""
+    blob = blobs.blobs[RECORD]
+    return blob.content, blob.content_type, dict(blob.metadata)
+
+
+def test_a_first_post_is_entered_in_a_record_without_outcomes() -> None:
+    blobs, records = recorded()
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    assert (b"[]", CONTENT_TYPE, STATE) == stored(blobs)
+    assert Record((), entered.etag, STATE, read_at=NOW) == entered
+    assert Record((), entered.etag, STATE, NOW, NOW) == records.load(CUSTOMER, CART)
+
+
+def test_a_post_is_entered_in_a_record_with_outcomes_by_its_metadata_alone() -> None:
+    blobs, records = recorded(THEIR_FAILED)
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    assert (f"[{THEIR_FAILED.text}]".encode(), CONTENT_TYPE, STATE) == stored(blobs)
+    assert entered == records.load(CUSTOMER, CART)
+
+
+def test_what_was_entered_can_be_marked_and_appended_to_without_another_read() -> None:
+    blobs, records = recorded()
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    marked = records.mark(OURS, entered, LATER)
+    assert (b"[]", CONTENT_TYPE, LATER) == stored(blobs)
+    assert DONE == records.append(OURS, marked, DONE, {"key": "1"})
+    assert (f"[{DONE.text}]".encode(), CONTENT_TYPE, {"key": "1"}) == stored(blobs)
+
+
+def test_a_mark_replaces_all_of_the_state() -> None:
+    blobs, records = recorded(FAILED)
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    assert {"key": "2"} == records.mark(OURS, entered, {"key": "2"}).metadata
+    assert (f"[{FAILED.text}]".encode(), CONTENT_TYPE, {"key": "2"}) == stored(blobs)
+
+
+def test_an_append_carries_the_state_that_was_read_unless_it_is_given_another() -> None:
+    blobs, records = recorded()
+    records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    records.append(OURS, records.load(CUSTOMER, CART), FAILED)
+    assert STATE == stored(blobs)[2]
+    records.append(OURS, records.load(CUSTOMER, CART), CORRECTED, LATER)
+    assert LATER == stored(blobs)[2]
+    records.append(OURS, records.load(CUSTOMER, CART), THEIR_DONE, {})
+    assert {} == stored(blobs)[2]
+
+
+def test_the_state_in_hand_has_the_names_that_a_load_would_give() -> None:
+    _, records = recorded()
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), {"nextAt": "soon"})
+    assert {"nextat": "soon"} == entered.metadata == records.load(CUSTOMER, CART).metadata
+    assert {"nextat": "later"} == records.mark(OURS, entered, {"NEXTAT": "later"}).metadata
+
+
+@pytest.mark.parametrize("entries", [(), (THEIR_FAILED,)], ids=["no record", "a record"])
+def test_a_rival_who_entered_first_wins(entries: tuple[Event, ...]) -> None:
+    blobs, records = recorded(*entries)
+    ours = records.load(CUSTOMER, CART)
+    theirs = records.enter(THEIRS, ours, {"key": "0", "post_by": "theirs"})
+    with pytest.raises(Conflict):
+        records.enter(OURS, ours, STATE)
+    with pytest.raises(Conflict):
+        records.append(OURS, ours, FAILED, STATE)
+    assert "theirs" == stored(blobs)[2]["post_by"]
+    assert theirs.etag == records.load(CUSTOMER, CART).etag
+
+
+def test_a_mark_yields_to_whatever_was_written_since() -> None:
+    blobs, records = recorded()
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    records.append(THEIRS, entered, THEIR_DONE, LATER)
+    with pytest.raises(Conflict):
+        records.mark(OURS, entered, STATE)
+    assert (f"[{THEIR_DONE.text}]".encode(), CONTENT_TYPE, LATER) == stored(blobs)
+
+
+def test_an_own_entry_whose_answer_was_lost_is_found_by_the_next_load() -> None:
+    _, records = recorded()
+    before = records.load(CUSTOMER, CART)
+    entered = records.enter(OURS, before, STATE)
+    with pytest.raises(Conflict):
+        records.enter(OURS, before, STATE)
+    found = records.load(CUSTOMER, CART)
+    assert (STATE, entered.etag) == (found.metadata, found.etag)
+
+
+def test_nothing_is_marked_where_nothing_was_entered() -> None:
+    blobs, records = recorded()
+    with pytest.raises(ValueError, match="only a record"):
+        records.mark(OURS, records.load(CUSTOMER, CART), STATE)
+    assert {} == blobs.blobs
+
+
+def test_a_record_without_outcomes_answers_nobody() -> None:
+    _, records = recorded()
+    records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    record = records.load(CUSTOMER, CART)
+    assert () == record.entries
+    assert Undecided() == apply_rules(record, OURS)
+    assert (None, None) == (record.own(OURS), record.bought())
+
+
+def test_a_record_tells_when_it_was_written_and_read() -> None:
+    now = [NOW]
+    records = Records(MemoryBlobs(lambda: now[0]))
+    entered = records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    now[0] = after(60.9)
+    assert (NOW, after(60)) == times(records.load(CUSTOMER, CART))
+    records.mark(OURS, entered, LATER)
+    now[0] = after(120)
+    assert (after(60), after(120)) == times(records.load(CUSTOMER, CART))
+
+
+def test_a_record_that_was_restored_or_edited_by_hand_has_no_state_and_says_since_when() -> None:
+    now = [NOW]
+    blobs = MemoryBlobs(lambda: now[0])
+    records = Records(blobs)
+    records.enter(OURS, records.load(CUSTOMER, CART), STATE)
+    now[0] = after(60)
+    blobs.overwrite(RECORD, f"[{FAILED.text}]".encode())
+    record = records.load(CUSTOMER, CART)
+    assert ({}, after(60)) == (record.metadata, record.last_modified)
+    records.append(OURS, record, CORRECTED, {"key": "1795341660"})
+    assert {"key": "1795341660"} == records.load(CUSTOMER, CART).metadata
+
+
+def times(record: Record) -> tuple[object, object]:
+    return record.last_modified, record.read_at
+
+
+def test_large_data_have_no_state_beside_them() -> None:
+    blobs, records = recorded()
+    large = event(Outcome.COMPLETED, OURS, result=LARGE)
+    records.append(OURS, records.enter(OURS, records.load(CUSTOMER, CART), STATE), large, LATER)
+    assert [{}, LATER] == sorted((dict(blob.metadata) for blob in blobs.blobs.values()), key=len)
 
 
 # --- data too large for a message ---------------------------------------------------------------------------

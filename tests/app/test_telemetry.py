@@ -21,7 +21,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusC
 from shared.bootstrap import bootstrap
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
 from shared.core.models import ServiceResponse
-from shared.ports import StorageUnavailable, TokenUnavailable
+from shared.ports import MissingBlob, StorageUnavailable, StoredBlob, TokenUnavailable
 from shared.semconv import Endpoints
 from shared.settings import Settings
 from shared.telemetry import LOGGER, Telemetry, current_traceparent
@@ -81,7 +81,7 @@ class Away:
     def send(self, text: str, delay: float = 0.0) -> None:
         raise StorageUnavailable("away", len(text), delay)
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
+    def read(self, name: str) -> StoredBlob | MissingBlob:
         raise StorageUnavailable(f"away: {len(name)}")
 
 

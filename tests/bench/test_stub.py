@@ -82,12 +82,12 @@ def test_a_missing_queue_is_unavailable_storage(running_stub: RunningStub) -> No
 
 
 def test_the_content_type_is_stored(running_stub: RunningStub, blobs: Blobs) -> None:
-    blobs.write(f"{FOLDER}/a.json", b"[]", content_type="application/cloudevents-batch+json")
+    blobs.write(f"{FOLDER}/a.json", b"[]", content_type="application/cloudevents-batch+json", metadata={})
     client = BlobServiceClient.from_connection_string(running_stub.connection_string)
     address = blobs.url(f"{FOLDER}/a.json").rsplit("/", 3)
     properties = client.get_blob_client(address[1], f"{address[2]}/a.json").get_blob_properties()
     assert properties.content_settings.content_type == "application/cloudevents-batch+json"
-    blobs.write(f"{FOLDER}/b.json", b"[]", content_type=JSON)
+    blobs.write(f"{FOLDER}/b.json", b"[]", content_type=JSON, metadata={})
 
 
 # --- what the host needs of a queue ---------------------------------------------------------------------------

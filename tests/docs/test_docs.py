@@ -78,11 +78,13 @@ class Blobs(MemoryBlobs):
 
     before_write: Callable[[], object] | None = None
 
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+    def write(
+        self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
+    ) -> str:
         before_write, self.before_write = self.before_write, None
         if before_write is not None:
             before_write()
-        super().write(name, content, content_type=content_type, match=match)
+        return super().write(name, content, content_type=content_type, metadata=metadata, match=match)
 
     def url(self, name: str) -> str:
         return f"https://contoso.blob.core.windows.net/checkout-records/{name}"

@@ -12,7 +12,7 @@ from local.simulator import scenarios
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.poison import POISON_SPREAD_SECONDS
-from shared.ports import Conflict, StorageUnavailable, TokenUnavailable, WrongTenant
+from shared.ports import Conflict, MissingBlob, StorageUnavailable, TokenUnavailable, WrongTenant
 from tests.support.builders import accepted
 from tests.support.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
 
@@ -191,12 +191,12 @@ def test_a_waiting_cart_has_a_note_for_operators_until_it_is_decided(world: Worl
     name = f"{CUSTOMER}/{cart}.waiting.json"
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    note = json.loads(world.blobs.read(name)[0])
+    note = json.loads(world.blobs.read(name).content)
     world.run()
 
     assert ("order-1", 1, "service") == (note["requestId"], note["attempt"], note["reason"])
     assert {"since", "nextAt", "doubt", "msRequestId", "msCorrelationId"} <= note.keys()
-    assert world.blobs.read(name) is None
+    assert isinstance(world.blobs.read(name), MissingBlob)
 
 
 def test_a_throttled_customer_waits_and_others_go_on(world: World) -> None:

@@ -198,9 +198,10 @@ class Scene:
         world = self.world
         for event in world.outcomes.messages:
             assert [] == leaks(event.text, self.secrets)
-        for name, (content, _) in world.container.blobs.items():
+        for name, blob in world.container.blobs.items():
             assert [] == leaks(name, self.secrets)
-            assert [] == leaks(content, self.secrets)
+            assert [] == leaks(blob.content, self.secrets)
+            assert [] == leaks(str(blob.metadata), self.secrets)
         assert [] == leaks(self.ears.text(), [*self.secrets, MARKER])
         for error in errors:
             assert [] == leaks("".join(traceback.format_exception(error)), [*self.secrets, MARKER])

@@ -18,7 +18,7 @@ from local import invariants
 from local.invariants import BOUGHT, outcome_of
 from shared.core.messages import CheckoutRequest, derive
 from shared.core.models import ServiceResponse
-from shared.ports import StorageUnavailable, TokenUnavailable
+from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
 
 _NO_STEP = frozenset({"url"})  # methods of a port without I/O
@@ -165,8 +165,8 @@ def violations(
             refused meanwhile, `failed` may be published for a bought cart: the documented, accepted residual.
     """
     records = {
-        name.removesuffix(".json"): json.loads(content)
-        for name, (content, _) in blobs.blobs.items()
+        name.removesuffix(".json"): json.loads(blob.content)
+        for name, blob in blobs.blobs.items()
         if name.count("/") == 1 and not name.endswith(".waiting.json")
     }
     found = list(invariants.recorded_before_published(published, records))
@@ -208,8 +208,8 @@ def _never_posted_again(journal: Journal) -> Iterator[str]:
     """4: no delivery that read of a purchase in the record posts the cart."""
     recalled: dict[int, list[dict[str, Any]]] = {}
     for step in journal.steps:
-        if step.name == "records.read" and isinstance(step.answer, tuple) and step.subject[0].count("/") == 1:
-            recalled[step.delivery] = json.loads(step.answer[0])
+        if step.name == "records.read" and isinstance(step.answer, StoredBlob) and step.subject[0].count("/") == 1:
+            recalled[step.delivery] = json.loads(step.answer.content)
         if step.name == "service.checkout":
             bought = [e for e in recalled.get(step.delivery, []) if outcome_of(e) in BOUGHT]
             if bought:

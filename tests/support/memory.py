@@ -2,15 +2,16 @@
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from local.simulator.service import SimulatedService
 from local.simulator.state import SimulatedResponse
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
-from shared.ports import Conflict
+from shared.ports import Conflict, MissingBlob, StoredBlob, checked_metadata
 
 LONGEST_TEXT = 64 * 1024
 UNAUTHORIZED = 401
@@ -66,27 +67,52 @@ class MemoryQueue:
             return min((m.visible_at for m in self.messages), default=None)
 
 
+class MemoryBlob(NamedTuple):
+    """A blob as it lies in a container."""
+
+    content: bytes
+    etag: str
+    modified: datetime
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = {}
+
+
 class MemoryBlobs:
     """A container of blobs with ETags, like Azure's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._versions = itertools.count(1)
-        self.blobs: dict[str, tuple[bytes, str]] = {}
+        self.blobs: dict[str, MemoryBlob] = {}
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
+    def read(self, name: str) -> StoredBlob | MissingBlob:
         """See `shared.ports.Blobs.read`."""
         with self._lock:
-            return self.blobs.get(name)
+            there = self.blobs.get(name)
+            if there is None:
+                return MissingBlob(self._now())
+            return StoredBlob(there.content, there.etag, dict(there.metadata), there.modified, self._now())
 
-    def write(self, name: str, content: bytes, *, content_type: str, match: str | None = None) -> None:
+    def write(
+        self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
+    ) -> str:
         """See `shared.ports.Blobs.write`."""
-        del content_type  # stored by the real one only
+        checked = checked_metadata(metadata)
         with self._lock:
             there = self.blobs.get(name)
-            if (there and there[1]) != match:
+            if (there and there.etag) != match:
                 raise Conflict
-            self.blobs[name] = content, f'"{next(self._versions)}"'
+            return self._put(name, content, content_type, checked)
+
+    def set_metadata(self, name: str, metadata: Mapping[str, str], *, match: str) -> str:
+        """See `shared.ports.Blobs.set_metadata`."""
+        checked = checked_metadata(metadata)
+        with self._lock:
+            there = self.blobs.get(name)
+            if there is None or there.etag != match:
+                raise Conflict
+            return self._put(name, there.content, there.content_type, checked)
 
     def overwrite(self, name: str, content: bytes | None) -> None:
         """See `shared.ports.Blobs.overwrite`."""
@@ -94,7 +120,15 @@ class MemoryBlobs:
             if content is None:
                 self.blobs.pop(name, None)
             else:
-                self.blobs[name] = content, f'"{next(self._versions)}"'
+                self._put(name, content, "application/octet-stream", {})
+
+    def _put(self, name: str, content: bytes, content_type: str, metadata: Mapping[str, str]) -> str:
+        etag = f'"{next(self._versions)}"'
+        self.blobs[name] = MemoryBlob(content, etag, self._now(), content_type, metadata)
+        return etag
+
+    def _now(self) -> datetime:
+        return self._clock().replace(microsecond=0)  # HTTP tells whole seconds
 
     def url(self, name: str) -> str:
         """See `shared.ports.Blobs.url`."""

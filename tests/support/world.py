@@ -16,6 +16,7 @@ from local.simulator.service import SimulatedService
 from shared.bootstrap import bootstrap
 from shared.checkout import Checkout
 from shared.core.messages import CheckoutRequest, Delivery, decode
+from shared.ports import StoredBlob
 from shared.settings import Settings
 from tests.support.history import Failure, Journal, Killed, TappedService, TappedStorage, violations
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter, MemoryQueue, QueuedMessage, VirtualClock
@@ -39,7 +40,7 @@ class World:
         self.carts = MemoryQueue(self.clock)
         self.poison = MemoryQueue(self.clock)
         self.outcomes = MemoryQueue(self.clock)
-        self.container = MemoryBlobs()
+        self.container = MemoryBlobs(self.clock)
         self.blobs: Any = self.container
         self.queues: dict[str, Any] = {
             settings.carts_queue: self.carts,
@@ -164,12 +165,12 @@ class World:
     def record(self, cart: str) -> list[dict[str, Any]]:
         """Return the entries of a cart's record."""
         found = self.blobs.read(f"{CUSTOMER}/{cart}.json")
-        return json.loads(found[0]) if found else []
+        return json.loads(found.content) if isinstance(found, StoredBlob) else []
 
     def data(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return an event's data, from the event or from its blob."""
         if "data" in event:
             return dict(event["data"])
         found = self.blobs.read(event["dataref"].removeprefix("memory://records/"))
-        assert found is not None
-        return dict(json.loads(found[0]))
+        assert isinstance(found, StoredBlob)
+        return dict(json.loads(found.content))

@@ -115,7 +115,7 @@ class AzureBlobs:
         stream = self._client(name).download_blob(retry_total=0, raw_response_hook=note)
         content, found = stream.readall(), stream.properties
         if not isinstance(found.etag, str) or not isinstance(found.last_modified, datetime):
-            raise StorageUnavailable("an answer without ETag or Last-Modified describes no blob") from None
+            raise StorageUnavailable("a response without ETag or Last-Modified") from None
         # what somebody else put there and we could not write back is passed over: it must hold up no cart
         lower = {key.lower(): value for key, value in found.metadata.items()}
         metadata = {key: value for key, value in lower.items() if is_metadata(key, value)}
@@ -164,7 +164,7 @@ def _latest(answers: list[datetime | None]) -> datetime:
     """The `Date` of the last answer: of a read that was tried again, only that one brought what is returned."""
     latest = answers[-1] if answers else None
     if latest is None or latest.tzinfo is None:
-        raise StorageUnavailable("an answer without a Date: the age of nothing could be told by it") from None
+        raise StorageUnavailable("a response without a Date, by which ages are measured") from None
     return latest
 
 
@@ -175,7 +175,7 @@ def _if_match(etag: str) -> dict[str, Any]:
 def _etag_of(answer: Mapping[str, Any]) -> str:
     etag = answer.get("etag")
     if not isinstance(etag, str):
-        raise StorageUnavailable("an answer without an ETag: it may be written or not") from None
+        raise StorageUnavailable("a response without an ETag: the blob may be written or not") from None
     return etag
 
 

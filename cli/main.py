@@ -1,7 +1,7 @@
 """`cart-checkout`, the operator's command. Each module of `cli.commands` is one verb, as its `command`.
 
-To add a verb, add a file. `--help` lists the verbs alphabetically. A verb's module is imported only when it is needed,
-so that `cart-checkout send` does not pay for the imports of the others.
+To add a verb, add a module. Its name, one word, is the verb. `--help` lists the verbs alphabetically. A verb's module
+is imported only when it is needed, so that `cart-checkout send` does not pay for the imports of the others.
 """
 
 import importlib

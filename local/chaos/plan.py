@@ -1,5 +1,7 @@
 """What a chaos run consists of: messages, faults, crashes, and when each happens.
 
+The kinds of faults on a line are in `local.chaos.fault_proxy`, which injects them.
+
 The seed fixes the plan. Which request a fault affects, and which message a worker holds when it is killed, depends on
 the machine.
 """

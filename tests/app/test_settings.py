@@ -1,5 +1,6 @@
 """Settings: each one's default, bounds and mistakes; all mistakes at once; nothing secret in any text."""
 
+import ast
 import json
 import os
 from contextlib import suppress
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapters.storage import Storage
-from shared.settings import Settings, SettingsError, in_flight
+from shared.settings import STORAGE, Settings, SettingsError, in_flight
+from tests.docs.test_docs import settings_read
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 APP = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -91,6 +93,14 @@ def test_the_example_settings_for_a_laptop_are_good() -> None:
     assert (settings.threads, settings.settle) == (32, 5.0)
 
 
+def test_the_program_uses_every_setting() -> None:
+    root = Path(__file__).parents[2]
+    modules = [root / "function_app.py", *(root / "shared").rglob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules if path.name != "settings.py"]
+    used = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert set() == {*Settings.__struct_fields__} - used
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         read().checkout_timeout = 10_000.0  # type: ignore[misc]
@@ -150,6 +160,10 @@ WRONG = {
 def test_all_mistakes_are_reported_at_once_each_naming_its_setting() -> None:
     found = mistakes(dict(WRONG))
     assert sorted(WRONG) == sorted(mistake.split()[0] for mistake in found)
+
+
+def test_every_setting_can_be_wrong() -> None:
+    assert settings_read() == {*WRONG, STORAGE}
 
 
 def test_the_error_text_lists_every_mistake() -> None:

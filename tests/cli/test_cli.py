@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -44,3 +45,10 @@ def test_no_one_line_help_is_cut_off() -> None:
 
 def test_each_file_of_the_commands_is_a_verb() -> None:
     assert {path.stem for path in ROOT.glob("cli/commands/[a-z]*.py")} == {*VERBS}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_its_modules_name_and_is_tested_and_in_the_runbook(verb: str) -> None:
+    assert verb == importlib.import_module(f"cli.commands.{verb}").command.name
+    assert (ROOT / "tests" / "cli" / f"test_{verb}.py").exists()
+    assert f"cart-checkout {verb}" in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

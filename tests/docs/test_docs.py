@@ -406,6 +406,19 @@ def test_the_settings_listed_are_those_that_are_read() -> None:
     assert sorted(settings_read()) == sorted(documented)
 
 
+def test_the_defaults_listed_are_the_programs() -> None:
+    listed = {quoted(row[0])[0]: row[1].strip("`") for row in table(CONTRACT, "Settings") if row[1].startswith("`")}
+    needed = {
+        "CheckoutStorage": "UseDevelopmentStorage=true",
+        "CARTS_QUEUE": "carts",
+        "OUTCOMES_QUEUE": "checkout-outcomes",
+        "RECORDS_CONTAINER": "checkout-records",
+        "PARTNER_CENTER_TENANT_ID": CUSTOMER,
+    }
+
+    assert Settings.from_env(needed) == Settings.from_env(needed | listed)
+
+
 def test_the_example_settings_are_known() -> None:
     # read by the host, by the worker and by azure-identity, not by us
     theirs = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"}

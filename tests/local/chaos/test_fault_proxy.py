@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -224,6 +225,20 @@ def test_a_delay_comes_before_the_request_is_passed_on(client: http.client.HTTPC
     assert b"<hi>" == ask(client)
 
     assert time.monotonic() - began >= 0.2
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ProxyFaultKind if kind is not ProxyFaultKind.PASS])
+def test_every_kind_of_fault_has_an_effect(
+    client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer, kind: ProxyFaultKind
+) -> None:
+    proxy.set(ProxyFault(kind, seconds=1.0))
+    began, answer = time.monotonic(), b""
+
+    with suppress(OSError, http.client.HTTPException):
+        answer = ask(client)
+
+    delayed = time.monotonic() - began >= 1.0
+    assert delayed or (answer, server.asked) != (b"<hi>", [("POST", "/", b"hi")])
 
 
 def test_the_random_source_determines_which_requests_are_affected(proxies: Proxies, server: RecordingServer) -> None:

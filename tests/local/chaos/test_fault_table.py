@@ -13,6 +13,7 @@ from local.chaos.fault_table import InjectedFaults, count_faults
 from local.chaos.plan import LINES, Action, CrashPoint, Kill, LineFault, PlannedMessage, ServiceFault
 from local.chaos.plan_builder import MIX, build_plan
 from local.simulator.scenarios import BY_NAME, ScenarioGroup
+from tests.docs.test_docs import ROOT, table
 
 PLAN = build_plan("seed", 2000, 3)
 NOTHING = replace(PLAN, requests=(), invalid_messages=())
@@ -67,3 +68,9 @@ def test_each_scenario_of_a_plan_is_counted_in_one_row_unless_it_is_smooth(name:
 
 def test_every_group_of_scenarios_is_played() -> None:
     assert {*ScenarioGroup} == {expected.scenario.group for expected in PLAN.requests}
+
+
+def test_the_document_has_a_row_for_every_fault() -> None:
+    rows = count_faults(PLAN, replace(NO_FAULTS, crashes=dict.fromkeys(CrashPoint, 1)))
+
+    assert [*rows] == [row[0] for row in table(ROOT / "docs" / "chaos.md", "Results")[: len(rows)]]

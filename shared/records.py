@@ -30,12 +30,12 @@ class Records:
         """Read a cart's record.
 
         Raises:
-            StorageUnavailable: it could not be read, or is no record. Nothing may be bought then.
+            StorageUnavailable: it could not be read, or is damaged. Nothing may be bought then.
         """
-        found = self._blobs.read(f"{customer_id}/{cart_id}.json")
-        if found is None:
+        blob = self._blobs.read(f"{customer_id}/{cart_id}.json")
+        if blob is None:
             return Record()
-        content, etag = found
+        content, etag = blob
         try:
             return Record(_entries(content), etag)
         except (KeyError, ValueError) as error:
@@ -58,7 +58,7 @@ class Records:
         return event
 
     def data_of(self, request: CheckoutRequest, entry: Event) -> str:
-        """The `data` of an entry, loaded from its blob where it lies in one.
+        """The `data` of an entry, loaded from its blob where it was too large for the event.
 
         Raises:
             StorageUnavailable: it could not be read, or is damaged.
@@ -67,12 +67,12 @@ class Records:
             return entry.data or "{}"
         # only the last part of the address is used, so that an entry can name nothing outside its cart's folder
         name = f"{request.customer_id}/{request.cart_id}/{entry.dataref.rpartition('/')[2]}"
-        found = self._blobs.read(name)
-        if found is None:
-            raise StorageUnavailable(f"the data of the entry {entry.id} is gone")
+        blob = self._blobs.read(name)
+        if blob is None:
+            raise StorageUnavailable(f"the data of the entry {entry.id} is missing")
         try:
-            jsontext.load(found[0], depth=_DEEPEST)
-            return jsontext.decode(found[0])
+            jsontext.load(blob[0], depth=_DEEPEST)
+            return jsontext.decode(blob[0])
         except ValueError as error:
             raise StorageUnavailable(f"the data of the entry {entry.id} is damaged") from error
 
@@ -81,7 +81,7 @@ class Records:
     ) -> None:
         """Write the note for operators about what a cart waits for, or delete it (None). Nothing depends on it.
 
-        `sent`: the MS-RequestId of the last call, which Microsoft's support asks for; None: the next one's.
+        `sent`: the MS-RequestId of the last call, which Microsoft support asks for, or None for that of the next one.
 
         Raises:
             StorageUnavailable: for the caller to ignore.
@@ -104,11 +104,11 @@ class Records:
         self._blobs.overwrite(f"{request.customer_id}/{request.cart_id}.waiting.json", note)
 
     def _write_data(self, name: str, data: str) -> None:
-        with suppress(Conflict):  # the name is made of the content, so it is there already
+        with suppress(Conflict):  # the name contains a hash of the content, so the same data is stored already
             self._blobs.write(name, data.encode(), content_type="application/json")
 
 
 def _entries(content: bytes) -> tuple[Event, ...]:
     if not isinstance(jsontext.load(content, depth=_DEEPEST), list):
-        raise ValueError("no array")  # noqa: TRY004  as for all else that is no record
+        raise ValueError("not an array")  # noqa: TRY004  as for anything else that is not a record
     return tuple(Event.parse(text) for text in jsontext.elements(jsontext.decode(content)))

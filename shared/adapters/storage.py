@@ -80,20 +80,20 @@ class AzureBlobs:
                 raise
 
     def _download(self, name: str) -> tuple[bytes, str]:
-        """Download a blob. What fails at once (refused, cut, busy) is tried again like every other operation."""
-        began = time.monotonic()
+        """Download a blob. A quick failure (refused, reset, busy) is retried like that of every other operation."""
+        started = time.monotonic()
         for _ in range(TRIES - 1):
             try:
                 return self._download_once(name)
             except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
                 is_transient = not isinstance(error, HttpResponseError) or error.status_code in _TRANSIENT
-                if not is_transient or time.monotonic() - began > READ_AGAIN:
+                if not is_transient or time.monotonic() - started > READ_AGAIN:
                     raise
             time.sleep(READ_PAUSE)
         return self._download_once(name)
 
     def _download_once(self, name: str) -> tuple[bytes, str]:
-        # a body that breaks off has its own tries, see READ_TRIES, which the policy's would multiply
+        # the SDK restarts an interrupted body by itself (READ_TRIES), and the policy would multiply those tries
         stream = self._client(name).download_blob(retry_total=0)
         return stream.readall(), stream.properties.etag
 
@@ -135,9 +135,9 @@ def _translate_errors(what: str) -> Iterator[None]:
         code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
         code = getattr(code, "value", code)
         message = error.message if isinstance(error, AzureError) else ""
-        said = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
+        detail = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
         # `from None`: the error's text may quote the URL, and with it the signature of a SharedAccessSignature
-        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from None
+        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {detail}".strip()) from None
 
 
 class Storage:
@@ -179,7 +179,7 @@ class Storage:
 
 
 def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
-    """As the Functions host reads the same settings: `managedidentity`, or whatever the machine offers."""
+    """Choose a credential as the Functions host does: `managedidentity`, or whatever the machine offers."""
     if settings.storage_credential is not None:
         return ManagedIdentityCredential(client_id=settings.storage_client_id, **identity.LIMITS)
     return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id, **identity.LIMITS)

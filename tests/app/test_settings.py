@@ -395,7 +395,7 @@ def test_a_connection_string_that_is_accepted_is_understood_by_the_sdk_too(text:
     ],
 )
 def test_what_the_sdk_could_not_use_is_no_connection_string(text: str) -> None:
-    assert the_mistake(CheckoutStorage=text).startswith("CheckoutStorage is no storage connection string")
+    assert the_mistake(CheckoutStorage=text).startswith("CheckoutStorage is not a storage connection string")
 
 
 def test_identity_based_storage_needs_both_addresses() -> None:

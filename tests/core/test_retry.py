@@ -152,9 +152,9 @@ def test_any_retry_after_is_between_nothing_and_an_hour(header: str, now: dateti
 
 
 def test_after_a_transient_answer_the_attempt_grows_and_since_is_set_once() -> None:
-    first = again.after_answer(RetryState(epoch=1), POLICY, highest, NOW, reason="service", wait=57)
+    first = again.after_transient(RetryState(epoch=1), POLICY, highest, NOW, reason="service", wait=57)
     assert Deferral(62, RetryState(attempt=1, epoch=1, since=NOW, reason="service"), called=True) == first
-    later = again.after_answer(first.retry, POLICY, highest, after(99), reason="in_progress", wait=0)
+    later = again.after_transient(first.retry, POLICY, highest, after(99), reason="in_progress", wait=0)
     assert Deferral(10, RetryState(attempt=2, epoch=1, since=NOW, reason="in_progress"), called=True) == later
 
 
@@ -199,7 +199,7 @@ def test_a_deferral_says_why_it_waits() -> None:
 @given(ANY_RETRY, st.sampled_from([lowest, highest]))
 def test_a_deferral_never_forgets_the_doubt_the_epoch_or_the_poison(retry: RetryState, uniform: Uniform) -> None:
     deferrals = [
-        again.after_answer(retry, POLICY, uniform, NOW, reason="service", wait=0),
+        again.after_transient(retry, POLICY, uniform, NOW, reason="service", wait=0),
         again.after_throttling(retry, POLICY, uniform, 0),
         again.without_call(retry, uniform, "storage"),
         again.after_closed_gate(retry, uniform, NOW, NOW),

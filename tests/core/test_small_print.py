@@ -10,7 +10,7 @@ from shared.core.retry import (
     RetryPolicy,
     RetryState,
     ThrottleGate,
-    after_answer,
+    after_transient,
     after_unrecorded_response,
     backoff,
 )
@@ -71,7 +71,7 @@ def test_the_backoff_doubles_sixty_four_times_at_most() -> None:
 @pytest.mark.parametrize(("before", "then"), [(0, 1), (MAX_COUNT - 1, MAX_COUNT), (MAX_COUNT, MAX_COUNT)])
 def test_attempts_are_counted_up_to_the_most_that_a_copy_may_say(before: int, then: int) -> None:
     retry, policy = RetryState(attempt=before), RetryPolicy()
-    assert then == after_answer(retry, policy, longest, NOW, reason="service", wait=0).retry.attempt
+    assert then == after_transient(retry, policy, longest, NOW, reason="service", wait=0).retry.attempt
     assert then == after_unrecorded_response(retry, policy, longest, NOW).retry.attempt
 
 
@@ -110,7 +110,7 @@ def test_data_as_deep_as_a_result_may_be_is_loaded_again() -> None:
     assert result in records.data_of(ours, entry)
 
 
-@pytest.mark.parametrize(("content", "what"), [(None, "gone"), (b"{", "damaged")])
+@pytest.mark.parametrize(("content", "what"), [(None, "missing"), (b"{", "damaged")])
 def test_data_that_cannot_be_had_is_named_by_its_entry(content: bytes | None, what: str) -> None:
     blobs, records, ours, entry = kept_large(f'"{LARGE}"')
     (name,) = (name for name in blobs.blobs if name.endswith(".data.json"))

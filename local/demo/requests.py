@@ -36,7 +36,7 @@ class ExpectedOutcome:
 
 @dataclass(slots=True)
 class DemoRequest:
-    """A message on its way: a checkout request or an invalid message.
+    """A message and its outcomes: a checkout request or an invalid message.
 
     `posts`: how often the simulator was asked to check its cart out. `events`: its outcomes as they arrived. `data`:
     that of the first, or of its correction.

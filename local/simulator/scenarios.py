@@ -2,7 +2,7 @@
 
 A cart names its own scenario: the first eight hex digits of its id are the scenario's number, so nothing has to be
 seeded before a run (`0000002a-...` is scenario 42). Each POST plays the script's next step. The last step repeats.
-Each row also says which outcome the function must come to.
+Each row also says which outcome the function must publish.
 """
 
 import uuid
@@ -201,9 +201,9 @@ _ROWS = {
         Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
         Scenario(108, "redirect-for-ever", "307, permanently.", (_redirect(307),),
                  "failed", "configuration", decided_by_giving_up=True),
-        Scenario(110, "unknown-400", "Undocumented 400: the cart is asked, and active.",
+        Scenario(110, "unknown-400", "Undocumented 400; GET cart says Active.",
                  (FaultStep(400, 999006),), "failed", "rejected", "999006"),
-        Scenario(111, "unknown-400-when-ordered", "Undocumented 400: the cart is asked, and ordered.",
+        Scenario(111, "unknown-400-when-ordered", "Undocumented 400; GET cart says Ordered.",
                  (FaultStep(400, 999006),), "unknown", "already_ordered", "999006", bought_before=True),
         Scenario(112, "uncoded-400", "400 without a code.", (FaultStep(400, None),), "failed", "rejected"),
         Scenario(113, "uncoded-404", "404 in JSON without a code.", (_json(404, b'{"message": "Resource not found"}'),),

@@ -48,7 +48,7 @@ def bootstrap(
     settings = settings or Settings.from_env()
     # the SDKs log each request at INFO, which costs as much as the storage call itself
     logging.getLogger("azure").setLevel(logging.WARNING)
-    # it warns about a missing token and may quote the response; our own log line reports it without that
+    # it warns about a missing token and may quote the response, which our own log line does not
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
     # urllib3 logs whole URLs, which hold the signature of a SharedAccessSignature: each one at DEBUG, and at
     # WARNING that of a response whose header cannot be parsed

@@ -43,7 +43,7 @@ class Blobs(Protocol):
     """A container of small blobs."""
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content and its ETag; None where there is no such blob.
+        """The content and its ETag, or None where there is no such blob.
 
         Raises:
             StorageUnavailable: it could not be read, a missing container included.
@@ -58,7 +58,7 @@ class Blobs(Protocol):
         """
 
     def overwrite(self, name: str, content: bytes | None) -> None:
-        """Write without a condition; None deletes. For notes that nothing depends on.
+        """Write without a condition, or delete (None). For notes that nothing depends on.
 
         Raises:
             StorageUnavailable: it may have happened or not.
@@ -86,7 +86,7 @@ class PartnerCenterApi(Protocol):
 
 
 class TokenUnavailable(Exception):
-    """There is no token to call with now. Transient, whatever the reason."""
+    """No token can be acquired now. Transient, whatever the cause."""
 
 
 class WrongTenant(TokenUnavailable):

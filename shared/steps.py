@@ -124,7 +124,7 @@ class Steps:
             self._note_waiting(ctx, deferral)
 
     def send_copy(self, message: CheckoutRequest | InvalidMessage, line: LogLine, deferral: Deferral) -> None:
-        """Send the copy, and nothing else; see `defer`."""
+        """Send the copy only. See `defer`."""
         with line.step("defer", to_poison=deferral.queue is Destination.POISON):
             self._publisher.send_deferred(message, deferral)
 

@@ -106,7 +106,7 @@ class DeadlineAdapter(Adapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the base class
         """As the base class, with keep-alive and our connections."""
         options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        if hasattr(socket, "TCP_KEEPIDLE"):  # Linux; Azure drops a connection after four idle minutes
+        if hasattr(socket, "TCP_KEEPIDLE"):  # on Linux. Azure drops a connection after four idle minutes
             options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60))
         super().init_poolmanager(*args, socket_options=options, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS

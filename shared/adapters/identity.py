@@ -47,7 +47,7 @@ _CODE = re.compile(r"\bAADSTS[0-9]{1,9}\b|(?<![\w.-])[45][0-9]{2}(?![\w.-])", re
 
 
 class TokenProvider:
-    """Tokens for the Partner Center API. Thread-safe; one per process."""
+    """Tokens for the Partner Center API. Thread-safe, one per process."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class TokenProvider:
                 return None
 
     def _replace_credential(self) -> bool:
-        """Replace the credential and drop its token; False: that was done less than RENEW_EVERY ago."""
+        """Replace the credential and drop its token. Returns False where that was done less than RENEW_EVERY ago."""
         if self._monotonic() - self._renewed_at < RENEW_EVERY:
             return False
         self._renewed_at = self._monotonic()

@@ -29,7 +29,7 @@ _OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time")
 
 
 class PartnerCenter:
-    """The service over HTTP: one session, as many connections as threads; no redirects, retries or cookies."""
+    """The service over HTTP: one session, as many connections as threads, no redirects, retries or cookies."""
 
     def __init__(self, settings: Settings, tokens: TokenProvider) -> None:
         self._base = f"{settings.partner_center_url}/{settings.api_version}/customers"

@@ -1,4 +1,4 @@
-"""Azure Storage as the ports `Queue` and `Blobs`; the in-memory ones of the tests pass the same contract."""
+"""Azure Storage as the ports `Queue` and `Blobs`. The in-memory ones of the tests pass the same contract tests."""
 
 import math
 import re
@@ -170,11 +170,11 @@ class Storage:
             self._blobs = BlobServiceClient(settings.storage_blob_uri or "", credential, **options)
 
     def queue(self, name: str) -> AzureQueue:
-        """The queue of this name; it is not created."""
+        """The queue of this name, which is not created."""
         return AzureQueue(self._queues.get_queue_client(name))
 
     def blobs(self, container: str) -> AzureBlobs:
-        """The container of this name; it is not created."""
+        """The container of this name, which is not created."""
         return AzureBlobs(self._blobs.get_container_client(container))
 
 

@@ -132,7 +132,7 @@ BY_STATUS = {
     409: ErrorClass.IN_PROGRESS,
     429: ErrorClass.THROTTLED,
 }
-"""For a status whose code is absent or unknown; any other follows from its range (`class_of`)."""
+"""For a status whose code is absent or unknown. Any other follows from its range (`class_of`)."""
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -157,7 +157,7 @@ def error(error_class: ErrorClass, description: str, **more: Any) -> Error:  # n
 
 
 def class_of(status: int, code: str | None) -> ErrorClass:
-    """The class of an HTTP error; an unknown code takes the class of its status."""
+    """The class of an HTTP error. An unknown code takes the class of its status."""
     if code is not None and (error_class := BY_STATUS_AND_CODE.get((status, code))):
         return error_class
     if status in BY_STATUS:

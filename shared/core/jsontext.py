@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 MAX_DEPTH = 64
-"""Containers inside one another; the outermost is 1."""
+"""Nested containers, of which the outermost is 1."""
 
 _LONGEST_PATH = 80  # characters of untrusted text in an exception
 _SAFE_DIGITS = sys.int_info.str_digits_check_threshold  # int() takes these under any limit, and fast
@@ -66,7 +66,7 @@ def decode(body: bytes) -> str:
 def load(body: bytes, *, unique_keys: bool = False, depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401  any JSON value
     """The JSON value of a body: UTF-8, with or without a byte order mark, at most `depth` deep.
 
-    A number with a fraction or an exponent is a Decimal, and so is an integer of very many digits; one that
+    A number with a fraction or an exponent is a Decimal, and so is an integer of very many digits. One that
     no Decimal can hold is Decimal("NaN"). NaN and Infinity are refused like everything else that is not in
     RFC 8259. A string may hold lone surrogates (see `surrogate_free`).
 
@@ -97,7 +97,7 @@ def load(body: bytes, *, unique_keys: bool = False, depth: int = MAX_DEPTH) -> A
 
 
 def members(text: str) -> dict[str, str]:
-    """Each member of a JSON object as the exact text it was written as, the last of duplicates; else {}.
+    """Each member of a JSON object as the exact text it was written as, the last of duplicates, or {} for other values.
 
     Only for text that `load` accepted, with or without its byte order mark, or a slice that came from here.
     """
@@ -120,8 +120,8 @@ def surrogate_free(text: str) -> str:
 def printable(text: str, limit: int) -> str:
     """Untrusted text in at most `limit` (1 or more) characters that a log line, an exception or JSON can carry.
 
-    Lone surrogates, control, line-ending and direction characters become U+FFFD; what looks like a JWT
-    (signed, unsigned or encrypted) `<token>`; what is too long ends in `…`.
+    Lone surrogates, control, line-ending and direction characters become U+FFFD, what looks like a JWT
+    (signed, unsigned or encrypted) becomes `<token>`, and what is too long ends in `…`.
     """
     text = _DOTTED.sub(_without_token, _UNPRINTABLE.sub("\ufffd", text))
     return text if len(text) <= limit else text[: limit - 1] + "…"

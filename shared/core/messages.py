@@ -54,7 +54,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class CheckoutRequest(Redacted, frozen=True):
-    """A valid request. GUIDs are in lower case; `context` is the producer's JSON as it was written."""
+    """A valid request. GUIDs are in lower case, and `context` is the producer's JSON as it was written."""
 
     redacted_fields: ClassVar[frozenset[str]] = frozenset(
         {"customer_user_upn", "context", "raw_fields", "raw_envelope"}
@@ -129,7 +129,7 @@ class InvalidMessage(Redacted, frozen=True):
     cart_id: str | None = None
 
     def copy(self, retry: RetryState) -> bytes:
-        """The same bytes, so that the outcome keeps its id; `retry` has no place in them."""
+        """The same bytes, so that the outcome keeps its id. They cannot carry `retry`."""
         del retry
         return self.body
 
@@ -152,7 +152,7 @@ class _Invalid(ValueError):
 
 
 class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The members of a request, by name and JSON type; their values are checked below."""
+    """The members of a request, by name and JSON type. Their values are checked below."""
 
     customer_id: str
     cart_id: str
@@ -233,7 +233,7 @@ def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutR
 
 
 def _envelope(tree: dict[str, Any]) -> tuple[str, str]:
-    """Check what CloudEvents 1.0 requires of an event; returns its source and id."""
+    """Check what CloudEvents 1.0 requires of an event, and return its source and id."""
     if tree["specversion"] != "1.0":
         raise _Invalid("$.specversion", 'the CloudEvents version "1.0"')
     for name in ("id", "source", "type"):
@@ -287,7 +287,7 @@ def _optional_guid(value: str | msgspec.UnsetType, path: str) -> str | None:
 
 
 def guid_or_none(value: object) -> str | None:
-    """A GUID in lower case and without braces; None for everything else. Only ASCII digits pass."""
+    """A GUID in lower case and without braces, or None for everything else. Only ASCII digits pass."""
     match = _GUID.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None

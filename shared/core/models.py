@@ -217,7 +217,7 @@ class CartLineItem(Model, frozen=True, kw_only=True):
 
 
 class Cart(Model, frozen=True, kw_only=True):
-    """A cart. It names no order; an order names no cart."""
+    """A cart. It names no order, and an order names no cart."""
 
     id: str | None = None
     status: str | None = None
@@ -256,7 +256,7 @@ T = TypeVar("T", bound=Model)
 
 
 def parse_lenient(model: type[T], tree: object) -> T:
-    """A model from parsed JSON, as far as it fits; never raises (trees as `jsontext.load` returns them).
+    """A model from parsed JSON, as far as it fits. Never raises (trees as `jsontext.load` returns them).
 
     A field of another type is converted where nothing is lost ("5" to the integer 5, 5 to the text "5"), else None.
     Unknown fields are ignored, and lone surrogates in text replaced. Anything but an object gives an empty model, in a
@@ -268,12 +268,12 @@ def parse_lenient(model: type[T], tree: object) -> T:
 
 
 def normal_status(status: str | None) -> str:
-    """A status for comparing: lower-cased, spaces and hyphens as underscores; "" for None."""
+    """A status for comparing: lower-cased, spaces and hyphens as underscores, and "" for None."""
     return (status or "").strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def code_text(value: object) -> str | None:
-    """A fault's code as text, however it was sent; None where there is none: null, 0, "0", "" and other types."""
+    """A fault's code as text, however it was sent, or None where there is none: null, 0, "0", "" and other types."""
     if isinstance(value, str):
         text = surrogate_free(value).strip()
     else:

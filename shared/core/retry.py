@@ -43,7 +43,7 @@ _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What a deferred copy carries about its request. Unknown fields are ignored, for rolling updates.
 
-    `doubt` is the time of the latest POST that may still be at work; once set, it is never cleared.
+    `doubt` is the time of the latest POST that may still be at work. Once set, it is never cleared.
     """
 
     attempt: _Count = 0
@@ -92,7 +92,7 @@ class Deferral(msgspec.Struct, frozen=True):
 def retry_after(header: str | None, now: datetime) -> float:
     """Seconds to wait by a Retry-After header: a number of seconds or an HTTP date.
 
-    0 where it is absent, past or malformed; at most an hour, whatever it says.
+    0 where it is absent, past or malformed, and never more than an hour.
     """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
@@ -155,7 +155,7 @@ def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, no
 
 
 def settle_remaining(retry: RetryState, policy: RetryPolicy, now: datetime) -> float:
-    """Seconds until the POST in doubt cannot be at work any more; 0 when there is none, or it is settled."""
+    """Seconds until the POST in doubt can no longer be at work, or 0 when there is none."""
     if retry.doubt is None:
         return 0.0
     # at most `settle`, even where the clock that wrote `doubt` was ahead of this one
@@ -172,7 +172,7 @@ class ThrottleGate:
 
         customer A   429, Retry-After 60 ──────closed────────┐
         customer B            429, Retry-After 30 ──closed─┐ │
-        everybody             ├──────────── closed ──────────┤   two at once: it is the tenant's limit
+        all customers         ├──────────── closed ──────────┤   two at once: it is the tenant's limit
 
     One customer's limit must not delay the others. Two customers throttled at the same time indicate the limit
     that the whole partner tenant shares.
@@ -184,7 +184,7 @@ class ThrottleGate:
         self._tenant: datetime | None = None
 
     def close(self, customer_id: str, now: datetime, wait: float) -> None:
-        """A 429 came for this customer; `wait` is its Retry-After in seconds."""
+        """A 429 came for this customer. `wait` is its Retry-After in seconds."""
         until = now + timedelta(seconds=min(wait, LONGEST_GATE))
         with self._lock:
             self._customers = {c: at for c, at in self._customers.items() if at > now}
@@ -194,7 +194,7 @@ class ThrottleGate:
             self._customers[customer_id] = max(until, self._customers.get(customer_id, until))
 
     def opening(self, customer_id: str, now: datetime) -> datetime | None:
-        """When this customer may be called again; None: now."""
+        """When this customer may be called again, or None for now."""
         with self._lock:
             candidates = (self._tenant, self._customers.get(customer_id))
         return max((at for at in candidates if at is not None and at > now), default=None)

@@ -53,7 +53,7 @@ Ruling = Replay | CopyOf | Undecided
 
 
 def apply_rules(record: Record, request: CheckoutRequest, *, purchase_confirmed: bool = False) -> Ruling:
-    """Apply the three rules; `purchase_confirmed`: the service has just said that the cart is bought.
+    """Apply the three rules. `purchase_confirmed`: the service has just said that the cart is bought.
 
     A confirmed purchase overrides a concurrent `failed` or `unknown` of the same request:
 

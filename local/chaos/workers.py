@@ -93,7 +93,7 @@ class Workers:
         return {line: dict(sum((proxies[line].counts for proxies in self._proxies), Counter())) for line in LINES}
 
     def kill(self, worker: int) -> bool:
-        """Kill a worker; False if it is dead already."""
+        """Kill a worker. Returns False if it is dead already."""
         with self._lock:
             if worker in self._dead:
                 return False

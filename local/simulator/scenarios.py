@@ -66,7 +66,7 @@ class Scenario:
     decided_by_giving_up: bool = False
     order_groups: int = 1
     lines: int = 1  # line items in each order group
-    bought_before: bool = False  # somebody else checked it out an hour ago
+    bought_before: bool = False  # another client checked it out an hour ago
     documented: bool = False  # idempotent by cart, as documented, even in a strict simulator
     get_script: tuple[FaultStep | GatewayStep | Drop, ...] = ()
     group: ScenarioGroup = ScenarioGroup.SMOOTH
@@ -78,7 +78,7 @@ class Scenario:
 
 
 _OUT_OF_STOCK = RefusedGroup(800089, "The offer cannot be bought in this quantity.")
-_UNDOCUMENTED = RefusedGroup(999001, "A code nobody has documented.")
+_UNDOCUMENTED = RefusedGroup(999001, "An undocumented code.")
 _TWICE = RefusedGroup(800065, "The cart was submitted before.")
 _REFUSED = FaultStep(400, 800013, "The quantity is not valid.")
 _ORDERED = FaultStep(400, 800065, "The cart was submitted before.")
@@ -222,7 +222,7 @@ _ROWS = {
         Scenario(92, "uncoded-409", "409 without a code, then bought.", (FaultStep(409, None), Commit())),
         Scenario(93, "in-progress-for-ever", "409 without a code, permanently.", (FaultStep(409, None),),
                  "unknown", "unanswered", decided_by_giving_up=True),
-        Scenario(95, "already-ordered", "400/800065: somebody else checked this cart out.", (_ORDERED,),
+        Scenario(95, "already-ordered", "400/800065: another client checked this cart out.", (_ORDERED,),
                  "unknown", "already_ordered", "800065", bought_before=True),
         Scenario(96, "already-ordered-in-text", "The same, with the code as text.", (FaultStep(400, "800065"),),
                  "unknown", "already_ordered", "800065", bought_before=True),
@@ -285,7 +285,7 @@ _REFUSALS = {
              "900128 900129 900142 900169 900203 900206 900242 900275 900312 900313 900314 900315 900316 "
              "900317 900318 27006 27007 2071 800016 900154",
         403: "800020 2085 2091 2006 800066 800067 800068 800088 800089 900323",
-        500: "800031 800083 800084 800087",  # final, whatever the status says
+        500: "800031 800083 800084 800087",  # permanent despite the 500
     },
     "partner": {
         403: "13605 900123 900124 800039 900149 800023 900121 800069 800073 800074 800075 900416 20002",
@@ -339,7 +339,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def cart_id(number_or_name: int | str, seed: str) -> str:
-    """Return a cart id that plays this scenario; the same seed gives the same id.
+    """Return a cart id that plays this scenario. The same seed gives the same id.
 
     Raises:
         KeyError: there is no scenario of this name. An unknown number is a cart that does not exist.

@@ -83,8 +83,8 @@ class MemoryBlobs:
         """See `shared.ports.Blobs.write`."""
         del content_type  # stored by the real one only
         with self._lock:
-            there = self.blobs.get(name)
-            if (there and there[1]) != match:
+            existing = self.blobs.get(name)
+            if (existing and existing[1]) != match:
                 raise Conflict
             self.blobs[name] = content, f'"{next(self._versions)}"'
 

@@ -90,7 +90,7 @@ def test_a_request_without_effect_or_for_another_purpose_kills_no_worker(
     assert not injector.crash_if_planned(line, exchange, ExchangeStage.ANSWERED, lambda: True)
 
 
-def test_a_worker_sees_no_account_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_does_not_inherit_the_accounts_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CheckoutStorage", "another account")
     monkeypatch.setenv("HTTP_PROXY", "http://somewhere")
 

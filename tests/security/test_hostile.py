@@ -95,10 +95,10 @@ def test_a_run_that_breaks_something_ends_with_the_body_in_hexadecimal(
     ("broken", "what"),
     [
         (InvalidMessage(b"", "no path", "x"), "it names a path"),
-        (InvalidMessage(b"", "$", "x", customer_id="../.."), "its customerId, where it is told, is a GUID"),
+        (InvalidMessage(b"", "$", "x", customer_id="../.."), "its customerId, where it is published, is a GUID"),
         (InvalidMessage(b"", "$" + "x" * 50_000, "x"), "the outcome of an invalid message is short"),
     ],
-    ids=["a strange path", "a strange id", "a long path"],
+    ids=["an invalid path", "an invalid id", "a long path"],
 )
 def test_the_fuzz_detects_a_wrong_outcome(broken: InvalidMessage, what: str, yardstick: Yardstick) -> None:
     with pytest.raises(Broken, match=re.escape(what)):

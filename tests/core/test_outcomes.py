@@ -284,7 +284,7 @@ def test_the_outcome_of_an_invalid_message_is_the_expected_cloud_event() -> None
 
 
 @pytest.mark.parametrize(
-    ("message", "there"),
+    ("message", "present"),
     [
         (b"", set()),
         (body(cartId="x"), {"customerId"}),

@@ -24,18 +24,18 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 when every target is met, else 1.
     """
-    chosen = _parser().parse_args(arguments)
-    rounds = chosen.rounds or (1 if chosen.quick else suite.FULL_ROUNDS)
-    found = suite.run_suite(rounds, lambda line: print(line, flush=True), quick=chosen.quick, only=chosen.only)
-    options = ["--quick"] * chosen.quick + ([f"--rounds {chosen.rounds}"] if chosen.rounds else [])
-    options += [f"--only {chosen.only}"] if chosen.only else []
+    args = _parser().parse_args(arguments)
+    rounds = args.rounds or (1 if args.quick else suite.FULL_ROUNDS)
+    found = suite.run_suite(rounds, lambda line: print(line, flush=True), quick=args.quick, only=args.only)
+    options = ["--quick"] * args.quick + ([f"--rounds {args.rounds}"] if args.rounds else [])
+    options += [f"--only {args.only}"] if args.only else []
     command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
-    run = BenchmarkRun.now(found, command=command, rounds=rounds, quick=chosen.quick)
-    if chosen.save is not None and chosen.only:
-        saved = BenchmarkRun.read(chosen.save)
+    run = BenchmarkRun.now(found, command=command, rounds=rounds, quick=args.quick)
+    if args.save is not None and args.only:
+        saved = BenchmarkRun.read(args.save)
         run = replace(saved, measurements=saved.measurements | run.measurements)
-    if chosen.save is not None:
-        run.write(chosen.save)
+    if args.save is not None:
+        run.write(args.save)
     return print_results(run)
 
 

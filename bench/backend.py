@@ -1,4 +1,4 @@
-"""What the competitors talk to: the stub alone, or Azurite for storage and the stub for the rest."""
+"""The services that the competitors use: the stub alone, or Azurite for storage and the stub for the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STOP_SECONDS = 5.0
 
 
 class MeasurementFailed(Exception):
-    """The competitor did not do what it was given to do, so there is nothing to measure."""
+    """The competitor did not complete its workload, so there is nothing to measure."""
 
 
 @dataclass(frozen=True, slots=True)

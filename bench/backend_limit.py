@@ -57,8 +57,8 @@ class RawClient:
 
     def check_out(self, cart_id: str) -> None:
         """Receive one message and make the requests of its checkout."""
-        got = _request(self._queue, "GET", f"{self._carts}?numofmessages=1&visibilitytimeout=600&{self._queue_sas}")
-        message_id, receipt = _between(got, b"MessageId"), _between(got, b"PopReceipt")
+        reply = _request(self._queue, "GET", f"{self._carts}?numofmessages=1&visibilitytimeout=600&{self._queue_sas}")
+        message_id, receipt = _between(reply, b"MessageId"), _between(reply, b"PopReceipt")
         blob = f"{self._records}/{CUSTOMER}/{cart_id}.json?{self._blob_sas}"
         _request(self._blob, "GET", blob)
         path = f"/v1/customers/{CUSTOMER}/carts/{cart_id}/checkout"
@@ -85,10 +85,10 @@ def measure(backend: Backend, carts: int) -> Sample:
         for index in range(carts // CLIENTS):
             clients[number].check_out(f"{index:08x}-0000-4000-9000-{number:012x}")
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(drive, range(CLIENTS)))
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     backend.stop_feeding()
     for client in clients:
         client.close()

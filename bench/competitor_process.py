@@ -53,7 +53,7 @@ class CompetitorProcess:
             address = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "metrics")
             environ = {**self._environ, process_metrics.SOCKET: address}
             self._process = ManagedProcess.of_module(*self._module, environ=environ, cwd=ROOT, on_line=self._note)
-            stack.callback(self._process.terminate, patience=0.0)  # nothing it could still do is of interest
+            stack.callback(self._process.terminate, grace=0.0)  # it has no work left to finish
             self._process.wait_until_ready(f"{re.escape(process_metrics.READY)}$")
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(address)

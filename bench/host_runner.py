@@ -22,13 +22,13 @@ def main() -> None:
     parser.add_argument("app_dir", type=Path)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--new-batch-threshold", type=int)
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("azure").setLevel(logging.WARNING)
-    options = QueueOptions.from_file(chosen.app_dir / "host.json")
-    if chosen.batch_size is not None:
-        options = replace(options, batch_size=chosen.batch_size, new_batch_threshold=chosen.new_batch_threshold)
-    LocalHost(load(chosen.app_dir), options).start()
+    options = QueueOptions.from_file(args.app_dir / "host.json")
+    if args.batch_size is not None:
+        options = replace(options, batch_size=args.batch_size, new_batch_threshold=args.new_batch_threshold)
+    LocalHost(load(args.app_dir), options).start()
     process_metrics.serve()
     threading.Event().wait()
 

@@ -108,8 +108,8 @@ def run_suite(rounds: int, say: Callable[[str], None], *, quick: bool = False, o
 
 
 def _measure(results: Results, name: str, make: Callable[[], Sample], say: Callable[[str], None], which: str) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     sample = make()
     results[name].append(sample)
     values = ", ".join(f"{key} {value:.4g}" for key, value in sample.items())
-    say(f"{which:>5} {name:26} {time.perf_counter() - began:5.1f} s  {values}")
+    say(f"{which:>5} {name:26} {time.perf_counter() - started:5.1f} s  {values}")

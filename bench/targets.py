@@ -72,7 +72,7 @@ class TargetResult:
 
     @property
     def fails_run(self) -> bool:
-        """Whether the target is missed and no mere aim."""
+        """Whether the target is missed and is not only an aim."""
         return not (self.is_met or self.target.aim)
 
 

@@ -106,9 +106,9 @@ class SendOptions:
         else:
             table.show(headings, rows, err=self.as_json)
 
-    def report(self, found: dict[str, Any], line: str) -> None:
+    def report(self, item: dict[str, Any], line: str) -> None:
         """Print one item that was processed."""
-        print(json.dumps(found) if self.as_json else printable(line, 400), flush=True)
+        print(json.dumps(item) if self.as_json else printable(line, 400), flush=True)
 
     def confirm(self, action: str) -> None:
         """Return if the action may be done. Otherwise end the command, with 0 after a dry run and 1 if declined.

@@ -1,4 +1,4 @@
-"""The content of the records container, as operators read it: entries of records, and notes of waiting. No I/O."""
+"""The content of the records container, as operators read it: the entries of records, and waiting notes. No I/O."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ class CartKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ListedBlob:
-    """A blob of the container: a cart's record, or its note of waiting."""
+    """A blob of the container: a cart's record, or its waiting note."""
 
     cart: CartKey
     modified: datetime
@@ -124,8 +124,8 @@ class CartHistory:
     @property
     def last_ordered(self) -> Entry | None:
         """The latest entry of class `already_ordered`, which is final."""
-        found = (entry for entry in reversed(self.entries) if entry.error_class == ErrorClass.ALREADY_ORDERED)
-        return next(found, None)
+        entries = (entry for entry in reversed(self.entries) if entry.error_class == ErrorClass.ALREADY_ORDERED)
+        return next(entries, None)
 
     @property
     def waiting(self) -> WaitingNote | None:

@@ -48,38 +48,38 @@ def show_cart(
 
 def _queued(connection: StorageConnection, cart: CartKey) -> list[dict[str, Any]]:
     """The cart's messages among those that can be peeked at."""
-    found = []
+    messages = []
     for role, queue in (("carts", connection.carts()), ("poison", connection.poison())):
         with queue:
             for message in queue.peek_messages(MAX_PEEKED):
                 at = message.inserted_on or datetime.now(UTC)
-                read = decode(str(message.content).encode(), Delivery(message.id, 1, at))
-                if (read.customer_id, read.cart_id) == cart:
-                    found.append(
+                request = decode(str(message.content).encode(), Delivery(message.id, 1, at))
+                if (request.customer_id, request.cart_id) == cart:
+                    messages.append(
                         {
                             "queue": role,
-                            "requestId": read.request_id if isinstance(read, CheckoutRequest) else None,
+                            "requestId": request.request_id if isinstance(request, CheckoutRequest) else None,
                             "insertedAt": timestamp(at),
                             "dequeueCount": message.dequeue_count,
                         }
                     )
-    return found
+    return messages
 
 
 def _support(history: CartHistory, tenant_id: str | None) -> dict[str, Any]:
-    """What Microsoft support asks for, of the last known call. What is not known is left out."""
+    """What Microsoft support asks for, about the last known call. Unknown values are left out."""
     cart, note = history.cart, history.waiting
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "partnerTenantId": tenant_id,
         **cart.as_json(),
         "call": f"POST /v1/customers/{cart.customer_id}/carts/{cart.cart_id}/checkout",
     }
     if note:
-        found |= {"msRequestId": note.fields.get("msRequestId"), "msCorrelationId": note.fields.get("msCorrelationId")}
-        found["waitsFor"] = note.reason
+        facts |= {"msRequestId": note.fields.get("msRequestId"), "msCorrelationId": note.fields.get("msCorrelationId")}
+        facts["waitsFor"] = note.reason
     elif entry := _last_called(history):
-        found |= _support_of(cart, entry)
-    return {name: value for name, value in found.items() if value is not None}
+        facts |= _support_of(cart, entry)
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _support_of(cart: CartKey, entry: Entry) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _last_called(history: CartHistory) -> Entry | None:
 
 
 def _as_json(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str | None) -> str:
-    """Put together as text, so that the events stay as they were recorded: parsing would turn 36.480 into 36.48."""
+    """The report, joined as text to keep the events as they were recorded: parsing would turn 36.480 into 36.48."""
     members = {
         "customerId": json.dumps(history.cart.customer_id),
         "cartId": json.dumps(history.cart.cart_id),
@@ -151,7 +151,7 @@ def _show_waiting(history: CartHistory) -> None:
     note, now = history.waiting, datetime.now(UTC)
     if note is None:
         if history.note:
-            click.echo("\nThere is a note of waiting too, but its request is answered: nothing waits.")
+            click.echo("\nThere is a waiting note too, but its request is answered: nothing waits.")
         return
     _section(f"Waits: {note.reason}")
     waited = f" for {format_age(note.since, now)}" if note.since else ""

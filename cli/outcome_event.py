@@ -12,7 +12,7 @@ _LINE_BREAKS = str.maketrans("\r\n", "  ")
 
 @dataclass(frozen=True)
 class OutcomeEvent:
-    """An outcome as a CloudEvent: its text, its attributes, and its data from wherever they are stored."""
+    """An outcome as a CloudEvent: its text, its attributes, and its data from the event or from its blob."""
 
     text: str
     attributes: dict[str, Any]
@@ -31,7 +31,7 @@ class OutcomeEvent:
 
     @property
     def error(self) -> dict[str, Any]:
-        """What went wrong or must be done, or empty if there is no error."""
+        """What went wrong or must be done, or empty if there is none."""
         return as_object(self.data.get("error"))
 
     @property

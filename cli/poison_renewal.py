@@ -1,6 +1,6 @@
 """Renews messages that are stuck in the poison queue, so that the handler answers them.
 
-The host delivers a message of that queue to `report_poison` five times and then skips it for ever, because the poison
+The host delivers a message of that queue to `report_poison` five times and then always skips it, because the poison
 queue has no poison queue of its own. It still takes the message each time its lease ends, so that the message is
 visible for seconds only. To see it here, the handler must have been stopped for that long.
 
@@ -111,11 +111,11 @@ def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueM
 
 
 def _send_copy(publisher: Publisher, message: "QueueMessage") -> None:
-    read = _decode(message)
-    retry = read.retry if isinstance(read, CheckoutRequest) else RetryState()
-    # an earlier delivery failed, maybe during its POST
+    decoded = _decode(message)
+    retry = decoded.retry if isinstance(decoded, CheckoutRequest) else RetryState()
+    # an earlier delivery failed, perhaps during its POST
     in_doubt = msgspec.structs.replace(retry, doubt=datetime.now(UTC))
-    publisher.send_deferred(read, Deferral(0.0, in_doubt, queue=Destination.POISON))
+    publisher.send_deferred(decoded, Deferral(0.0, in_doubt, queue=Destination.POISON))
 
 
 def _decode(message: "QueueMessage") -> CheckoutRequest | InvalidMessage:
@@ -128,14 +128,14 @@ def _deliveries(message: "QueueMessage") -> int:
 
 
 def _as_json(message: "QueueMessage", status: str) -> dict[str, Any]:
-    read = _decode(message)
-    found = {
+    decoded = _decode(message)
+    members = {
         "messageId": message.id,
-        "customerId": read.customer_id,
-        "cartId": read.cart_id,
-        "requestId": read.request_id if isinstance(read, CheckoutRequest) else None,
+        "customerId": decoded.customer_id,
+        "cartId": decoded.cart_id,
+        "requestId": decoded.request_id if isinstance(decoded, CheckoutRequest) else None,
         "dequeueCount": _deliveries(message),
         "insertedAt": timestamp(message.inserted_on) if message.inserted_on else None,
         "status": status,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}

@@ -38,8 +38,8 @@ def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None
             return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
         except OverflowError:
             return _EARLIEST
-    if found := parse_rfc3339(value):
-        return max(found, _EARLIEST)
+    if instant := parse_rfc3339(value):
+        return max(instant, _EARLIEST)
     expected = "an age such as 30m, 12h or 7d, or a time such as 2026-11-22T10:00Z"
     raise click.BadParameter(f"{value!r} is not {expected}", ctx, parameter)
 
@@ -47,8 +47,8 @@ def parse_when(ctx: click.Context, parameter: click.Parameter, value: str | None
 def parse_rfc3339(text: object) -> datetime | None:
     """Parse a time, or None if it is not one."""
     try:
-        found = datetime.fromisoformat(text) if isinstance(text, str) else None
-        return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return instant and (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

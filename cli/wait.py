@@ -46,12 +46,12 @@ def wait_for(
     pending = {request.event_id: request for request in requests}
     with connection.reader() as reader:
         while True:
-            for found in _poll(reader, pending):
-                if isinstance(found, StorageUnavailable):
-                    trouble = str(found)
+            for result in _poll(reader, pending):
+                if isinstance(result, StorageUnavailable):
+                    trouble = str(result)
                     continue
-                exit_code = max(exit_code, EXIT_CODES[found.event.outcome])
-                _show(found, as_json=as_json)
+                exit_code = max(exit_code, EXIT_CODES[result.event.outcome])
+                _show(result, as_json=as_json)
             left = deadline - time.monotonic()
             if not pending or left <= 0:
                 break

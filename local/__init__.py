@@ -1,1 +1,1 @@
-"""A laptop without Azure: simulator, storage and host, for development, tests and the demo."""
+"""Simulator, storage and host on a machine without Azure, for development, tests and the demo."""

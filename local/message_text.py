@@ -32,5 +32,5 @@ def request_text(request: Mapping[str, Any], form: Form, sender: str) -> str:
 
 
 def decode_text(text: str) -> CheckoutRequest | InvalidMessage:
-    """Decode a message as the function does; its event ids do not depend on the delivery."""
+    """Decode a message as the function does. Its event ids do not depend on the delivery."""
     return decode(text.encode(), Delivery("", 1, datetime(2026, 1, 1, tzinfo=UTC)))

@@ -58,16 +58,16 @@ class Package:
         npm = self._node_root() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as scratch:
-            made = Path(scratch) / "made"
-            made.mkdir()
+            staging = Path(scratch) / "staging"
+            staging.mkdir()
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(self.source / name, made)
+                shutil.copy(self.source / name, staging)
             npm_ci = [self.node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = subprocess.run(npm_ci, cwd=made, capture_output=True, text=True, check=False)  # noqa: S603
-            if done.returncode != 0:
-                raise self.unavailable(f"npm could not install {self.name}:\n{done.stdout}{done.stderr}")
+            result = subprocess.run(npm_ci, cwd=staging, capture_output=True, text=True, check=False)  # noqa: S603
+            if result.returncode != 0:
+                raise self.unavailable(f"npm could not install {self.name}:\n{result.stdout}{result.stderr}")
             try:
-                made.rename(target)
+                staging.rename(target)
             except OSError:
                 if not target.is_dir():
                     raise

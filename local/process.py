@@ -3,7 +3,7 @@
     python -m local.process local.host --app-dir .
 
 runs `python -m local.host --app-dir .` and sends it SIGTERM when its standard input ends. That input is a pipe to the
-parent, so a child never outlives its parent, however the parent died. Each child has a process group of its own: a
+parent, so a child never outlives its parent, however the parent ended. Each child has a process group of its own: a
 Ctrl-C at the terminal reaches the parent alone, which then terminates its children in the right order.
 """
 
@@ -130,11 +130,11 @@ class ManagedProcess:
         """Send SIGKILL, without waiting for the end."""
         self._popen.kill()
 
-    def terminate(self, patience: float) -> None:
-        """Send SIGTERM, and SIGKILL where it still runs after `patience` seconds or when we are interrupted."""
+    def terminate(self, grace: float) -> None:
+        """Send SIGTERM, and SIGKILL where it still runs after `grace` seconds or when we are interrupted."""
         try:
             self._popen.terminate()  # once: Azurite does not survive a second one to write its index
-            self._popen.wait(patience)
+            self._popen.wait(grace)
         except subprocess.TimeoutExpired:
             pass
         finally:

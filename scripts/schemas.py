@@ -5,9 +5,9 @@
     python -m scripts.schemas --check   change nothing; fail where a file is stale
 
 A request is `shared.core.messages._Fields` with the limits that `decode` sets; `retry` is
-`shared.core.retry.RetryState`. An outcome is written as text by `shared.core.outcomes`, so its shape stands here, in
-the words of docs/contract.md; the tests hold it against the real events of every scenario. Draft 7, because that is
-what AsyncAPI's parser reads by itself.
+`shared.core.retry.RetryState`. An outcome is written as text by `shared.core.outcomes`, so its shape is declared here,
+in the words of docs/contract.md. The tests validate the real events of every scenario with it. Draft 7, because the
+parser of AsyncAPI reads that without plug-ins.
 """
 
 import json
@@ -42,7 +42,7 @@ MEMBERS: dict[str, Json] = {
     "customerId": {"$ref": "#/definitions/Guid"},
     "cartId": {"$ref": "#/definitions/Guid"},
     "requestId": {
-        "description": "The idempotency key: the same one is answered by the same event. Give one.",
+        "description": "The idempotency key: the same one is answered by the same event. Recommended.",
         "type": "string",
         "minLength": 1,
         "maxLength": messages.LONGEST_REQUEST_ID,
@@ -58,18 +58,18 @@ MEMBERS: dict[str, Json] = {
         "not": {"pattern": "[^ -~]"},
     },
     "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": "string"},
-    "context": {"description": "Any JSON; echoed on the outcome, character for character."},
+    "context": {"description": "Any JSON. It is returned with the outcome, character for character."},
     "retry": {"$ref": "#/definitions/Retry"},
 }
-"""What `decode` asks of each member of `_Fields`, beyond its JSON type."""
+"""What `decode` requires of each member of `_Fields`, beyond its JSON type."""
 
 
 def request(*, deferred: bool) -> Json:
-    """A request as its producer sends it; or, `deferred`, as the program's own copies are."""
+    """A request as its producer sends it or, `deferred`, as the program's own copies are."""
     made, definitions = _components(messages._Fields, RetryState)  # noqa: SLF001  the one place that names the members
     fields = made["_Fields"]
     if {*MEMBERS} != {*fields["properties"]}:
-        raise AssertionError("the members of a request have changed: say here what they may be")
+        raise AssertionError("the members of a request have changed: declare their schemas in MEMBERS")
     properties = {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"}
     for rule in definitions["RetryState"]["properties"].values():
         rule.pop("default", None)
@@ -118,7 +118,7 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Base64 = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"}, pattern="^[A-Za-z0-9+/]*={0,2}$")]
 Result = Annotated[
     dict[str, Any],
-    Meta(description="The service's CartCheckoutResult as it came; its documented shape is a schema of its own."),
+    Meta(description="The service's CartCheckoutResult as it came. Its documented shape is a schema of its own."),
 ]
 
 
@@ -144,7 +144,7 @@ class Error(Struct, kw_only=True):
 
 
 class InvalidMessageError(Error, kw_only=True):
-    """Where a message goes wrong, and what should stand there."""
+    """Where the message is invalid, and what is expected there."""
 
     class_: Literal["invalid_message"] = msgspec.field(name="class")  # type: ignore[assignment]
     description: str
@@ -153,7 +153,7 @@ class InvalidMessageError(Error, kw_only=True):
 
 
 class Decided(Struct, kw_only=True, rename="camel"):
-    """What all outcomes of a valid request say."""
+    """The members of every outcome of a valid request."""
 
     customer_id: Guid
     cart_id: Guid
@@ -175,7 +175,7 @@ class Completed(Decided, kw_only=True, rename="camel"):
 
 
 class ActionRequired(Decided, kw_only=True, rename="camel"):
-    """Bought; a person must do something."""
+    """Bought, but a person must do something."""
 
     outcome: Literal["action_required"]
     result: Result
@@ -199,14 +199,14 @@ class Failed(Decided, kw_only=True, rename="camel"):
 
 
 class Unknown(Decided, kw_only=True, rename="camel"):
-    """Nobody can say from here."""
+    """Whether an order exists is not known."""
 
     outcome: Literal["unknown"]
     error: Error
 
 
 class InvalidMessage(Struct, kw_only=True, rename="camel"):
-    """The message was no checkout request. Made of its bytes alone."""
+    """The message is not a checkout request. The event depends on its bytes alone."""
 
     outcome: Literal["failed", "unknown"]
     customer_id: Guid | UnsetType = UNSET
@@ -219,7 +219,7 @@ class InvalidMessage(Struct, kw_only=True, rename="camel"):
 
 
 DATA = (Completed, ActionRequired, Partial, Failed, Unknown, InvalidMessage)
-# what a kind of data must not have: as absent things are left out, a wrong one would else pass unseen
+# members that a kind of data must not have, since the structs allow members that they do not declare
 NEVER = {
     "Completed": ("error",),
     "Failed": ("answeredBy", "corrects"),
@@ -229,7 +229,7 @@ NEVER = {
 
 
 class Event(Struct, kw_only=True):
-    """An outcome of the Cart Checkout Function: a CloudEvent 1.0. Unknown members may come: ignore them."""
+    """An outcome of the Cart Checkout Function: a CloudEvent 1.0. Unknown members may be added: ignore them."""
 
     specversion: Literal["1.0"]
     id: Guid
@@ -247,7 +247,7 @@ class Event(Struct, kw_only=True):
         Annotated[
             str,
             Meta(
-                description="Where `data` lies when it is too large for a message: a blob's address, without a token.",
+                description="The address of the blob with `data` when it is too large for a message, without a token.",
                 extra_json_schema={"format": "uri"},
             ),
         ]
@@ -271,7 +271,7 @@ def outcome() -> Json:
         }
         for each in Outcome
     ]
-    # only what was decided has a time; an invalid message is answered by its bytes alone
+    # only a decision has a time: the event of an invalid message depends on its bytes alone
     event["allOf"].append(
         {
             "if": {"properties": {"data": {"required": ["sha256"]}}, "required": ["data"]},
@@ -284,7 +284,7 @@ def outcome() -> Json:
 
 
 def result() -> Json:
-    """The documented shape of `result`. Codes come as integers too, and everything may be missing."""
+    """The documented shape of `result`. Codes may be integers too, and every member may be missing."""
     _, definitions = _components(models.CartCheckoutResult)
     top = definitions.pop("CartCheckoutResult")
     for definition in (top, *definitions.values()):
@@ -301,19 +301,19 @@ def result() -> Json:
 
 def schemas() -> dict[str, Json]:
     """The content of each file by its name."""
-    asked = f"At most {messages.LONGEST // 1024} KiB of UTF-8; no key twice in an object; at most 64 levels deep."
+    limits = f"At most {messages.LONGEST // 1024} KiB of UTF-8, no key twice in an object, at most 64 levels deep."
     titles = {
-        "checkout-request": ("Checkout request", asked, request(deferred=False)),
-        "checkout-request-event": ("Checkout request in a CloudEvent", asked, envelope(request(deferred=False))),
+        "checkout-request": ("Checkout request", limits, request(deferred=False)),
+        "checkout-request-event": ("Checkout request in a CloudEvent", limits, envelope(request(deferred=False))),
         "deferred-copy": (
             "Deferred copy",
-            "A request with what the program remembers of it. Nobody else writes one; in `retry` more may come.",
+            "A request with its retry state. Only the program writes one, and `retry` may gain members.",
             deferred_copy(),
         ),
         "checkout-outcome": ("Checkout outcome", Event.__doc__, outcome()),
         "cart-checkout-result": (
             "CartCheckoutResult",
-            "The service's answer as its reference documents it. It is passed on as it came: nobody promises this.",
+            "The service's response as its reference documents it. It is passed on as it came, without any guarantee.",
             result(),
         ),
     }

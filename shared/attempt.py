@@ -21,9 +21,9 @@ from shared.core.retry import (
     RetryPolicy,
     ThrottleGate,
     Uniform,
-    after_answer,
     after_closed_gate,
     after_throttling,
+    after_transient,
     is_expired,
     is_last_day,
     retry_after,
@@ -75,11 +75,11 @@ class CheckoutAttempt:
             return after_closed_gate(request.retry, self._uniform, opening, now)
         try:
             response = self._post(ctx)
-        except TokenUnavailable as missing:
-            ctx.line.add(exception=type(missing).__name__, detail=str(missing))
+        except TokenUnavailable as failure:
+            ctx.line.add(exception=type(failure).__name__, detail=str(failure))
             ctx.line.escalate(logging.ERROR)
             if too_late:
-                return self.give_up(ctx, error(ErrorClass.AUTHENTICATION, str(missing)))
+                return self.give_up(ctx, error(ErrorClass.AUTHENTICATION, str(failure)))
             return without_call(request.retry, self._uniform, ErrorClass.AUTHENTICATION)
         return self._conclude(ctx, response, judge(response))
 
@@ -90,8 +90,8 @@ class CheckoutAttempt:
         cart = self._get_cart(ctx)
         status = read_cart_status(cart)
         if status is CartStatusReading.ORDERED:
-            found = error(ErrorClass.ALREADY_ORDERED, "No POST was answered, but the cart is ordered")
-            return self._already_ordered(ctx, response, found, cart)
+            ordered = error(ErrorClass.ALREADY_ORDERED, "No POST was answered, but the cart is ordered")
+            return self._already_ordered(ctx, response, ordered, cart)
         description = (
             f"No POST got a certain answer, of {ctx.attempts} that are known; the last: "
             f"{last.description or last.code}; GET cart then said: {status}"
@@ -101,29 +101,29 @@ class CheckoutAttempt:
     def _post(self, ctx: DeliveryContext) -> ServiceResponse:
         with ctx.line.step("post") as step:
             response = self._partner_center.checkout(ctx.request)
-            step.answered(response)
-        ctx.sent = ctx.request.ms_request_id
-        ctx.line.add(status=response.status, msRequestId=ctx.sent, failure=response.failure)
+            step.set_response(response)
+        ctx.sent_id = ctx.request.ms_request_id
+        ctx.line.add(status=response.status, msRequestId=ctx.sent_id, failure=response.failure)
         return response
 
     def _conclude(self, ctx: DeliveryContext, response: ServiceResponse, verdict: Verdict) -> Decision | Deferral:
         """Turn the verdict into a decision or a deferral."""
         match verdict:
-            case Bought(outcome, result, found):
-                return _decision(ctx, outcome, response, found, result)
+            case Bought(outcome, result, cause):
+                return _decision(ctx, outcome, response, cause, result)
             case Refused():
                 return self._confirm_refusal(ctx, response, verdict)
-            case AlreadyOrdered(found):
-                return self._already_ordered(ctx, response, found, self._get_cart(ctx))
+            case AlreadyOrdered(cause):
+                return self._already_ordered(ctx, response, cause, self._get_cart(ctx))
             case Retry():
                 if verdict.doubtful:
-                    ctx.remember(doubt=self._clock())
-                ctx.remember(epoch=min(ctx.request.retry.epoch + verdict.new_epoch, MAX_COUNT))
+                    ctx.update_retry(doubt=self._clock())
+                ctx.update_retry(epoch=min(ctx.request.retry.epoch + verdict.new_epoch, MAX_COUNT))
                 deferral = self._retry_later(ctx, response, verdict)
                 return deferral or self.give_up(ctx, verdict.error, response)
 
     def _retry_later(self, ctx: DeliveryContext, response: ServiceResponse, verdict: Retry) -> Deferral | None:
-        """The deferral after a transient response; None: it is too late for one."""
+        """Return the deferral after a transient response, or None when it is too late for one."""
         retry, now, reason = ctx.request.retry, self._clock(), verdict.error.error_class
         throttled = reason is ErrorClass.THROTTLED
         wait = retry_after(response.retry_after, now)
@@ -136,27 +136,27 @@ class CheckoutAttempt:
             return None
         if throttled:
             return after_throttling(retry, self._policy, self._uniform, wait)
-        return after_answer(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
+        return after_transient(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
 
     def _confirm_refusal(
         self, ctx: DeliveryContext, response: ServiceResponse, refused: Refused
     ) -> Decision | Deferral:
-        """A refusal is proof when no earlier POST is unanswered and its code is known. Otherwise GET the cart.
+        """Accept a refusal if no earlier POST is unanswered and its code is known, otherwise GET the cart.
 
         POST 1 ───────────────── (no answer) ──────────── still ordering ─► Ordered
                 POST 2 ─ 400 ─ GET cart: Active            proves nothing yet: `failed` could be untrue
-                                      ···· settle ···· POST 3 ─ 400 ─ GET cart: Active ─► failed, truly
+                                      ···· settle ···· POST 3 ─ 400 ─ GET cart: Active ─► failed
         """
-        found = refused.error
-        failed = _decision(ctx, Outcome.FAILED, response, found, refused.result)
+        cause = refused.error
+        failed = _decision(ctx, Outcome.FAILED, response, cause, refused.result)
         if ctx.request.retry.doubt is None and refused.known:
             return failed
         cart = self._get_cart(ctx)
-        unresolved = _decision(ctx, Outcome.UNKNOWN, response, replace(found, advice=UNRESOLVED))
+        unresolved = _decision(ctx, Outcome.UNKNOWN, response, replace(cause, advice=UNRESOLVED))
         match read_cart_status(cart):
             case CartStatusReading.ORDERED:
-                description = f"The cart is ordered, though the service refused: {found.description}"
-                ordered = error(ErrorClass.ALREADY_ORDERED, description, code=found.code, source=found.source)
+                description = f"The cart is ordered, though the service refused: {cause.description}"
+                ordered = error(ErrorClass.ALREADY_ORDERED, description, code=cause.code, source=cause.source)
                 return self._already_ordered(ctx, response, ordered, cart)
             case CartStatusReading.ACTIVE:
                 return self._once_settled(ctx, failed, unresolved)
@@ -168,7 +168,7 @@ class CheckoutAttempt:
                 return unresolved
 
     def _once_settled(self, ctx: DeliveryContext, failed: Decision, unresolved: Decision) -> Decision | Deferral:
-        """The cart is active: `failed` once no earlier POST can be at work any more, else wait until then."""
+        """The cart is active: `failed` once no earlier POST can still be at work, otherwise wait until then."""
         remaining = settle_remaining(ctx.request.retry, self._policy, self._clock())
         if not remaining:
             return failed
@@ -177,13 +177,13 @@ class CheckoutAttempt:
         return settling(ctx.request.retry, remaining)
 
     def _already_ordered(
-        self, ctx: DeliveryContext, response: ServiceResponse | None, found: Error, cart: ServiceResponse
+        self, ctx: DeliveryContext, response: ServiceResponse | None, cause: Error, cart: ServiceResponse
     ) -> Decision:
-        """No POST can say more: report the orders that could be this cart's, without choosing one."""
+        """Another call ordered the cart: report the orders that could be its own, without choosing one."""
         with ctx.line.step("list_orders"):
             orders = self._partner_center.list_orders(ctx.request)
-        found = replace(found, data=candidates(cart, orders, self._clock()) or None)
-        return _decision(ctx, Outcome.UNKNOWN, response, found)
+        cause = replace(cause, data=candidates(cart, orders, self._clock()) or None)
+        return _decision(ctx, Outcome.UNKNOWN, response, cause)
 
     def _get_cart(self, ctx: DeliveryContext) -> ServiceResponse:
         with ctx.line.step("get_cart"):
@@ -194,15 +194,15 @@ def _decision(
     ctx: DeliveryContext,
     outcome: Outcome,
     response: ServiceResponse | None,
-    found: Error | None,
+    cause: Error | None,
     result: str | None = None,
 ) -> Decision:
-    if found is not None:
-        ctx.line.add(**{"class": found.error_class, "code": _code(found)})
-    ids = response_ids(response, ctx.sent or "", ctx.request.correlation_id) if response else None
-    return Decision(outcome, ctx.attempts, result, found, ids)
+    if cause is not None:
+        ctx.line.add(**{"class": cause.error_class, "code": _code(cause)})
+    ids = response_ids(response, ctx.sent_id or "", ctx.request.correlation_id) if response else None
+    return Decision(outcome, ctx.attempts, result, cause, ids)
 
 
-def _code(found: Error) -> str | None:
+def _code(cause: Error) -> str | None:
     """The service's code for the log line, where it is one word: free text is never logged."""
-    return found.code if found.code is not None and _WORD.fullmatch(found.code) else None
+    return cause.code if cause.code is not None and _WORD.fullmatch(cause.code) else None

@@ -1,6 +1,6 @@
 """Wires the program from its settings. The app, the command line and the tests use it alike.
 
-Every part that touches the outside can be passed in: a test passes its own clock, random source and ports.
+Every external dependency can be passed in: a test passes its own clock, random source and ports.
 """
 
 import logging
@@ -48,7 +48,7 @@ def bootstrap(
     settings = settings or Settings.from_env()
     # the SDKs log each request at INFO, which costs as much as the storage call itself
     logging.getLogger("azure").setLevel(logging.WARNING)
-    # it warns about a missing token and may quote the response; our own log line reports it without that
+    # it warns about a missing token and may quote the response, which our own log line does not
     logging.getLogger("azure.identity").setLevel(logging.ERROR)
     # urllib3 logs whole URLs, which hold the signature of a SharedAccessSignature: each one at DEBUG, and at
     # WARNING that of a response whose header cannot be parsed
@@ -77,12 +77,12 @@ def bootstrap(
 
 def warn_of_idle_messages(settings: Settings) -> None:
     """Warn when the host hands over more messages than the worker has threads: the rest would wait, leased."""
-    handed = in_flight(HOST_JSON)
-    if settings.threads < handed:
+    concurrent = in_flight(HOST_JSON)
+    if settings.threads < concurrent:
         LOGGER.warning(
             "host.json hands over %d messages at once, but there are %d threads: "
             "set PYTHON_THREADPOOL_THREAD_COUNT to %d",
-            handed,
+            concurrent,
             settings.threads,
-            handed,
+            concurrent,
         )

@@ -1,4 +1,4 @@
-"""The story of one message, from delivery to outcome. Read `handle` from top to bottom.
+"""The path of one message, from delivery to outcome. It begins in `handle`.
 
     decode ─ load ─ attempt (gate, POST, verdict) ─ record ─ publish ─ return; the host deletes the message
       │        │       │
@@ -6,8 +6,8 @@
       │        └─ the record answers: publish
       └─ no request: publish
 
-Nothing foreseen raises. What raises is a bug, or a copy that could not be sent: then the host delivers the
-message again, and at last puts it into the poison queue, which `handle` answers too.
+No expected failure raises. An exception is a bug, or a copy that could not be sent: the host delivers the message
+again and finally moves it to the poison queue, which `handle` answers too.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from shared.core.retry import Deferral, Destination, Uniform, without_call
 from shared.core.rules import Undecided, apply_rules
 from shared.poison import Isolation, PoisonHandler, spread
 from shared.ports import StorageUnavailable
-from shared.steps import Steps, note_storage_failure
+from shared.steps import Steps, log_storage_failure
 from shared.telemetry import Telemetry
 
 
@@ -62,21 +62,21 @@ class Checkout:
     def _answer(self, ctx: DeliveryContext) -> None:
         """Answer a request, or send a copy of it that waits."""
         if ctx.delivery.dequeue_count > 1:
-            # an earlier delivery died, maybe inside its POST:
+            # an earlier delivery was interrupted, perhaps during its POST:
             #   delivery 1   load ─ POST ─ ✕ worker killed       the service may still be ordering
             #   delivery 2          ······ lease ends ······ POST ─ 400: no proof that nothing was ordered
-            ctx.remember(doubt=self._clock())
+            ctx.update_retry(doubt=self._clock())
         with self._isolation.admit(ctx) as admitted:
             try:
                 deferral = self._decide(ctx) if admitted else spread(ctx.request.retry, self._uniform)
             except StorageUnavailable as failure:
-                note_storage_failure(ctx.line, failure)
+                log_storage_failure(ctx.line, failure)
                 deferral = without_call(ctx.request.retry, self._uniform, "storage")
         if deferral is not None:
             self._steps.defer(ctx, deferral)
 
     def _decide(self, ctx: DeliveryContext) -> Deferral | None:
-        """Answer by the record, else by the service; None: the outcome is recorded and published."""
+        """Answer from the record or by the service. Returns None once the outcome is recorded and published."""
         record = self._steps.load(ctx)
         if not isinstance(apply_rules(record, ctx.request), Undecided):
             return self._steps.answer(ctx, record, None)

@@ -1,4 +1,4 @@
-"""What travels with one delivery of a valid request through the story."""
+"""The state of one delivery of a valid request."""
 
 import msgspec
 from msgspec.structs import replace
@@ -8,18 +8,18 @@ from shared.telemetry import LogLine
 
 
 class DeliveryContext(msgspec.Struct):
-    """One delivery of a valid request. `sent`: the MS-RequestId of the POST that this delivery has made."""
+    """One delivery of a valid request. `sent_id`: the MS-RequestId of the POST that it has made."""
 
     request: CheckoutRequest
     delivery: Delivery
     line: LogLine
-    sent: str | None = None
+    sent_id: str | None = None
 
     @property
     def attempts(self) -> int:
         """The number of attempts that the outcome reports."""
-        return self.request.retry.attempt + (self.sent is not None)
+        return self.request.retry.attempt + (self.sent_id is not None)
 
-    def remember(self, **state: object) -> None:
-        """Change what a copy of this message will carry in `retry`."""
+    def update_retry(self, **state: object) -> None:
+        """Change the `retry` that a copy of this message will carry."""
         self.request = replace(self.request, retry=replace(self.request.retry, **state))

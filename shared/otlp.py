@@ -1,8 +1,8 @@
-"""Export by OTLP, where a deployment enables it: by an app setting and two more requirements, without own code.
+"""Starts the export by OTLP where a deployment enables it, by an app setting and two more requirements.
 
 It starts here because a worker process starts before it knows the app's settings: neither `opentelemetry-instrument`
-nor a sitecustomize on PYTHONPATH would see them. When the app is loaded, all are set. Where the worker itself has set
-up Azure Monitor, that is left as it is.
+nor a sitecustomize on PYTHONPATH would see them. They are set when the app is loaded. Where the worker itself
+has set up Azure Monitor, that is kept.
 """
 
 import logging
@@ -15,20 +15,20 @@ ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRA
 REQUIREMENTS = ("opentelemetry-distro", "opentelemetry-exporter-otlp-proto-http")
 
 
-def export_where_asked(env: Mapping[str, str]) -> None:
+def export_if_configured(env: Mapping[str, str]) -> None:
     """Run OpenTelemetry's own auto-configuration, which reads all its other settings. Never raises."""
-    asked = next((name for name in ENDPOINTS if env.get(name)), None)
-    if asked is None:
+    setting = next((name for name in ENDPOINTS if env.get(name)), None)
+    if setting is None:
         return
     try:
-        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # no other one is set up
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # none is set up yet
             from opentelemetry.instrumentation import auto_instrumentation  # noqa: PLC0415  most deployments lack it
 
             auto_instrumentation.initialize(swallow_exceptions=False)
-    except Exception as error:  # noqa: BLE001  whatever it is, carts are bought without telemetry too
+    except Exception as error:  # noqa: BLE001  carts are bought without telemetry too
         logging.getLogger("cart_checkout").warning(
             "%s is set, but nothing is exported (%s); it needs %s",
-            asked,
+            setting,
             type(error).__name__,
             " and ".join(REQUIREMENTS),
         )

@@ -1,9 +1,9 @@
-"""Everything about messages of the poison queue, where the host puts a message after five failed deliveries.
+"""Handles the messages of the poison queue, where the host puts a message after five failed deliveries.
 
     record answers          ──► published, as everywhere
-    first time              ──► back to the carts queue, spread out: one message that kills its worker takes the
-                                messages beside it along, and those are innocent
-    poisoned a second time  ──► not posted again; the cart is asked about, and the outcome published
+    first time              ──► back to the carts queue, spread out: a message that crashes its worker also fails
+                                the valid messages that the worker handles at the same time
+    poisoned a second time  ──► not posted again: GET cart, and the outcome is published
     storage is unavailable  ──► a copy into the poison queue
 
 The poison queue has no poison queue of its own. So nothing raises here while a copy can be sent, and the fourth
@@ -25,13 +25,13 @@ from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
 from shared.core.retry import POISONED, Deferral, Destination, RetryState, Uniform, without_call
 from shared.core.rules import CopyOf, Undecided, apply_rules
 from shared.ports import StorageUnavailable
-from shared.steps import Steps, note_storage_failure
+from shared.steps import Steps, log_storage_failure
 from shared.telemetry import LogLine
 
 POISON_SPREAD_SECONDS = 20.0
 """Seconds over which messages that were poisoned together come back to the carts queue."""
 LAST_POISON_DELIVERY = 4
-"""The delivery by the poison queue that makes a fresh copy: after the fifth the host never shows the message again."""
+"""The delivery by the poison queue that sends a fresh copy: after the fifth the host never delivers it again."""
 
 
 class PoisonHandler:
@@ -63,11 +63,11 @@ class PoisonHandler:
             self._renew(message, line, self._uniform(30.0, 60.0))
 
     def _answer(self, ctx: DeliveryContext) -> None:
-        ctx.remember(doubt=self._clock())  # a delivery died, maybe inside its POST
+        ctx.update_retry(doubt=self._clock())  # a delivery was interrupted, perhaps during its POST
         try:
             deferral = self._decide(ctx)
         except StorageUnavailable as failure:
-            note_storage_failure(ctx.line, failure)
+            log_storage_failure(ctx.line, failure)
             deferral = without_call(ctx.request.retry, self._uniform, "storage", Destination.POISON)
         if deferral is not None:
             self._steps.defer(ctx, deferral)
@@ -76,7 +76,7 @@ class PoisonHandler:
         record = self._steps.load(ctx)
         ruling = apply_rules(record, ctx.request)
         if isinstance(ruling, CopyOf):
-            self._steps.publish(ruling.entry, ctx.line)  # whoever recorded it may have died before publishing it
+            self._steps.publish(ruling.entry, ctx.line)  # it may be recorded but not published yet
         if not isinstance(ruling, Undecided):
             return self._steps.answer(ctx, record, None)
         ctx.line.escalate(logging.WARNING)
@@ -95,12 +95,12 @@ class PoisonHandler:
 
 
 class Isolation:
-    """Of the messages that came back from the poison queue, a process handles one at a time.
+    """Admits one message at a time, per process, of those that came back from the poison queue.
 
-    One of them may be the one that kills its worker, and leases that ended together end together again:
+    One of them may crash its worker again, and leases that ended together end together again:
 
-        killer     POST ─ ✕ ───────── lease ends ─ POST ─ ✕ ─ …  five times: poisoned again, and given up
-        innocent     met ─ copy that waits a while ···· POST ─ 201
+        crashing   POST ─ ✕ ───────── lease ends ─ POST ─ ✕ ─ …  five times: poisoned again, and given up
+        valid        not admitted ─ copy ······ POST ─ 201
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Isolation:
 
     @contextmanager
     def admit(self, ctx: DeliveryContext) -> Iterator[bool]:
-        """Hold the isolation for this delivery, if it needs it; False: another one has it."""
+        """Hold the isolation for this delivery if it needs it. Yields False where another delivery holds it."""
         if ctx.request.retry.reason != POISONED:
             yield True
             return
@@ -121,5 +121,5 @@ class Isolation:
 
 
 def spread(retry: RetryState, uniform: Uniform) -> Deferral:
-    """Back to the carts queue, apart from the others: what was poisoned together would be fetched together."""
+    """Defer to the carts queue by a random delay: messages poisoned together would be fetched together."""
     return Deferral(uniform(0.0, POISON_SPREAD_SECONDS), replace(retry, poisoned=True, reason=POISONED))

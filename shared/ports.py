@@ -1,7 +1,7 @@
-"""What the story needs of the outside: protocols, and the exceptions that their implementations raise.
+"""The interfaces to external services: protocols, and the exceptions that their implementations raise.
 
     StorageError
-    ├── StorageUnavailable   foreseen: the message is deferred and tried again
+    ├── StorageUnavailable   expected: the message is deferred and tried again
     └── Conflict             another writer was first: read again and decide again
     TokenUnavailable         no token now: the message is deferred
     └── WrongTenant          a token of another tenant than the configured one
@@ -22,7 +22,7 @@ from shared.core.models import ServiceResponse
 
 
 class StorageError(Exception):
-    """The base class of what the storage ports raise."""
+    """The base class of the exceptions of the storage ports."""
 
 
 class StorageUnavailable(StorageError):
@@ -147,7 +147,7 @@ class PartnerCenterApi(Protocol):
         """POST the cart's checkout.
 
         Raises:
-            TokenUnavailable: and no POST was made.
+            TokenUnavailable: no token could be acquired, so no POST was made.
         """
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
@@ -158,7 +158,7 @@ class PartnerCenterApi(Protocol):
 
 
 class TokenUnavailable(Exception):
-    """There is no token to call with now. Transient, whatever the reason."""
+    """No token can be acquired now. Transient, whatever the cause."""
 
 
 class WrongTenant(TokenUnavailable):

@@ -1,7 +1,7 @@
 """What is sent to a queue: outcomes for downstream systems, and deferred copies of messages.
 
 A text is base64 and never expires: control characters cannot break the queue's XML, and an outcome waits for its
-consumer however long that takes. Only a message that is no request is sent as it came.
+consumer however long that takes. Only an invalid message is sent as it came.
 """
 
 import base64
@@ -17,13 +17,13 @@ class Publisher:
 
     def __init__(self, outcomes: Queue, carts: Queue, poison: Queue) -> None:
         self._outcomes = outcomes
-        self._waiting = {Destination.CARTS: carts, Destination.POISON: poison}
+        self._destinations = {Destination.CARTS: carts, Destination.POISON: poison}
 
     def publish(self, event: Event) -> None:
         """Publish an outcome.
 
         Raises:
-            StorageUnavailable: it may be published or not. To publish it again is safe, since its id stays.
+            StorageUnavailable: it may be published or not. Publishing it again is safe, since its id is the same.
         """
         self._outcomes.send(_base64(event.text.encode()))
 
@@ -34,9 +34,9 @@ class Publisher:
             StorageUnavailable: it may be sent or not. The delivery must not be finished then.
         """
         copy = message.copy(deferral.retry)
-        # what is no request goes back as it came, so that its outcome keeps its id
+        # an invalid message goes back as it came, so that its outcome keeps its id
         text = _base64(copy) if isinstance(message, CheckoutRequest) else copy.decode("utf-8", "surrogateescape")
-        self._waiting[deferral.queue].send(text, deferral.delay)
+        self._destinations[deferral.queue].send(text, deferral.delay)
 
 
 def _base64(content: bytes) -> str:

@@ -33,7 +33,7 @@ class Records:
         """Read a cart's record, its content and its metadata by one request.
 
         Raises:
-            StorageUnavailable: it could not be read, or is no record. Nothing may be bought then.
+            StorageUnavailable: it could not be read, or is damaged. Nothing may be bought then.
         """
         found = self._blobs.read(f"{customer_id}/{cart_id}.json")
         if isinstance(found, MissingBlob):
@@ -107,7 +107,7 @@ class Records:
         return event
 
     def data_of(self, request: CheckoutRequest, entry: Event) -> str:
-        """The `data` of an entry, loaded from its blob where it lies in one.
+        """The `data` of an entry, loaded from its blob where it was too large for the event.
 
         Raises:
             StorageUnavailable: it could not be read, or is damaged.
@@ -130,7 +130,7 @@ class Records:
     ) -> None:
         """Write the note for operators about what a cart waits for, or delete it (None). Nothing depends on it.
 
-        `sent`: the MS-RequestId of the last call, which Microsoft's support asks for; None: the next one's.
+        `sent`: the MS-RequestId of the last call, which Microsoft support asks for, or None for that of the next one.
 
         Raises:
             StorageUnavailable: for the caller to ignore.
@@ -163,5 +163,5 @@ def _name(request: CheckoutRequest) -> str:
 
 def _entries(content: bytes) -> tuple[Event, ...]:
     if not isinstance(jsontext.load(content, depth=_DEEPEST), list):
-        raise ValueError("no array")  # noqa: TRY004  as for all else that is no record
+        raise ValueError("not an array")  # noqa: TRY004  as for anything else that is not a record
     return tuple(Event.parse(text) for text in jsontext.elements(jsontext.decode(content)))

@@ -28,7 +28,7 @@ _AGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """What spans and metrics are named after: two queue names, and the URL of the service with its version."""
+    """The names in spans and metrics: two queue names, and the URL of the service with its version."""
 
     carts: str
     outcomes: str
@@ -45,7 +45,7 @@ class Operation(msgspec.Struct, frozen=True):
     sends: bool = False
 
     def span_attributes(self, facts: Mapping[str, object]) -> Attributes:
-        """The attributes of one span; those of a metric name no cart."""
+        """The attributes of one span. Those of a metric name no cart."""
         if not self.url:
             return self.attributes
         url = self.url
@@ -60,7 +60,7 @@ def operations(endpoints: Endpoints) -> dict[str, Operation]:
     return {
         "checkout_cart": _messaging("process", endpoints.carts, SpanKind.CONSUMER),
         "report_poison": _messaging("process", poison, SpanKind.CONSUMER),
-        # the span that makes a message's context is its producer, and sending it is a client's call
+        # by the conventions the span whose context a message carries is PRODUCER, and the call that sends it CLIENT
         "keep": _messaging("create", endpoints.outcomes, SpanKind.PRODUCER),
         "publish": _messaging("send", endpoints.outcomes, SpanKind.CLIENT),
         "defer": _messaging("send", endpoints.carts, SpanKind.CLIENT),
@@ -125,13 +125,13 @@ class Instruments:
             unit="{message}",
             description="Number of messages producer attempted to send to the broker.",
         )
-        self.calling = seconds("cart_checkout.service.duration", "Calls to Partner Center, by what was answered.")
+        self.calling = seconds("cart_checkout.service.duration", "Duration of calls to Partner Center, by response.")
         self.outcomes = meter.create_counter(
-            "cart_checkout.outcomes", unit="{outcome}", description="Outcomes told, by outcome and class of error."
+            "cart_checkout.outcomes", unit="{outcome}", description="Outcomes published, by outcome and error class."
         )
         self.deferrals = meter.create_counter(
-            "cart_checkout.deferrals", unit="{message}", description="Copies that were sent to wait, by reason."
+            "cart_checkout.deferrals", unit="{message}", description="Deferred copies sent, by reason."
         )
         self.ages = seconds(
-            "cart_checkout.age", "Age of a request when its outcome is told, since it entered the queue.", _AGES
+            "cart_checkout.age", "Age of a request when its outcome is published, since it entered the queue.", _AGES
         )

@@ -155,7 +155,7 @@ class _Reader:
             return True, match[1].lower()
         self.mistakes.append(
             f"PARTNER_CENTER_URL must be {DEFAULT_URL}, {CHINA_URL} or a loopback address: "
-            "tokens that can pay are sent nowhere else"
+            "tokens that can buy are sent nowhere else"
         )
         return False, DEFAULT_URL
 
@@ -171,7 +171,7 @@ class _Reader:
             return _DEVELOPMENT_STORAGE
         if not _connects(value):
             self.mistakes.append(
-                f"{STORAGE} is no storage connection string: it needs AccountName and AccountKey, or a "
+                f"{STORAGE} is not a storage connection string: it needs AccountName and AccountKey, or a "
                 "SharedAccessSignature with AccountName or both endpoints, or is UseDevelopmentStorage=true"
             )
         return value
@@ -219,7 +219,7 @@ class _Reader:
         return self._number(name, default, float, most=most, unit=" seconds")
 
     def threads(self) -> int:
-        # The worker's own setting and default: our connection pools are made as large as its thread pool.
+        # the worker's own setting and default: the connection pools are as large as its thread pool
         default = min(32, (os.cpu_count() or 1) + 4)
         return int(self._number("PYTHON_THREADPOOL_THREAD_COUNT", default, int, most=1000, unit=""))
 
@@ -247,6 +247,6 @@ def _connects(connection_string: str) -> bool:
 
 
 def in_flight(host_json: Path) -> int:
-    """How many messages one instance is handed at once: batchSize + newBatchThreshold of host.json."""
+    """How many messages one instance handles at once: batchSize + newBatchThreshold of host.json."""
     queues = json.loads(host_json.read_text(encoding="utf-8"))["extensions"]["queues"]
     return int(queues["batchSize"]) + int(queues["newBatchThreshold"])

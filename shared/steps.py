@@ -1,4 +1,4 @@
-"""The steps that every path of a message is made of: load, record, publish, defer. Each is timed in the log line."""
+"""The steps of every path of a message: load, record, publish, defer. Each is timed in the log line."""
 
 import logging
 from collections.abc import Callable
@@ -27,9 +27,9 @@ from shared.records import Records
 from shared.telemetry import LogLine, current_traceparent
 
 MAX_WRITE_CONFLICTS = 5
-"""How often a write of the record is tried that another writer overtakes."""
+"""How often a write of the record is tried when other writers conflict with it."""
 LONGEST_RACE = 20.0
-"""Seconds after which no further try begins: the I/O of one message must end well before functionTimeout."""
+"""Seconds after which it is not tried again: the I/O of one message must end well before functionTimeout."""
 
 
 class Steps:
@@ -59,10 +59,10 @@ class Steps:
             return self._records.load(ctx.request.customer_id, ctx.request.cart_id)
 
     def answer(self, ctx: DeliveryContext, record: Record, decision: Decision | None) -> Deferral | None:
-        """Record the outcome and publish it. `decision` is None where the record answers by itself.
+        """Record the outcome and publish it. `decision` is None where the record holds the answer.
 
         Returns:
-            None, or the deferral of a request whose POST was answered and could not be recorded.
+            None, or the deferral of a request whose response could not be recorded.
 
         Raises:
             StorageUnavailable: nothing was recorded and no POST was made, or the publication failed.
@@ -71,20 +71,20 @@ class Steps:
             with ctx.line.step("keep"):
                 event = self._record(ctx, record, decision)
         except StorageUnavailable as failure:
-            if ctx.sent is None:
+            if ctx.sent_id is None:
                 raise
-            note_storage_failure(ctx.line, failure)
+            log_storage_failure(ctx.line, failure)
             return after_unrecorded_response(ctx.request.retry, self._policy, self._uniform, self._clock())
         self.publish(event, ctx.line)
-        _note_outcome(ctx.line, event)
+        _log_outcome(ctx.line, event)
         if ctx.request.deferred:
             self._note_waiting(ctx, None)
         return None
 
     def answer_invalid(self, message: InvalidMessage, line: LogLine, queue: Destination) -> None:
-        """Publish the outcome of a message that is no request; `queue` is where it waits if that fails.
+        """Publish the outcome of an invalid message, or defer the message to `queue`.
 
-        There is no record: the outcome is made of the message's bytes, so a repeat publishes the same.
+        There is no record: the outcome depends on the message's bytes alone, so a repeat publishes the same event.
 
         Raises:
             StorageUnavailable: neither the outcome nor a copy of the message could be sent.
@@ -93,12 +93,12 @@ class Steps:
         try:
             self.publish(event, line)
         except StorageUnavailable as failure:
-            note_storage_failure(line, failure)
+            log_storage_failure(line, failure)
             line.add(result="deferred", reason="storage")
             self.send_copy(message, line, without_call(RetryState(), self._uniform, "storage", queue))
         else:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
-            _note_outcome(line, event)
+            _log_outcome(line, event)
 
     def publish(self, event: Event, line: LogLine) -> None:
         """Send an event to the outcomes queue.
@@ -110,7 +110,7 @@ class Steps:
             self._publisher.publish(event)
 
     def defer(self, ctx: DeliveryContext, deferral: Deferral) -> None:
-        """Send a copy that waits. Only then may the message be deleted.
+        """Send a deferred copy. Only then may the message be deleted.
 
         copy sent ─ return ─ deleted                  one message
         copy sent ─ ✕ killed ─ redelivered            two messages of one request: one record, one event id
@@ -124,22 +124,22 @@ class Steps:
             self._note_waiting(ctx, deferral)
 
     def send_copy(self, message: CheckoutRequest | InvalidMessage, line: LogLine, deferral: Deferral) -> None:
-        """Send the copy, and nothing else; see `defer`."""
+        """Send the copy only. See `defer`."""
         with line.step("defer", to_poison=deferral.queue is Destination.POISON):
             self._publisher.send_deferred(message, deferral)
 
     def _record(self, ctx: DeliveryContext, record: Record, decision: Decision | None) -> Event:
-        """Append the outcome, or find that the record answers already. Returns the event to publish.
+        """Append the outcome unless the record holds one. Returns the event to publish.
 
-        Two deliveries write under ETags. The loser asks the record again, with its response in hand:
+        Two deliveries write under ETags. The loser loads the record again and applies the rules to it:
 
-            this one   load (none) ─ POST ─ 201 ──────── append ✕ 412 ─ load ─ rules ─ publish the rival's
-            a rival      load (none) ─ POST ─ 201 ─ append ✓
+            this one   load (none) ─ POST ─ 201 ──────── append ✕ 412 ─ load ─ rules ─ publish the other's
+            another      load (none) ─ POST ─ 201 ─ append ✓
         """
-        request, began = ctx.request, self._clock()
-        bought_in_hand = decision is not None and decision.outcome in BOUGHT
+        request, started = ctx.request, self._clock()
+        purchase_confirmed = decision is not None and decision.outcome in BOUGHT
         for _ in range(MAX_WRITE_CONFLICTS):
-            ruling = apply_rules(record, request, bought_in_hand=bought_in_hand)
+            ruling = apply_rules(record, request, purchase_confirmed=purchase_confirmed)
             match ruling:
                 case Replay(event):
                     return event
@@ -147,13 +147,13 @@ class Steps:
                     chosen = copied(entry, self._records.data_of(request, entry), ctx.attempts)
                 case Undecided():
                     if decision is None:
-                        raise StorageUnavailable("the entry that answered this request is gone from the record")
+                        raise StorageUnavailable("the entry that answered this request is missing from the record")
                     chosen = decision
             event = decided(request, chosen, self._clock(), traceparent=current_traceparent(), corrects=ruling.corrects)
             try:
                 return self._records.append(request, record, event)
             except Conflict:
-                if (self._clock() - began).total_seconds() > LONGEST_RACE:
+                if (self._clock() - started).total_seconds() > LONGEST_RACE:
                     break
                 record = self._records.load(request.customer_id, request.cart_id)
         raise StorageUnavailable("lost the race for the record too often")
@@ -162,28 +162,28 @@ class Steps:
         """Write the waiting note for operators beside the record, or delete it. Nothing depends on it."""
         try:
             with ctx.line.step("note"):
-                self._records.note_waiting(ctx.request, deferral, self._clock(), ctx.sent)
+                self._records.note_waiting(ctx.request, deferral, self._clock(), ctx.sent_id)
         except StorageUnavailable:
             ctx.line.add(note="lost")
 
 
-def note_storage_failure(line: LogLine, failure: StorageUnavailable) -> None:
+def log_storage_failure(line: LogLine, failure: StorageUnavailable) -> None:
     """Add a storage failure to the log line."""
     line.add(exception=type(failure).__name__, detail=str(failure))
     line.escalate(logging.WARNING)
 
 
 def _still_isolated(ctx: DeliveryContext, deferral: Deferral) -> Deferral:
-    """The deferral, with the reason POISONED where the message came back from poison and was not posted since.
+    """Keep the reason POISONED of a message that came back from the poison queue and was not posted since.
 
-    Storage, the token or the gate deferred it before its POST, and it may still be the one that kills its worker.
+    Storage, the token or the gate deferred it before its POST, and it may still be one that crashes its worker.
     """
-    if ctx.sent is None and ctx.request.retry.reason == POISONED:
+    if ctx.sent_id is None and ctx.request.retry.reason == POISONED:
         return replace(deferral, retry=replace(deferral.retry, reason=POISONED))
     return deferral
 
 
-def _note_outcome(line: LogLine, event: Event) -> None:
+def _log_outcome(line: LogLine, event: Event) -> None:
     line.add(result="told", outcome=event.outcome, toldEventId=event.id)
     if event.outcome is Outcome.UNKNOWN:
         line.escalate(logging.WARNING)

@@ -1,15 +1,15 @@
 """One wide log line per delivery, spans and metrics. Nothing secret: ids, classes, times and sizes only.
 
-The line is a JSON object, so that a log query can parse it. It holds ids and error codes of what the producer or the
-service wrote, and never a token, the UPN or a connection string. Of an exception it holds only the type, and so does
-the span: its text may quote anything.
+The line is a JSON object, so that a log query can parse it. Of the producer's and the service's text it holds only ids
+and error codes, never a token, the UPN or a connection string. Of an exception both the line and the span hold only
+the type: its text may quote anything.
 
     the trace of the message's `traceparent`
     └── process {carts}          CONSUMER   one delivery
         ├── recall               INTERNAL   the record is loaded
-        ├── POST …/checkout      CLIENT     the call to the service, and so are the GETs
+        ├── POST …/checkout      CLIENT     the call to the service, likewise the GETs
         ├── create {outcomes}    PRODUCER   decided and recorded: its id is the outcome's `traceparent`
-        └── send {outcomes}      CLIENT     published. Or `send {carts}`: a copy that waits
+        └── send {outcomes}      CLIENT     published. Or `send {carts}`: a deferred copy
 
 `shared.semconv` has the names, docs/telemetry.md lists them. Telemetry that fails does not fail a checkout: its
 exceptions are dropped.
@@ -30,7 +30,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
 from shared.core.models import ServiceResponse
-from shared.otlp import export_where_asked
+from shared.otlp import export_if_configured
 from shared.semconv import Attributes, Endpoints, Instruments, Operation, operations, response_attributes
 
 NAME = "cart_checkout"
@@ -47,19 +47,19 @@ _IDS = {
 
 
 class Step(msgspec.Struct):
-    """One step of a delivery: its operation, its span, and what is learned of it on the way."""
+    """One step of a delivery: its operation, its span, and attributes that are set at its end."""
 
     operation: Operation
     span: trace.Span
     attributes: Attributes = {}
 
-    def answered(self, response: ServiceResponse) -> None:
-        """Take the response to the call that this step makes, for its span and metrics."""
+    def set_response(self, response: ServiceResponse) -> None:
+        """Set the attributes of the response to the call that this step makes."""
         self.attributes = response_attributes(response.status, response.failure)
 
 
 class LogLine:
-    """The facts of one delivery, gathered on its way and logged once at its end."""
+    """The facts of one delivery, collected while it is handled and logged once at its end."""
 
     def __init__(self, telemetry: "Telemetry") -> None:
         self._telemetry = telemetry
@@ -77,12 +77,12 @@ class LogLine:
 
     @contextmanager
     def step(self, name: str, *, to_poison: bool = False) -> Iterator[Step]:
-        """Time a step in milliseconds, and span it. The times of a repeated step add up.
+        """Time a step in milliseconds and record a span of it. The times of a repeated step add up.
 
-        `to_poison`: what it sends goes to the poison queue.
+        `to_poison`: the step sends to the poison queue.
         """
         step = self._telemetry.begin(f"{name} to poison" if to_poison else name, self.facts)
-        begin = time.perf_counter()
+        started = time.perf_counter()
         try:
             with _current(step.span):
                 yield step
@@ -90,12 +90,12 @@ class LogLine:
             step.attributes = {"error.type": type(error).__name__}
             raise
         finally:
-            seconds = time.perf_counter() - begin
+            seconds = time.perf_counter() - started
             self._milliseconds[name] = round(self._milliseconds.get(name, 0.0) + seconds * 1000, 1)
             self._telemetry.finish(step, seconds)
 
     def text(self) -> str:
-        """The line: a compact JSON object without what is absent, every text in it made printable."""
+        """The line: a compact JSON object of the facts that are not None, with all text made printable."""
         facts = {
             name: printable(value, _LONGEST_FACT) if isinstance(value, str) else value
             for name, value in self.facts.items()
@@ -107,31 +107,31 @@ class LogLine:
 class Telemetry:
     """The log lines, spans and metrics of a process."""
 
-    def __init__(self, places: Endpoints, clock: Callable[[], datetime]) -> None:
+    def __init__(self, endpoints: Endpoints, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._operations = operations(places)
+        self._operations = operations(endpoints)
         self._tracer: trace.Tracer = trace.NoOpTracer()
         meter: metrics.Meter = metrics.NoOpMeter(NAME)
         with suppress(Exception):  # the environment names a provider that cannot be loaded
-            export_where_asked(os.environ)
+            export_if_configured(os.environ)
             self._tracer = trace.get_tracer(NAME)
             meter = metrics.get_meter(NAME)
-        self._measure = Instruments(meter)
+        self._instruments = Instruments(meter)
 
     @contextmanager
     def message(self, delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> Iterator[LogLine]:
         """Span, count and log one delivery. The span is a child of the message's own `traceparent`.
 
-        The context is attached by hand: in its thread pool the worker gives a function no trace context or, on
-        Python 3.11 and 3.12, the host's. The span is linked to that one.
+        The context is attached explicitly: in its thread pool the worker gives a function no trace context or, on
+        Python 3.11 and 3.12, the host's, to which the span is linked.
         """
         line = LogLine(self)
         line.add(**_facts(delivery, request))
         operation = self._operations[str(line.facts["function"])]
-        span = self._start(operation, _of_message(operation, delivery, line.facts), _traceparent(request))
+        span = self._start(operation, _message_attributes(operation, delivery, line.facts), _traceparent(request))
         line.add(traceId=_trace_id(span))
         since = request.started_at if isinstance(request, CheckoutRequest) else delivery.inserted_at
-        begin = time.perf_counter()
+        started = time.perf_counter()
         with _current(span):
             try:
                 yield line
@@ -145,7 +145,7 @@ class Telemetry:
                 with suppress(Exception):
                     LOGGER.log(line.level, "%s", line.text())
                 with suppress(Exception):
-                    self._count(operation, span, line.facts, time.perf_counter() - begin)
+                    self._count(operation, span, line.facts, time.perf_counter() - started)
                 with suppress(Exception):
                     span.end()
 
@@ -155,7 +155,7 @@ class Telemetry:
         return Step(operation, self._start(operation, operation.span_attributes(facts)))
 
     def finish(self, step: Step, seconds: float) -> None:
-        """End the span of a step, and measure it."""
+        """End the span of a step, and record its metrics."""
         with suppress(Exception):
             step.span.set_attributes(step.attributes)
             if "error.type" in step.attributes:
@@ -164,10 +164,10 @@ class Telemetry:
         with suppress(Exception):
             attributes = step.operation.attributes | step.attributes
             if step.operation.sends:
-                self._measure.sent.add(1, attributes)
-                self._measure.sending.record(seconds, attributes)
+                self._instruments.sent.add(1, attributes)
+                self._instruments.sending.record(seconds, attributes)
             elif step.operation.url:
-                self._measure.calling.record(seconds, attributes)
+                self._instruments.calling.record(seconds, attributes)
 
     def _start(self, operation: Operation, attributes: Attributes, traceparent: str | None = None) -> trace.Span:
         with suppress(Exception):
@@ -184,17 +184,17 @@ class Telemetry:
         span.set_attributes({**kinds, **error, **({"cart_checkout.age": age} if isinstance(age, float) else {})})
         if error:
             span.set_status(StatusCode.ERROR)
-        self._measure.consumed.add(1, operation.attributes | error)
-        self._measure.processing.record(seconds, operation.attributes | error)
+        self._instruments.consumed.add(1, operation.attributes | error)
+        self._instruments.processing.record(seconds, operation.attributes | error)
         if facts.get("result") == "told":
             labels: Attributes = {
                 name: kinds[name] for name in ("cart_checkout.outcome", "cart_checkout.class") if name in kinds
             }
-            self._measure.outcomes.add(1, labels)
+            self._instruments.outcomes.add(1, labels)
             if isinstance(age, float):
-                self._measure.ages.record(age, labels)
+                self._instruments.ages.record(age, labels)
         elif facts.get("result") == "deferred":
-            self._measure.deferrals.add(1, {"cart_checkout.reason": kinds["cart_checkout.reason"]})
+            self._instruments.deferrals.add(1, {"cart_checkout.reason": kinds["cart_checkout.reason"]})
 
 
 def current_traceparent() -> str | None:
@@ -213,7 +213,7 @@ def _current(span: trace.Span) -> Iterator[None]:
 
 
 def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dict[str, str | int | bool | None]:
-    """The facts that the line begins with."""
+    """The facts known at the start of a delivery."""
     facts: dict[str, str | int | bool | None] = {
         "function": "report_poison" if delivery.from_poison else "checkout_cart",
         "messageId": delivery.message_id,
@@ -232,7 +232,7 @@ def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dic
     return facts
 
 
-def _of_message(operation: Operation, delivery: Delivery, facts: Mapping[str, object]) -> Attributes:
+def _message_attributes(operation: Operation, delivery: Delivery, facts: Mapping[str, object]) -> Attributes:
     """The attributes that a sampler sees when the span of a message starts."""
     attributes: Attributes = {
         **operation.attributes,

@@ -1,4 +1,4 @@
-"""What many tests need: the real Azurite, and in it queues and a container of their own."""
+"""Fixtures of many tests: the real Azurite, and in it queues and a container of their own."""
 
 from __future__ import annotations
 

@@ -57,17 +57,17 @@ class BlobService:
         return fault(405, "UnsupportedHttpVerb")
 
     def _manage(self, request: HttpRequest, container: str) -> HttpResponse:
-        there = container in self.containers
+        exists = container in self.containers
         match request.method:
             case "PUT":
-                if there:
+                if exists:
                     return fault(409, "ContainerAlreadyExists")
                 self.containers[container] = {}
                 return HttpResponse(201, headers={"ETag": '"0x1"', "Last-Modified": formatdate(usegmt=True)})
-            case "DELETE" if there:
+            case "DELETE" if exists:
                 del self.containers[container]
                 return HttpResponse(202)
-        return HttpResponse(200) if there else fault(404, "ContainerNotFound")
+        return HttpResponse(200) if exists else fault(404, "ContainerNotFound")
 
     def _put(self, request: HttpRequest, blobs: dict[str, StubBlob], name: str) -> HttpResponse:
         only_metadata = request.query.get("comp") == "metadata"
@@ -102,11 +102,11 @@ def _get(request: HttpRequest, blob: StubBlob | None) -> HttpResponse:
         "x-ms-blob-type": "BlockBlob",
         **blob.metadata,
     }
-    asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
-    if asked is None:
+    byte_range = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
+    if byte_range is None:
         return HttpResponse(200, blob.content, headers)
-    begin, size = int(asked[1]), len(blob.content)
+    begin, size = int(byte_range[1]), len(blob.content)
     if begin >= size:
         return fault(416, "InvalidRange")
-    end = min(size, int(asked[2] or size) + 1)
+    end = min(size, int(byte_range[2] or size) + 1)
     return HttpResponse(206, blob.content[begin:end], {**headers, "Content-Range": f"bytes {begin}-{end - 1}/{size}"})

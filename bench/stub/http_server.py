@@ -21,7 +21,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 @dataclass(slots=True)
 class HttpRequest:
-    """One request. Header names are in lower case; of equal names in the query the last counts."""
+    """One request. Header names are in lower case. Of equal names in the query the last counts."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class HttpResponse:
     then: Callable[[], None] | None = None
 
     def encode(self, *, bodiless: bool = False) -> bytes:
-        """The bytes on the wire; `bodiless` for the response to a HEAD request."""
+        """The bytes on the wire. `bodiless` for the response to a HEAD request."""
         lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [f"Content-Length: {len(self.body)}", "", ""]
@@ -54,7 +54,7 @@ class MalformedRequest(ValueError):
 
 
 class HttpConnection(asyncio.Protocol):
-    """A client connection; its requests are answered in order."""
+    """A client connection. Its requests are answered in order."""
 
     def __init__(self, answer: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]) -> None:
         self._answer = answer

@@ -67,15 +67,15 @@ class StubQueue:
             self.before_get()
         self._reveal()
         now = time.time()
-        got: list[StubMessage] = []
-        while self.ready and len(got) < most:
+        leased: list[StubMessage] = []
+        while self.ready and len(leased) < most:
             message = self.ready.popleft()
             if self.messages.get(message.id) is not message or message.visible_at > now:
                 continue  # deleted or hidden meanwhile
             message.dequeue_count += 1
             self.renew(message, lease)
-            got.append(message)
-        return got
+            leased.append(message)
+        return leased
 
     def peek(self, most: int) -> list[StubMessage]:
         """The first visible messages, at most `most`; they stay visible."""

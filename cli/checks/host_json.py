@@ -16,7 +16,7 @@ def check_host_json(values: Mapping[str, str], file: Path | None) -> Iterator[Fi
     """Check the queue settings of host.json, and whether there is a thread for each message it hands over."""
     path = file or HOST_JSON
     try:
-        handed = in_flight(path)
+        concurrent = in_flight(path)
         queues = json.loads(path.read_text(encoding="utf-8"))["extensions"]["queues"]
     except OSError as error:
         todo = (
@@ -32,7 +32,7 @@ def check_host_json(values: Mapping[str, str], file: Path | None) -> Iterator[Fi
             "Deploy the project's own host.json: the host's defaults lose messages of this app.",
         )
         return
-    yield _check_threads(values.get(THREADS, "").strip(), handed)
+    yield _check_threads(values.get(THREADS, "").strip(), concurrent)
     if queues.get("messageEncoding") != "none":
         yield Finding(
             "host.encoding",
@@ -49,12 +49,12 @@ def check_host_json(values: Mapping[str, str], file: Path | None) -> Iterator[Fi
         )
 
 
-def _check_threads(given: str, handed: int) -> Finding:
-    found = f"host.json hands over {handed} messages at once"
-    todo = f"Set {THREADS} to {handed}: a message without a thread waits, leased, until another one is done."
+def _check_threads(given: str, concurrent: int) -> Finding:
+    found = f"host.json hands over {concurrent} messages at once"
+    todo = f"Set {THREADS} to {concurrent}: a message without a thread waits, leased, until another one is done."
     if not given:
         found = f"{found}; the worker's default is min(32, cores + 4)"
         return Finding("host.threads", "failed", found, todo)
-    if not given.isascii() or not given.isdigit() or int(given) < handed:
+    if not given.isascii() or not given.isdigit() or int(given) < concurrent:
         return Finding("host.threads", "failed", f"{found}, and there are {printable(given, 20)} threads", todo)
-    return Finding("host.threads", "ok", f"{given} threads for the {handed} messages that host.json hands over at once")
+    return Finding("host.threads", "ok", f"{given} threads, and host.json hands over {concurrent} messages at once")

@@ -47,7 +47,7 @@ def check_identity(settings: Settings) -> Generator[Finding, None, TokenProvider
             "identity.tenant",
             "failed",
             f"wrong tenant: {error}",
-            "Correct PARTNER_CENTER_TENANT_ID if that tenant may pay; otherwise use an identity of the right tenant.",
+            "Correct PARTNER_CENTER_TENANT_ID if that tenant may pay. Otherwise use an identity of the right tenant.",
         )
         return None
     except TokenUnavailable as error:
@@ -86,8 +86,8 @@ def _advise(settings: Settings) -> str:
     )
 
 
-def _claim(found: Mapping[str, Any], name: str) -> str:
-    return printable(str(found.get(name, "none")), 80)
+def _claim(token_claims: Mapping[str, Any], name: str) -> str:
+    return printable(str(token_claims.get(name, "none")), 80)
 
 
 def _check_expiry(expires: object) -> Finding:

@@ -17,25 +17,25 @@ from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.settings import Settings
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNUSED_ID = "00000000-0000-0000-0000-000000000000"
 """The id of a customer and of a cart that do not exist."""
 
 
 def check_service(settings: Settings, tokens: TokenProvider | None) -> Iterator[Finding]:
     """Check with a GET of a cart that does not exist, and never with a POST."""
-    url = f"{settings.partner_center_url}/{settings.api_version}/customers/{NOBODY}/carts/{NOBODY}"
+    url = f"{settings.partner_center_url}/{settings.api_version}/customers/{UNUSED_ID}/carts/{UNUSED_ID}"
     host = urlsplit(url).hostname or ""
     try:
         status = _get_without_token(url, host)
     except (requests.RequestException, OSError) as error:
-        found = f"{host} is not reached: {_reason(url, error)}"
+        found = f"{host} cannot be reached: {_reason(url, error)}"
         yield Finding("service.reachable", "failed", found, _advise(host))
         return
     yield Finding("service.reachable", "ok", f"{host} answers (HTTP {status} to a call without a token)")
     if tokens is None:
         yield Finding("service.admits", "skipped", "not checked: there is no token", "Correct the identity first.")
         return
-    request = CheckoutRequest(NOBODY, NOBODY, "doctor", datetime.now(UTC))
+    request = CheckoutRequest(UNUSED_ID, UNUSED_ID, "doctor", datetime.now(UTC))
     yield _check_admission(PartnerCenter(settings, tokens).get_cart(request))
 
 
@@ -79,7 +79,7 @@ def _check_admission(response: ServiceResponse) -> Finding:
 
 
 def _reason(url: str, error: Exception) -> str:
-    """Why the connection failed. requests hides the reason, so it is asked of the socket unless there is a proxy."""
+    """Why the connection failed. requests hides the reason, so it is taken from a socket unless there is a proxy."""
     parts = urlsplit(url)
     if parts.scheme not in getproxies() or parts.hostname in LOOPBACK:
         try:

@@ -1,1 +1,1 @@
-"""One file for each verb."""
+"""The verbs of `cart-checkout`, one module each."""

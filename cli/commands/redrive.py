@@ -61,7 +61,7 @@ def command(
     derived from the record: a second run before the first is answered sends the same request, which gets the same
     outcome.
 
-    Never sent: a cart that is bought, even in part; one that Partner Center calls ordered; one with a note of waiting.
+    Never sent: a cart that is bought, even in part; one that Partner Center calls ordered; one with a waiting note.
 
     `unknown` carts, whatever failed for them later, may have been bought, and a new request may buy them AGAIN.
     Check each in Partner Center first: the cart must be Active, and 15 minutes after its last attempt the customer

@@ -22,7 +22,7 @@ SERVER_ERROR = 500
 EXPECTED_EXCEPTIONS = frozenset({"StorageUnavailable", "TokenUnavailable"})
 """The exceptions that may be logged: storage or the identity endpoint failed. Any other is a bug."""
 MAX_DIFFERING = 0.1
-"""The share of requests that may end otherwise than their scenario without chaos. With more, a run proves little."""
+"""The share of outcomes that may differ from those without chaos. With more, a run proves little."""
 MAX_COPIES = 1.2
 """The messages that may end with a published outcome, for each that was sent."""
 
@@ -79,18 +79,18 @@ def _check_cart(
     evidence: Evidence, requests: list[ExpectedRequest], page: Mapping[str, Any], findings: Findings
 ) -> None:
     """Check the requests for one cart. `page`: the cart's in the simulator's books."""
-    first, found = requests[0], findings.violations
-    found += invariants.bought_once(first.request, page["purchases"])
-    found += invariants.ms_request_ids_are_derived(
+    first, violations = requests[0], findings.violations
+    violations += invariants.bought_once(first.request, page["purchases"])
+    violations += invariants.ms_request_ids_are_derived(
         [expected.request for expected in requests], page["msRequestIds"], _coded_failures(first.scenario)
     )
     alone = not _may_be_residual(evidence, requests, page)
     for expected in requests:
         events = evidence.events_of(expected)
-        found += invariants.answered_once(expected.request, events)
-        found += invariants.outcome_is_true(expected.request, events, page["purchases"], alone=alone)
+        violations += invariants.answered_once(expected.request, events)
+        violations += invariants.outcome_is_true(expected.request, events, page["purchases"], alone=alone)
         if events:
-            found += _check_outcome(evidence, expected, page)
+            violations += _check_outcome(evidence, expected, page)
             _classify(evidence, expected, page, findings, alone=alone)
 
 
@@ -110,7 +110,7 @@ def _check_outcome(evidence: Evidence, expected: ExpectedRequest, page: Mapping[
 def _classify(
     evidence: Evidence, expected: ExpectedRequest, page: Mapping[str, Any], findings: Findings, *, alone: bool
 ) -> None:
-    """Add what is no violation but worth a look."""
+    """Add what is not a violation but worth a look."""
     request, scenario, events = expected.request, expected.scenario, evidence.events_of(expected)
     outcome = final_outcome(request, events)
     if request.correction_id in evidence.by_id:

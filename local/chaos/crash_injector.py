@@ -22,7 +22,7 @@ _TEXT = re.compile(rb"<MessageText>(.*?)</MessageText>", re.DOTALL)
 
 
 class CrashInjector:
-    """The crashes that are still to come, by cart. `counts` has those that came, by point."""
+    """The crashes that are still planned, by cart. `counts` has those that happened, by point."""
 
     def __init__(self, crashes: Mapping[str, Crash], settings: Mapping[str, str]) -> None:
         self.counts: Counter[CrashPoint] = Counter()
@@ -32,8 +32,8 @@ class CrashInjector:
         self._outcomes = f"/{settings['OUTCOMES_QUEUE']}/messages"
         self._carts = f"/{settings['CARTS_QUEUE']}/messages"
 
-    def strike(self, line: Line, exchange: Exchange, stage: ExchangeStage, kill: Callable[[], bool]) -> bool:
-        """Kill the sender of a request if its cart is to crash here; True if it was killed."""
+    def crash_if_planned(self, line: Line, exchange: Exchange, stage: ExchangeStage, kill: Callable[[], bool]) -> bool:
+        """Kill the sender of a request if its cart is to crash here. Returns whether it was killed."""
         point, cart = self._locate(line, exchange, stage)
         if point is None or self._points.get(cart) is not point or not self._left[cart] or not kill():
             return False
@@ -49,11 +49,11 @@ class CrashInjector:
             return None, ""  # nothing was recorded, published or sent
         match line, exchange.method:
             case "service", "POST":
-                found = _CHECKOUT.fullmatch(path)
-                return CrashPoint.BEFORE_POST if before else CrashPoint.AFTER_POST, found[1] if found else ""
+                checkout = _CHECKOUT.fullmatch(path)
+                return CrashPoint.BEFORE_POST if before else CrashPoint.AFTER_POST, checkout[1] if checkout else ""
             case "blob", "PUT":
-                found = self._record.fullmatch(path)
-                return CrashPoint.BEFORE_RECORD if before else CrashPoint.AFTER_RECORD, found[1] if found else ""
+                record = self._record.fullmatch(path)
+                return CrashPoint.BEFORE_RECORD if before else CrashPoint.AFTER_RECORD, record[1] if record else ""
             case "queue", "POST" if not before and path.endswith(self._outcomes):
                 return CrashPoint.AFTER_PUBLISH, _cart_in(exchange.body)
             case "queue", "POST" if not before and path.endswith(self._carts):
@@ -62,10 +62,10 @@ class CrashInjector:
 
 
 def _cart_in(body: bytes) -> str:
-    """The cart of an outcome or of a copy of a request; the text of no cart where the message names none."""
-    found = _TEXT.search(body)
+    """The id of the cart that an outcome or a copy of a request names, or other text where it names none."""
+    text = _TEXT.search(body)
     try:
-        message: dict[str, Any] = json.loads(base64.b64decode(found[1] if found else b""))
+        message: dict[str, Any] = json.loads(base64.b64decode(text[1] if text else b""))
     except ValueError:
         return ""
     data = message.get("data", {})

@@ -67,10 +67,10 @@ class Evidence:
     @cached_property
     def by_id(self) -> dict[str, list[Event]]:
         """The published events by id."""
-        found: defaultdict[str, list[Event]] = defaultdict(list)
+        events: defaultdict[str, list[Event]] = defaultdict(list)
         for event in self.published:
-            found[event["id"]].append(event)
-        return dict(found)
+            events[event["id"]].append(event)
+        return dict(events)
 
     def events_of(self, expected: ExpectedRequest) -> list[Event]:
         """The events of a request, corrections last."""
@@ -78,7 +78,7 @@ class Evidence:
         return [event for id_ in (request.event_id, request.correction_id) for event in self.by_id.get(id_, [])]
 
     def data_of(self, event: Event) -> Event:
-        """The data of an event, from wherever they are."""
+        """The data of an event, from the event or from its blob."""
         return dict(event["data"] if "data" in event else self.data[event["id"]])
 
     def log_of(self, expected: ExpectedRequest) -> list[dict[str, Any]]:

@@ -161,7 +161,7 @@ class Proxy:
         return f"http://{HOST}:{self.port}"
 
     def set(self, fault: ProxyFault | None = None) -> None:
-        """Apply a fault from now on; None ends it."""
+        """Apply a fault from now on, or end it (None)."""
         self._proxies.run(self._set(fault or ProxyFault()))
 
     async def listen(self) -> None:
@@ -207,7 +207,7 @@ class Proxy:
             writer.transport.abort()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Forward one request and its response; False if the client's connection must be cut."""
+        """Forward one request and its response. Returns False if the client's connection must be cut."""
         head = await http_messages.read_head(reader)
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ", 2)
         body = b"".join(
@@ -242,7 +242,7 @@ class Proxy:
     async def _answer(
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter | None, exchange: Exchange
     ) -> bool:
-        """Forward the response piece by piece, or discard it without a `writer`; True if the connections stay open."""
+        """Forward the response piece by piece, or discard it without a `writer`. True: the connections stay open."""
         head = await http_messages.read_head(upstream)
         while http_messages.status_of(head) == HTTPStatus.CONTINUE:
             await _forward(writer, head)

@@ -35,7 +35,7 @@ def _fields(head: bytes) -> dict[str, str]:
 
 
 def framing_of(head: bytes, *, default: int | None) -> Framing:
-    """Return the framing that a head declares; `default` where it declares none."""
+    """Return the framing that a head declares, or `default` where it declares none."""
     fields = _fields(head)
     if "chunked" in fields.get("transfer-encoding", ""):
         return "chunked"

@@ -75,13 +75,13 @@ class LineFault(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """A worker is killed, whatever it does."""
+    """A worker is killed."""
 
     worker: int
 
 
 class PlannedMessage(NamedTuple):
-    """A message enters the carts queue, or the poison queue; `event_id` is that of its outcome."""
+    """A message enters the carts queue, or the poison queue. `event_id` is that of its outcome."""
 
     text: str
     event_id: str

@@ -193,7 +193,7 @@ class _PlanBuilder:
         text = request_text(body, rng.choice(_FORMS), "chaos")
         found = decode_text(text)
         if not isinstance(found, CheckoutRequest):
-            raise AssertionError(f"{text} is no request")  # noqa: TRY004
+            raise AssertionError(f"{text} is not a request")  # noqa: TRY004
         for at in ats:
             self._at(at, PlannedMessage(text, found.event_id))
         return ExpectedRequest(found, scenario, len(ats))

@@ -1,8 +1,8 @@
 """Runs a chaos plan on real parts and collects the evidence.
 
-Real are Azurite (queue and blob in a process each), the local hosts, sockets and SIGKILL; Partner Center is the
-simulator, in a process of its own. What a laptop does otherwise than a deployment are settings: short retries, and
-leases of seconds.
+Azurite (queue and blob in a process each), the local hosts, the sockets and SIGKILL are real. Partner Center is the
+simulator, in a process of its own. Only settings differ from those of a deployment: short retries, and leases of
+seconds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SCALE, LATENCY = 0.02, 0.05
 SENDERS, READERS = 2, 4
 MAX_WAITING = 400
-"""With more messages Azurite is slow for everybody: it sorts all of them at each read of a queue."""
+"""With more messages Azurite slows down: it sorts all of them at each read of a queue."""
 
 # With the values of host.json a run of a minute would take a quarter of an hour.
 _QUICKER = {"visibilityTimeout": "00:00:02", "maxPollingInterval": "00:00:01", "newBatchThreshold": 12}
@@ -117,10 +117,10 @@ class ChaosRun:
 
     def run(self, seconds: float) -> Evidence:
         """Run the plan, wait until the queues are empty or the time is over, and collect the evidence."""
-        began = time.monotonic()
-        self._play(began, began + seconds)
+        started = time.monotonic()
+        self._play(started, started + seconds)
         left = self._waiting()
-        duration = time.monotonic() - began
+        duration = time.monotonic() - started
         state = f"time is over, the queues hold {left}" if any(left.values()) else "the queues are empty"
         self._show(f"{duration:4.0f} s  {state}; reading records and books")
         self._workers.end()
@@ -149,18 +149,18 @@ class ChaosRun:
             duration=duration,
         )
 
-    def _play(self, began: float, deadline: float) -> None:
+    def _play(self, started: float, deadline: float) -> None:
         """Do what is due and restart what was killed, until all is sent, no line fails, and no message is left."""
-        next_look = next_line = began
+        next_look = next_line = started
         full = False
         pause = threading.Event()
         while (now := time.monotonic()) < deadline:
-            self._do_what_is_due(now, now - began, full=full)
+            self._do_what_is_due(now, now - started, full=full)
             self._workers.revive()
             if now >= next_line:
                 next_line = now + 10.0
                 outcomes = len(self._outcomes.first_seen)
-                self._show(f"{now - began:4.0f} s  {outcomes} outcomes, {self._workers.killed} kills")
+                self._show(f"{now - started:4.0f} s  {outcomes} outcomes, {self._workers.killed} kills")
             if now >= next_look:
                 next_look = now + 0.5
                 ended = not self._messages and not self._endings and all(sent.done() for sent in self._sending)

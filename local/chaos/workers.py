@@ -93,7 +93,7 @@ class Workers:
         return {line: dict(sum((proxies[line].counts for proxies in self._proxies), Counter())) for line in LINES}
 
     def kill(self, worker: int) -> bool:
-        """Kill a worker; False if it is dead already."""
+        """Kill a worker. Returns False if it is dead already."""
         with self._lock:
             if worker in self._dead:
                 return False
@@ -123,8 +123,8 @@ class Workers:
             for proxy in proxies.values():
                 proxy.set()
         with self._lock:
-            patience = (DRAIN_SECONDS + 5,)
-            threads = [threading.Thread(target=process.terminate, args=patience) for process in self._processes]
+            grace = (DRAIN_SECONDS + 5,)
+            threads = [threading.Thread(target=process.terminate, args=grace) for process in self._processes]
             self._processes = []
         for thread in threads:
             thread.start()
@@ -176,7 +176,7 @@ class Workers:
                 if line == "queue" and exchange.method == "GET":
                     self.deliveries += exchange.response.count(_DELIVERED)
                 return False
-            return self._crash_injector.strike(line, exchange, stage, lambda: self.kill(worker))
+            return self._crash_injector.crash_if_planned(line, exchange, stage, lambda: self.kill(worker))
 
         return watch
 

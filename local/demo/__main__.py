@@ -1,4 +1,4 @@
-"""Run the demo: requests go in, outcomes come out, and the service and its connections fail on purpose.
+"""Run the demo: send requests while the service and its connections fail on purpose, and check the outcomes.
 
     make demo                        a live table, then the checks; the exit code is 0 only for PASS
     make demo ARGS="--json"          the same as JSON
@@ -46,19 +46,19 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0: every check holds; 1: one does not, or the stack cannot run; 130: interrupted.
     """
-    parser = argparse.ArgumentParser(prog="make demo", description="Carts go in, outcomes come out, things break.")
+    parser = argparse.ArgumentParser(prog="make demo", description="Send carts, inject faults, check outcomes.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--seed", default="demo", help="determines customers, carts and request ids")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: by unwinding
     # A pipe has no width, and rich would cut the table to 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 120, quiet=options.json, highlight=False)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         console.print("Starting storage (Azurite), Partner Center (a simulator) and the function's host ...")
         with Stack(settings=QUICK, latency=LATENCY) as stack:
             ready = time.monotonic()
-            console.print(f"Ready after {ready - began:.1f} s.")
+            console.print(f"Ready after {ready - started:.1f} s.")
             run = DemoRun(stack, ROWS, INVALID_ROWS, options.seed)
             _watch(stack, run, console)
             checks, seconds = check_demo(run), time.monotonic() - ready
@@ -100,14 +100,14 @@ def _until_done(stack: Stack, run: DemoRun, show: Callable[[], None]) -> None:
 
 def _progress(run: DemoRun, console: Console) -> Callable[[], None]:
     """Print a line every 3 seconds, for outputs that cannot be redrawn."""
-    began = time.monotonic()
-    next_line = began
+    started = time.monotonic()
+    next_line = started
 
     def show() -> None:
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line += 3.0
-            console.print(f"{time.monotonic() - began:4.0f} s  {run.answered} of {len(run.requests)} answered")
+            console.print(f"{time.monotonic() - started:4.0f} s  {run.answered} of {len(run.requests)} answered")
 
     return show
 

@@ -36,7 +36,7 @@ class ExpectedOutcome:
 
 @dataclass(slots=True)
 class DemoRequest:
-    """A message on its way: a checkout request or an invalid message.
+    """A message and its outcomes: a checkout request or an invalid message.
 
     `posts`: how often the simulator was asked to check its cart out. `events`: its outcomes as they arrived. `data`:
     that of the first, or of its correction.
@@ -65,18 +65,18 @@ class DemoRequest:
 
     @property
     def cart(self) -> tuple[str, str] | None:
-        """The ids of its customer and cart; None for an invalid message."""
+        """The ids of its customer and cart, or None for an invalid message."""
         message = self.message
         return (message.customer_id, message.cart_id) if isinstance(message, CheckoutRequest) else None
 
     @property
     def cart_id(self) -> str:
-        """The id of its cart; empty for an invalid message."""
+        """The id of its cart, or empty for an invalid message."""
         return self.cart[1] if self.cart else ""
 
     @property
     def received(self) -> ExpectedOutcome | None:
-        """What its outcome says, in the shape of `expected`; None before it arrived."""
+        """What its outcome says, in the shape of `expected`, or None before it arrived."""
         if not self.events:
             return None
         error = self.data.get("error", {})
@@ -96,7 +96,7 @@ class DemoRequest:
 
 
 def build_requests(rows: Iterable[DemoRow], invalid_rows: Iterable[InvalidRow], seed: str) -> list[DemoRequest]:
-    """Build the requests of a demo; the seed determines customers, carts and request ids."""
+    """Build the requests of a demo. The seed determines customers, carts and request ids."""
     by_scenario: dict[str, DemoRequest] = {}
     requests: list[DemoRequest] = []
     for row in rows:

@@ -27,7 +27,7 @@ class DemoRow:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A message that is no valid request."""
+    """A message that is not a valid request."""
 
     name: str
     about: str
@@ -97,5 +97,5 @@ INVALID_ROWS = (
     InvalidRow(
         "a typo", "requestID instead of requestId", f'{{"customerId":"{_GUID}","cartId":"{_GUID}","requestID":"1"}}'
     ),
-    InvalidRow("nonsense", "a message that is no JSON", "please buy everything"),
+    InvalidRow("nonsense", "a message that is not JSON", "please buy everything"),
 )

@@ -46,8 +46,8 @@ class QueueOptions:
 
 def _seconds(text: str) -> float:
     """Parse a .NET TimeSpan, `[d.]hh:mm:ss[.f]`, into seconds."""
-    found = re.fullmatch(r"(?:(\d+)\.)?(\d\d):(\d\d):(\d\d(?:\.\d+)?)", text)
-    if found is None:
+    match = re.fullmatch(r"(?:(\d+)\.)?(\d\d):(\d\d):(\d\d(?:\.\d+)?)", text)
+    if match is None:
         raise ValueError(f"host.json: {text!r} is not hh:mm:ss")
-    days, hours, minutes, seconds = found.groups(default="0")
+    days, hours, minutes, seconds = match.groups(default="0")
     return int(days) * 86400 + int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -129,14 +129,14 @@ class Listener:
 
     def _fetch(self) -> int:
         """Receive one batch, hand it over, and return its size."""
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         # One page is one request. Iterating over all pages would request until the queue is empty.
         pages = self._queue.receive_messages(
             messages_per_page=self._options.batch_size, visibility_timeout=round(self._lease), retry_total=0
         ).by_page()
         batch = list(next(pages, ()))
         for message in batch:
-            leased = LeasedMessage(self._queue, message, self._lease, asked_at)
+            leased = LeasedMessage(self._queue, message, self._lease, requested_at)
             with self._changed:
                 self._running.add(leased)
             self._pool.submit(self._deliver, leased)

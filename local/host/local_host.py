@@ -153,10 +153,10 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
         IndexingError: There is no such setting.
     """
 
-    def setting(found: re.Match[str]) -> str:
-        if value := environ.get(found[1]):
+    def setting(match: re.Match[str]) -> str:
+        if value := environ.get(match[1]):
             return value
-        raise IndexingError(f"{text}: the setting {found[1]} is missing")
+        raise IndexingError(f"{text}: the setting {match[1]} is missing")
 
     return re.sub(r"%([^%]+)%", setting, text)
 

@@ -24,14 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all delays (%(default)s)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds added to every checkout (%(default)s)")
     parser.add_argument("--documented", action="store_true", help="a POST for a bought cart returns the first result")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     wait_for_stop = stop_signal()
     with Simulator(
-        tenant_id=chosen.tenant,
-        strict=not chosen.documented,
-        scale=chosen.scale,
-        latency=chosen.latency,
-        port=chosen.port,
+        tenant_id=options.tenant,
+        strict=not options.documented,
+        scale=options.scale,
+        latency=options.latency,
+        port=options.port,
     ) as simulator:
         print(json.dumps(simulator.environment()), flush=True)
         wait_for_stop()

@@ -1,4 +1,4 @@
-"""The control paths: what breaks the simulated service and its identity endpoint from outside."""
+"""The control paths, which make the simulated service and its identity endpoint fail."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _line_item(step: Commit, call: Call, uri: str, place: tuple[int, int], statu
     number = line - first
     product, sku, _ = _offer(line).split(":")
     subscription = str(_id(call, line))
-    found = {
+    item = {
         "lineItemNumber": number,
         "offerId": _offer(line),
         "subscriptionId": subscription,
@@ -136,5 +136,5 @@ def _line_item(step: Commit, call: Call, uri: str, place: tuple[int, int], statu
         },
     }
     if status == "pending":  # provisioning is not complete: there is no subscription yet
-        del found["subscriptionId"], found["links"]["subscription"]  # type: ignore[index]
-    return found
+        del item["subscriptionId"], item["links"]["subscription"]  # type: ignore[index]
+    return item

@@ -2,7 +2,7 @@
 
 A cart names its own scenario: the first eight hex digits of its id are the scenario's number, so nothing has to be
 seeded before a run (`0000002a-...` is scenario 42). Each POST plays the script's next step. The last step repeats.
-Each row also says which outcome the function must come to.
+Each row also says which outcome the function must publish.
 """
 
 import uuid
@@ -66,7 +66,7 @@ class Scenario:
     decided_by_giving_up: bool = False
     order_groups: int = 1
     lines: int = 1  # line items in each order group
-    bought_before: bool = False  # somebody else checked it out an hour ago
+    bought_before: bool = False  # another client checked it out an hour ago
     documented: bool = False  # idempotent by cart, as documented, even in a strict simulator
     get_script: tuple[FaultStep | GatewayStep | Drop, ...] = ()
     group: ScenarioGroup = ScenarioGroup.SMOOTH
@@ -78,7 +78,7 @@ class Scenario:
 
 
 _OUT_OF_STOCK = RefusedGroup(800089, "The offer cannot be bought in this quantity.")
-_UNDOCUMENTED = RefusedGroup(999001, "A code nobody has documented.")
+_UNDOCUMENTED = RefusedGroup(999001, "An undocumented code.")
 _TWICE = RefusedGroup(800065, "The cart was submitted before.")
 _REFUSED = FaultStep(400, 800013, "The quantity is not valid.")
 _ORDERED = FaultStep(400, 800065, "The cart was submitted before.")
@@ -201,9 +201,9 @@ _ROWS = {
         Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
         Scenario(108, "redirect-for-ever", "307, permanently.", (_redirect(307),),
                  "failed", "configuration", decided_by_giving_up=True),
-        Scenario(110, "unknown-400", "Undocumented 400: the cart is asked, and active.",
+        Scenario(110, "unknown-400", "Undocumented 400; GET cart says Active.",
                  (FaultStep(400, 999006),), "failed", "rejected", "999006"),
-        Scenario(111, "unknown-400-when-ordered", "Undocumented 400: the cart is asked, and ordered.",
+        Scenario(111, "unknown-400-when-ordered", "Undocumented 400; GET cart says Ordered.",
                  (FaultStep(400, 999006),), "unknown", "already_ordered", "999006", bought_before=True),
         Scenario(112, "uncoded-400", "400 without a code.", (FaultStep(400, None),), "failed", "rejected"),
         Scenario(113, "uncoded-404", "404 in JSON without a code.", (_json(404, b'{"message": "Resource not found"}'),),
@@ -222,7 +222,7 @@ _ROWS = {
         Scenario(92, "uncoded-409", "409 without a code, then bought.", (FaultStep(409, None), Commit())),
         Scenario(93, "in-progress-for-ever", "409 without a code, permanently.", (FaultStep(409, None),),
                  "unknown", "unanswered", decided_by_giving_up=True),
-        Scenario(95, "already-ordered", "400/800065: somebody else checked this cart out.", (_ORDERED,),
+        Scenario(95, "already-ordered", "400/800065: another client checked this cart out.", (_ORDERED,),
                  "unknown", "already_ordered", "800065", bought_before=True),
         Scenario(96, "already-ordered-in-text", "The same, with the code as text.", (FaultStep(400, "800065"),),
                  "unknown", "already_ordered", "800065", bought_before=True),
@@ -285,7 +285,7 @@ _REFUSALS = {
              "900128 900129 900142 900169 900203 900206 900242 900275 900312 900313 900314 900315 900316 "
              "900317 900318 27006 27007 2071 800016 900154",
         403: "800020 2085 2091 2006 800066 800067 800068 800088 800089 900323",
-        500: "800031 800083 800084 800087",  # final, whatever the status says
+        500: "800031 800083 800084 800087",  # permanent despite the 500
     },
     "partner": {
         403: "13605 900123 900124 800039 900149 800023 900121 800069 800073 800074 800075 900416 20002",
@@ -339,7 +339,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def cart_id(number_or_name: int | str, seed: str) -> str:
-    """Return a cart id that plays this scenario; the same seed gives the same id.
+    """Return a cart id that plays this scenario. The same seed gives the same id.
 
     Raises:
         KeyError: there is no scenario of this name. An unknown number is a cart that does not exist.

@@ -185,11 +185,11 @@ class _RequestHandler(BaseHTTPRequestHandler):
         if path == "/_simulator/scenarios":
             return _control(200, {"scenarios": [summary(scenario) for scenario in SCENARIOS]})
         service = self.server.simulator.service
-        if found := _CART.fullmatch(path):
-            customer, cart = found.groups()
+        if match := _CART.fullmatch(path):
+            customer, cart = match.groups()
             return self._api((customer, cart), lambda _, now: service.get_cart(customer, cart, now))
-        if found := _ORDERS.fullmatch(path):
-            customer = found[1]
+        if match := _ORDERS.fullmatch(path):
+            customer = match[1]
             return self._api((customer,), lambda _, now: service.list_orders(customer, now))
         return _refused(404, 1000, "There is no such resource.")
 
@@ -201,12 +201,12 @@ class _RequestHandler(BaseHTTPRequestHandler):
             return _refused(400, 800002, str(error))
         if path in self.server.simulator.controls.by_path:
             return self._command(path, content)
-        found = _CHECKOUT.fullmatch(path)
-        if found is None:
+        match = _CHECKOUT.fullmatch(path)
+        if match is None:
             return _refused(404, 1000, "There is no such resource.")
         if content:
             return _refused(400, 800002, "A checkout has no body.")
-        customer, cart = found.groups()
+        customer, cart = match.groups()
         return self._api((customer, cart), partial(self.server.simulator.service.checkout, customer, cart))
 
     def _content(self) -> bytes:
@@ -234,7 +234,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
         elif "application/json" not in self.headers.get("Accept", ""):
             response = _refused(400, 800002, "Accept must ask for application/json: the default is XML.")
         elif not all(map(_GUID.fullmatch, ids)):
-            response = _refused(400, 800002, "An id in the path is no GUID.")
+            response = _refused(400, 800002, "An id in the path is not a GUID.")
         else:
             response = answer(request_id, now)
         return response.echo(request_id, correlation_id)

@@ -50,7 +50,7 @@ class SimulatedResponse:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One purchase of a cart. `ms_request_id` is empty where somebody else bought it."""
+    """One purchase of a cart. `ms_request_id` is empty where another client bought it."""
 
     ms_request_id: str
     at: float

@@ -1,1 +1,1 @@
-"""What talks to the outside: Azure Storage, Partner Center, identity services."""
+"""Clients of the external services: Azure Storage, Partner Center, identity services."""

@@ -54,7 +54,7 @@ class _DeadlineSocket:
 
 
 class _DeadlineReader(io.RawIOBase):
-    """What http.client reads a response from, header and body."""
+    """The file that http.client reads a response from, header and body."""
 
     def __init__(self, sock: Any) -> None:  # noqa: ANN401  a plain socket or a TLS one
         super().__init__()
@@ -68,7 +68,7 @@ class _DeadlineReader(io.RawIOBase):
         if _DEADLINE.at is not None:
             remaining = _DEADLINE.at - time.monotonic()
             if remaining <= 0:
-                raise TimeoutError("the exchange took longer than it may")
+                raise TimeoutError("the exchange passed its deadline")
             self._sock.settimeout(remaining)
         return self._raw.readinto(buffer)  # type: ignore[no-any-return]
 
@@ -106,7 +106,7 @@ class DeadlineAdapter(Adapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the base class
         """As the base class, with keep-alive and our connections."""
         options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        if hasattr(socket, "TCP_KEEPIDLE"):  # Linux; Azure forgets a connection after four idle minutes
+        if hasattr(socket, "TCP_KEEPIDLE"):  # on Linux. Azure drops a connection after four idle minutes
             options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60))
         super().init_poolmanager(*args, socket_options=options, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS

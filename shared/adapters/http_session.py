@@ -47,7 +47,7 @@ class Session:
         proxies: Mapping[str, str] | None = None,
         allow_redirects: bool = False,  # noqa: ARG002  passed by the SDK, which follows them itself
     ) -> requests.Response:
-        """Send a request; unless `stream`, its body is read before this returns. Timeouts: to connect, to read.
+        """Send a request. Unless `stream`, its body is read before this returns. Timeouts: to connect, to read.
 
         `proxies` wins over the environment; its `no_proxy` excepts hosts. Authorities are the adapter's.
 

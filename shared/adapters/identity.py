@@ -47,7 +47,7 @@ _CODE = re.compile(r"\bAADSTS[0-9]{1,9}\b|(?<![\w.-])[45][0-9]{2}(?![\w.-])", re
 
 
 class TokenProvider:
-    """Tokens for the Partner Center API. Thread-safe; one per process."""
+    """Tokens for the Partner Center API. Thread-safe, one per process."""
 
     def __init__(
         self,
@@ -69,15 +69,16 @@ class TokenProvider:
         self._renewed_at = float("-inf")
 
     def token(self) -> str:
-        """Return a token that may be used.
-
-        Raises:
-            TokenUnavailable: the identity service gave none; WrongTenant: it gave another tenant's.
+        """Return a valid token.
 
         One request at a time. The threads that waited for it share its result:
 
             thread 1   lock ──── request ──── unlock
-            thread 2     wait ────────────────┤ finds the token, or the failure that is younger than its wait
+            thread 2     wait ────────────────┤ finds the token, or a failure that happened during its wait
+
+        Raises:
+            TokenUnavailable: the identity service returned none.
+            WrongTenant: it returned the token of another tenant.
         """
         if token := self._fresh():
             return token
@@ -86,7 +87,7 @@ class TokenProvider:
             if token := self._fresh():
                 return token
             if self._failure is not None and self._failure[0] >= waiting_since:
-                return self._without(self._failure[1])
+                return self._current_or_raise(self._failure[1])
             return self._request()
 
     def renew(self, refused: str) -> str | None:
@@ -110,7 +111,7 @@ class TokenProvider:
                 return None
 
     def _replace_credential(self) -> bool:
-        """Replace the credential and drop its token; False: that was done less than RENEW_EVERY ago."""
+        """Replace the credential and drop its token. Returns False where that was done less than RENEW_EVERY ago."""
         if self._monotonic() - self._renewed_at < RENEW_EVERY:
             return False
         self._renewed_at = self._monotonic()
@@ -131,16 +132,16 @@ class TokenProvider:
             self._replace_credential()  # it caches that token for a day, even if the tenant is corrected sooner
             raise
         except Exception as error:  # noqa: BLE001  a response that is no token ends in AttributeError, TypeError, …
-            # of the identity service's text only the codes that can be looked up: the rest may be anything
-            said = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
-            failure = TokenUnavailable(f"no token for {self._scope}: {said}")
+            # only the documented codes of the identity service's text: the rest may be anything
+            summary = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
+            failure = TokenUnavailable(f"no token for {self._scope}: {summary}")
             self._failure = (self._monotonic(), failure)
-            return self._without(failure)
+            return self._current_or_raise(failure)
         self._token = token
         return token.token
 
-    def _without(self, failure: TokenUnavailable) -> str:
-        """Without a new token, use the present one almost until it expires."""
+    def _current_or_raise(self, failure: TokenUnavailable) -> str:
+        """Return the current token, which is used almost until it expires, or raise `failure`."""
         token = self._token
         if token is not None and token.expires_on - self._clock() > LAST_USE:
             return token.token
@@ -151,18 +152,18 @@ class TokenProvider:
             return
         tenant = claims(token).get("tid")
         if not isinstance(tenant, str) or tenant.lower() != self._tenant_id:
-            said = printable(tenant, 40) if isinstance(tenant, str) else "no tenant"
-            raise WrongTenant(f"the token names {said}, but PARTNER_CENTER_TENANT_ID is {self._tenant_id}: not used")
+            actual = printable(tenant, 40) if isinstance(tenant, str) else "no tenant"
+            raise WrongTenant(f"the token names {actual}, but PARTNER_CENTER_TENANT_ID is {self._tenant_id}: not used")
 
 
 def claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT, or {}. They are not verified: the service does that."""
+    """Return the claims of a JWT, or {}. They are not verified: the service does that."""
     try:
-        payload = token.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        encoded = token.split(".")[1]
+        payload = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     except (IndexError, ValueError, binascii.Error, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return payload if isinstance(payload, dict) else {}
 
 
 def credential_factory(settings: Settings, **transport: Any) -> Callable[[], TokenCredential]:  # noqa: ANN401  the SDK's options

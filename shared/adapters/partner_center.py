@@ -29,13 +29,13 @@ _OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time")
 
 
 class PartnerCenter:
-    """The service over HTTP: one session, as many connections as threads; no redirects, retries or cookies."""
+    """The service over HTTP: one session, as many connections as threads, no redirects, retries or cookies."""
 
     def __init__(self, settings: Settings, tokens: TokenProvider) -> None:
         self._base = f"{settings.partner_center_url}/{settings.api_version}/customers"
         self._tokens = tokens
         self._timeout = settings.checkout_timeout
-        # a proxy cannot reach this machine's own loopback, and must not be shown a token either
+        # a proxy cannot reach this machine's own loopback, and must not receive a token either
         host = urlsplit(settings.partner_center_url).hostname
         self._no_proxy = host if host in ("127.0.0.1", "localhost", "::1") else None
         self._session = Session(DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0))
@@ -58,7 +58,7 @@ class PartnerCenter:
         return self._get(f"{self._base}/{request.customer_id}/orders", request)
 
     def _cart(self, request: CheckoutRequest) -> str:
-        return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # two checked GUIDs and nothing else
+        return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # both were checked to be GUIDs
 
     def _get(self, url: str, request: CheckoutRequest) -> ServiceResponse:
         deadline = time.monotonic() + GET_TIMEOUT  # in all, with the time that the token takes
@@ -74,7 +74,7 @@ class PartnerCenter:
         response = self._exchange(method, url, headers, token, deadline)
         if response.status == _UNAUTHORIZED and (renewed := self._tokens.renew(token)) is not None:
             second = self._exchange(method, url, headers, renewed, deadline)
-            return response if second is _OUT_OF_TIME else second  # a 401 is certain: nothing was bought
+            return response if second is _OUT_OF_TIME else second  # a 401 proves that nothing was bought
         return response
 
     def _exchange(self, method: str, url: str, headers: dict[str, str], token: str, deadline: float) -> ServiceResponse:
@@ -93,14 +93,14 @@ class PartnerCenter:
                     stream=True,
                 ) as response,
             ):
-                got = response.headers
+                received = response.headers
                 return ServiceResponse(
                     response.status_code,
                     _read(response),
-                    retry_after=got.get("Retry-After"),
-                    request_id=got.get("MS-RequestId"),
-                    correlation_id=got.get("MS-CorrelationId"),
-                    cv=got.get("MS-CV"),
+                    retry_after=received.get("Retry-After"),
+                    request_id=received.get("MS-RequestId"),
+                    correlation_id=received.get("MS-CorrelationId"),
+                    cv=received.get("MS-CV"),
                 )
         except (requests.RequestException, HTTPError, OSError) as error:
             # only the kind of failure: its text may quote what was sent

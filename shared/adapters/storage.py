@@ -1,4 +1,4 @@
-"""Azure Storage as the ports `Queue` and `Blobs`; the in-memory ones of the tests pass the same contract."""
+"""Azure Storage as the ports `Queue` and `Blobs`. The in-memory ones of the tests pass the same contract tests."""
 
 import math
 import re
@@ -103,7 +103,7 @@ class AzureBlobs:
                 return self._download_once(name, answers)
             except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
                 is_transient = not isinstance(error, HttpResponseError) or error.status_code in _TRANSIENT
-                if not is_transient or time.monotonic() - began > READ_AGAIN:
+                if not is_transient or time.monotonic() - started > READ_AGAIN:
                     raise
             time.sleep(READ_PAUSE)
         return self._download_once(name, answers)
@@ -200,9 +200,9 @@ def _translate_errors(what: str) -> Iterator[None]:
         code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
         code = getattr(code, "value", code)
         message = error.message if isinstance(error, AzureError) else ""
-        said = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
+        detail = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
         # `from None`: the error's text may quote the URL, and with it the signature of a SharedAccessSignature
-        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {said}".strip()) from None
+        raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {detail}".strip()) from None
 
 
 class Storage:
@@ -235,16 +235,16 @@ class Storage:
             self._blobs = BlobServiceClient(settings.storage_blob_uri or "", credential, **options)
 
     def queue(self, name: str) -> AzureQueue:
-        """The queue of this name; it is not created."""
+        """The queue of this name, which is not created."""
         return AzureQueue(self._queues.get_queue_client(name))
 
     def blobs(self, container: str) -> AzureBlobs:
-        """The container of this name; it is not created."""
+        """The container of this name, which is not created."""
         return AzureBlobs(self._blobs.get_container_client(container))
 
 
 def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
-    """As the Functions host reads the same settings: `managedidentity`, or whatever the machine offers."""
+    """Choose a credential as the Functions host does: `managedidentity`, or whatever the machine offers."""
     if settings.storage_credential is not None:
         return ManagedIdentityCredential(client_id=settings.storage_client_id, **identity.LIMITS)
     return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id, **identity.LIMITS)

@@ -1,1 +1,1 @@
-"""The decisions: pure, so that each can be tested by the thousand."""
+"""The decisions, as pure functions: no I/O, and the clock and the random source are passed in."""

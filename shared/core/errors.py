@@ -105,7 +105,7 @@ ROWS = (
     ),
     _row(ErrorClass.CART, 403, "800020 2085 2091 2006 800066 800067 800068 800088 800089 900323"),
     _row(ErrorClass.CART, 200, "400072"),
-    _row(ErrorClass.CART, 500, "800031 800083 800084 800087"),  # terminal, whatever the 500 says
+    _row(ErrorClass.CART, 500, "800031 800083 800084 800087"),  # permanent despite the 500
     _row(
         ErrorClass.PARTNER,
         403,
@@ -127,12 +127,12 @@ BY_CODE = {code: row.error_class for row in ROWS for code in row.codes}
 
 BY_STATUS = {
     401: ErrorClass.AUTHENTICATION,
-    403: ErrorClass.CONFIGURATION,  # held: one misconfiguration must not fail a thousand good carts
+    403: ErrorClass.CONFIGURATION,  # held: one misconfiguration must not fail every cart
     408: ErrorClass.SERVICE,
     409: ErrorClass.IN_PROGRESS,
     429: ErrorClass.THROTTLED,
 }
-"""For a status whose code is absent or unknown; the rest follows from its hundreds (`class_of`)."""
+"""For a status whose code is absent or unknown. Any other follows from its range (`class_of`)."""
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -157,9 +157,9 @@ def error(error_class: ErrorClass, description: str, **more: Any) -> Error:  # n
 
 
 def class_of(status: int, code: str | None) -> ErrorClass:
-    """The class of an HTTP error; an unknown code takes the class of its status."""
-    if code is not None and (found := BY_STATUS_AND_CODE.get((status, code))):
-        return found
+    """The class of an HTTP error. An unknown code takes the class of its status."""
+    if code is not None and (error_class := BY_STATUS_AND_CODE.get((status, code))):
+        return error_class
     if status in BY_STATUS:
         return BY_STATUS[status]
     if status == 404 and code is None:  # noqa: PLR2004

@@ -1,9 +1,9 @@
-"""JSON as text, for when what came must be passed on byte for byte. Pure; standard library only.
+"""JSON as text, since bodies must be passed on byte for byte. Pure, standard library only.
 
-`load` says whether a body is JSON and parses it; `members` and `elements` cut the text it accepted into
-the slices it is made of; `printable` makes foreign text fit for a log line, an exception or JSON.
+`load` checks and parses a body. `members` and `elements` cut the text that it accepted into the texts of its values.
+`printable` makes untrusted text safe for a log line, an exception or JSON.
 
-Not msgspec, because it refuses the legal escape of a lone surrogate, even inside Raw, and silently keeps the
+msgspec is not used, because it refuses the legal escape of a lone surrogate, even inside Raw, and silently keeps the
 last of duplicate keys.
 """
 
@@ -17,17 +17,17 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 MAX_DEPTH = 64
-"""Containers inside one another; the outermost is 1."""
+"""Nested containers, of which the outermost is 1."""
 
-_FOREIGN = 80  # characters of foreign text in an exception
+_LONGEST_PATH = 80  # characters of untrusted text in an exception
 _SAFE_DIGITS = sys.int_info.str_digits_check_threshold  # int() takes these under any limit, and fast
 
-# A string begins at a quote and always matches: one without an end runs to the end of the text. So no
-# character is looked at by two strings, whatever the text, and a bracket found by itself is a bracket.
+# A string begins at a quote and always matches: one without an end runs to the end of the text. So every
+# character is scanned once, and a bracket that matches by itself lies outside all strings.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
 _GAP = re.compile(r"[ \t\n\r]*+[,:]?[ \t\n\r]*+")  # between two tokens that are no comma or colon
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-# Beside the control characters: the separators that end a line and the marks that turn its direction.
+# Besides the control characters: line and paragraph separators, and marks that change the text direction.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]",
 )
@@ -35,14 +35,14 @@ _DOTTED = re.compile(r"[A-Za-z0-9_.-]++")
 
 
 class NotJson(ValueError):
-    """The body is not the JSON that was asked for.
+    """The body is not the expected JSON.
 
-    `path` is the JSON path of the fault, `$` when unknown: the only foreign text in here, at most 80
-    printable characters of it. `expected` says, in our own words, what should have been there.
+    `path` is the JSON path of the fault, `$` when unknown: the only untrusted text in here, at most 80
+    printable characters of it. `expected` is our own description of what should be there.
     """
 
     def __init__(self, path: str, expected: str) -> None:
-        self.path = printable(path, _FOREIGN)
+        self.path = printable(path, _LONGEST_PATH)
         self.expected = expected
         super().__init__(self.path, expected)
 
@@ -51,48 +51,53 @@ class NotJson(ValueError):
 
 
 def decode(body: bytes) -> str:
-    """The text of a UTF-8 body without its byte order mark; NotJson when it is not UTF-8."""
+    """The text of a UTF-8 body without its byte order mark.
+
+    Raises:
+        NotJson: the body is not UTF-8.
+    """
     try:
         return body.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        # "from None", here and below: the error it comes from holds the whole body.
+        # `from None`, here and below: the original error holds the whole body
         raise NotJson("$", f"UTF-8 (byte {error.start})") from None
 
 
 def load(body: bytes, *, unique_keys: bool = False, depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401  any JSON value
     """The JSON value of a body: UTF-8, with or without a byte order mark, at most `depth` deep.
 
-    A number with a fraction or an exponent is a Decimal, and so is an integer of very many digits; one that
-    no Decimal can hold is Decimal("NaN"). The words NaN and Infinity are refused like all else that RFC 8259
-    does not know. A string may hold lone surrogates (see `surrogate_free`).
+    A number with a fraction or an exponent is a Decimal, and so is an integer of very many digits. One that
+    no Decimal can hold is Decimal("NaN"). NaN and Infinity are refused like everything else that is not in
+    RFC 8259. A string may hold lone surrogates (see `surrogate_free`).
 
-    Raises NotJson; with `unique_keys` also for the first object, at any depth, that has a key twice.
+    Raises:
+        NotJson: with `unique_keys` also for the first object, at any depth, that has a key twice.
     """
     text = decode(body)
     _check_depth(text, depth)
-    repeated: dict[int, tuple[object, str]] = {}  # by id: the object, kept alive so that its id stays its own
+    repeated: dict[int, tuple[object, str]] = {}  # by id: the object, kept alive so that its id is not reused
 
-    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+    def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        node = dict(pairs)
+        if len(node) < len(pairs):
             key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-            repeated[id(found)] = found, key
-        return found
+            repeated[id(node)] = node, key
+        return node
 
-    decoder = _decoder(object_of) if unique_keys else _DECODER
+    decoder = _decoder(build_object) if unique_keys else _DECODER
     try:
         tree = decoder.decode(text)
     except json.JSONDecodeError as error:
         raise NotJson("$", f"JSON: {error.msg.removesuffix(' at')} (character {error.pos})") from None
     if repeated:
-        # One that was itself lost under a repeated key is not in the tree, but the object with that key is.
-        path, node = next(found for found in _walk("$", tree) if id(found[1]) in repeated)
+        # One that a repeated key overwrote is not in the tree, but the object with that key is.
+        path, node = next(item for item in _walk("$", tree) if id(item[1]) in repeated)
         raise NotJson(path + step(repeated[id(node)][1]), "each key once")
     return tree
 
 
 def members(text: str) -> dict[str, str]:
-    """Each member of a JSON object as the very text it was written in, the last of duplicates; else {}.
+    """Each member of a JSON object as the exact text it was written as, the last of duplicates, or {} for other values.
 
     Only for text that `load` accepted, with or without its byte order mark, or a slice that came from here.
     """
@@ -100,7 +105,7 @@ def members(text: str) -> dict[str, str]:
 
 
 def elements(text: str) -> list[str]:
-    """Each element of a JSON array as the very text it was written in; [] for any other value.
+    """Each element of a JSON array as the exact text it was written as, and [] for any other value.
 
     Only for text that `load` accepted, with or without its byte order mark, or a slice that came from here.
     """
@@ -113,10 +118,10 @@ def surrogate_free(text: str) -> str:
 
 
 def printable(text: str, limit: int) -> str:
-    """Foreign text in at most `limit` (1 or more) characters that a log line, an exception or JSON can carry.
+    """Untrusted text in at most `limit` (1 or more) characters that a log line, an exception or JSON can carry.
 
-    Lone surrogates, control, line-ending and direction characters become U+FFFD; what looks like a JWT
-    (signed, unsigned or encrypted) `<token>`; what is too long ends in `…`.
+    Lone surrogates, control, line-ending and direction characters become U+FFFD, what looks like a JWT
+    (signed, unsigned or encrypted) becomes `<token>`, and what is too long ends in `…`.
     """
     text = _DOTTED.sub(_without_token, _UNPRINTABLE.sub("\ufffd", text))
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -129,13 +134,13 @@ def _without_token(dotted: re.Match[str]) -> str:
 
 
 def _check_depth(text: str, deepest: int) -> None:
-    """As deep as the parser would get before its first complaint, in one pass; NotJson over `deepest`."""
+    """Raise NotJson where the text is nested deeper than `deepest`, in one pass before it is parsed."""
     if text.count("[") + text.count("{") <= deepest:
-        return  # as good as always
+        return  # nearly every text
     depth = 0
-    for found in _STRING_OR_BRACKET.finditer(text):
-        mark = text[found.start()]
-        depth += (mark in "[{") - (mark in "]}")
+    for match in _STRING_OR_BRACKET.finditer(text):
+        first = text[match.start()]
+        depth += (first in "[{") - (first in "]}")
         if depth > deepest:
             raise NotJson("$", f"at most {deepest} levels of nesting")
 
@@ -152,28 +157,28 @@ def _walk(path: str, node: object) -> Iterator[tuple[str, object]]:
 
 
 def step(key: str) -> str:
-    """A member's step of a JSON path: `.name`, or `["any name"]`."""
+    """The step of a JSON path to a member: `.name`, or `["any name"]`."""
     return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
 
 
 def _slices(text: str, opening: str) -> Iterator[tuple[str, str]]:
-    """The key ("" in an array) and the text of each value behind this bracket; none behind another."""
-    at = _past_gap(text, int(text.startswith("\ufeff")))
-    if text[at] != opening:
+    """The key ("" in an array) and the text of each value after this bracket, or nothing after another one."""
+    pos = _past_gap(text, int(text.startswith("\ufeff")))
+    if text[pos] != opening:
         return
-    at = _past_gap(text, at + 1)
-    while text[at] not in "]}":
+    pos = _past_gap(text, pos + 1)
+    while text[pos] not in "]}":
         key = ""
         if opening == "{":
-            key, at = _DECODER.raw_decode(text, at)
-            at = _past_gap(text, at)
-        _, end = _DECODER.raw_decode(text, at)
-        yield key, text[at:end]
-        at = _past_gap(text, end)
+            key, pos = _DECODER.raw_decode(text, pos)
+            pos = _past_gap(text, pos)
+        _, end = _DECODER.raw_decode(text, pos)
+        yield key, text[pos:end]
+        pos = _past_gap(text, end)
 
 
-def _past_gap(text: str, at: int) -> int:
-    return next(_GAP.finditer(text, at)).end()  # it may be empty, so the first one begins at `at`
+def _past_gap(text: str, pos: int) -> int:
+    return next(_GAP.finditer(text, pos)).end()  # it may be empty, so the first match begins at `pos`
 
 
 def _integer(digits: str) -> int | Decimal:
@@ -191,9 +196,9 @@ def _refuse(word: str) -> None:
     raise NotJson("$", f"JSON, which has no {word}")
 
 
-def _decoder(object_of: Callable[[list[tuple[str, Any]]], Any] | None = None) -> json.JSONDecoder:
+def _decoder(build_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> json.JSONDecoder:
     return json.JSONDecoder(
-        object_pairs_hook=object_of, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse
+        object_pairs_hook=build_object, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse
     )
 
 

@@ -3,7 +3,7 @@
     bytes ── plain or base64 ──► JSON ── one object, or the `data` of a CloudEvent 1.0 ──► CheckoutRequest
                   └────────────────┴─────────── anything else ───────────────────────────► InvalidMessage
 
-`decode` never raises: a message that cannot be read is a value too, and gets an outcome like every other one.
+`decode` never raises: a message that cannot be read is a value too, and gets an outcome like any other.
 """
 
 import base64
@@ -40,7 +40,7 @@ _UPN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?", re.ASCII)
 
 @lru_cache(1024)  # one message asks for the same four ids ten times
 def derive(*parts: str | int) -> str:
-    """The id made of these parts: uuid5 over their compact JSON array, so that every retry derives it again."""
+    """The id derived from these parts: uuid5 over their compact JSON array, so that every retry derives it again."""
     return str(uuid.uuid5(NAMESPACE, json.dumps(parts, ensure_ascii=False, separators=(",", ":"))))
 
 
@@ -54,7 +54,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class CheckoutRequest(Redacted, frozen=True):
-    """A valid request. GUIDs are in lower case; `context` is the producer's JSON as it was written."""
+    """A valid request. GUIDs are in lower case, and `context` is the producer's JSON as it was written."""
 
     redacted_fields: ClassVar[frozenset[str]] = frozenset(
         {"customer_user_upn", "context", "raw_fields", "raw_envelope"}
@@ -114,7 +114,7 @@ class CheckoutRequest(Redacted, frozen=True):
 
 
 class InvalidMessage(Redacted, frozen=True):
-    """A message that is no request: the JSON path of the fault, and what was expected there.
+    """A message that is not a valid request: the JSON path of the fault, and what was expected there.
 
     `deferred`: it carries `retry`, so another version of this program may have made a POST for it.
     """
@@ -129,18 +129,18 @@ class InvalidMessage(Redacted, frozen=True):
     cart_id: str | None = None
 
     def copy(self, retry: RetryState) -> bytes:
-        """The same bytes, so that the outcome keeps its id; `retry` has no place in them."""
+        """The same bytes, so that the outcome keeps its id. They cannot carry `retry`."""
         del retry
         return self.body
 
     @property
     def sha256(self) -> str:
-        """Of the text as it lay in the queue, in hexadecimal."""
+        """The SHA-256 of the text as the queue held it, in hexadecimal."""
         return hashlib.sha256(self.body).hexdigest()
 
     @property
     def event_id(self) -> str:
-        """The same bytes are answered under the same id."""
+        """The id of its outcome: the same bytes get the same id."""
         return derive("invalid", self.sha256)
 
 
@@ -152,7 +152,7 @@ class _Invalid(ValueError):
 
 
 class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The members of a request, by name and JSON type; what they may say is checked below."""
+    """The members of a request, by name and JSON type. Their values are checked below."""
 
     customer_id: str
     cart_id: str
@@ -166,7 +166,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 # msgspec prepares a type when it is first converted to. Two threads at once, on a worker that has just started:
 #   first    prepares the fields ..................... prepares Retry
-#   second              finds a half-made type  ->  the process crashes
+#   second              finds a half-prepared type  ->  the process crashes
 # So it is prepared here: a module is imported by one thread.
 msgspec.json.Decoder(_Fields)
 
@@ -183,7 +183,7 @@ def decode(body: bytes, delivery: Delivery) -> CheckoutRequest | InvalidMessage:
 
 
 def _plain(body: bytes) -> bytes:
-    """The JSON text itself: the body, or what its base64 says. Strict, so that one text has one reading."""
+    """The JSON text: the body, or what it decodes to as base64. Strict, so that a text has one interpretation."""
     if _opens_object(body):
         return body
     try:
@@ -233,7 +233,7 @@ def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutR
 
 
 def _envelope(tree: dict[str, Any]) -> tuple[str, str]:
-    """Check what CloudEvents 1.0 requires of an event; returns its source and id."""
+    """Check what CloudEvents 1.0 requires of an event, and return its source and id."""
     if tree["specversion"] != "1.0":
         raise _Invalid("$.specversion", 'the CloudEvents version "1.0"')
     for name in ("id", "source", "type"):
@@ -257,12 +257,12 @@ def _fields(data: dict[str, Any], root: str) -> _Fields:
     try:
         fields = msgspec.convert(data, _Fields)
         if fields.retry:
-            msgspec.json.encode(fields.retry)  # a copy must be able to say it again
+            msgspec.json.encode(fields.retry)  # a copy must be able to encode it again
             _in_utc(fields.retry)
     except msgspec.ValidationError as error:
         # msgspec says "Expected `str`, got `int` - at `$.customerId`"
-        said, _, path = str(error).partition(" - at `$")
-        raise _Invalid(root + path.rstrip("`"), said.removeprefix("Expected ").replace("`", "")) from None
+        expected, _, path = str(error).partition(" - at `$")
+        raise _Invalid(root + path.rstrip("`"), expected.removeprefix("Expected ").replace("`", "")) from None
     except UnicodeEncodeError:
         raise _Invalid(f"{root}.retry", "text without lone surrogates") from None
     except OverflowError:
@@ -273,7 +273,7 @@ def _fields(data: dict[str, Any], root: str) -> _Fields:
 def _in_utc(retry: RetryState) -> None:
     for instant in (retry.doubt, retry.since, retry.started_at):
         if instant is not None:
-            instant.astimezone(UTC)  # the first and the last day of all time lie outside it in some zones
+            instant.astimezone(UTC)  # raises OverflowError for the first and the last representable day in some zones
 
 
 def _guid(value: str, path: str) -> str:
@@ -287,7 +287,7 @@ def _optional_guid(value: str | msgspec.UnsetType, path: str) -> str | None:
 
 
 def guid_or_none(value: object) -> str | None:
-    """A GUID in lower case and without braces; None for everything else. Only ASCII digits pass."""
+    """A GUID in lower case and without braces, or None for everything else. Only ASCII digits pass."""
     match = _GUID.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
@@ -314,7 +314,7 @@ def _upn(value: str | msgspec.UnsetType, path: str) -> str | None:
 
 
 def _encodable(value: str) -> bool:
-    """Whether UTF-8 can hold it: JSON may escape half a surrogate pair, which no text can."""
+    """Whether UTF-8 can encode it: a JSON escape may be a lone surrogate, which UTF-8 cannot."""
     return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
@@ -323,7 +323,7 @@ def _object(members: Mapping[str, str]) -> str:
 
 
 def _invalid(body: bytes, error: NotJson | _Invalid) -> InvalidMessage:
-    """What can still be said of a message that is no request: its ids, where they are valid."""
+    """Describe a message that is not a valid request, with its ids where those are valid."""
     data: Any = None
     try:
         tree = jsontext.load(_plain(body))

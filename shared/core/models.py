@@ -3,10 +3,10 @@
 Every definition of the API reference with every field of it, and the few bodies beside it that the program
 reads: Fault, Cart, OrderCollection. Attributes are snake_case, on the wire the names are camelCase.
 
-The service adds fields and values without a new version, so `read` takes what fits and never raises, and a
-field that names one of a set (status, billing cycle, …) stays text: the enums say what has been seen. Money
-is Decimal, dates are text (see `when`), codes are text (see `code_text`). The models are for decisions; what
-is passed on is the body as it came.
+The service adds fields and values without a new version, so `parse_lenient` takes what fits and never raises, and a
+field that names one of a set (status, billing cycle, …) stays text: the enums list known values. Money is Decimal,
+dates are text (see `parse_date`), codes are text (see `code_text`). The models are for decisions. The body is passed
+on unchanged.
 
 Source: Partner Center REST reference, Check out a cart; cart, order and error resources from Partner Center's
 developer documentation.
@@ -32,7 +32,7 @@ _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _INT64 = 2**63
 
 
-# Values that have been seen; more may come. A member's value is its name in lower case unless it is given.
+# Known values: more may be added. A member's value is its name in lower case unless it is given.
 BillingCycle = StrEnum("BillingCycle", "UNKNOWN MONTHLY ANNUAL NONE ONE_TIME TRIENNIAL BIENNIAL")
 OrderStatus = StrEnum(
     "OrderStatus",
@@ -56,7 +56,7 @@ TermDuration = StrEnum("TermDuration", {"ONE_MONTH": "P1M", "ONE_YEAR": "P1Y", "
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An object of the API. Every field may be missing, and None then."""
+    """An object of the API. A field that is missing is None."""
 
 
 class KeyValuePair(Model, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class KeyValuePair(Model, frozen=True, kw_only=True):
 
 
 class Link(Model, frozen=True, kw_only=True):
-    """Where another resource is, and how to ask for it. `uri` is relative to the API's base."""
+    """Where another resource is, and how to request it. `uri` is relative to the API's base."""
 
     body: str | None = None
     headers: list[KeyValuePair] | None = None
@@ -83,7 +83,7 @@ class ResourceAttributes(Model, frozen=True, kw_only=True):
 
 
 class ClientContext(Model, frozen=True, kw_only=True):
-    """The program that ordered."""
+    """The application that placed the order."""
 
     device_family: str | None = None
     marketplace_country: str | None = None
@@ -115,7 +115,7 @@ class RenewsTo(Model, frozen=True, kw_only=True):
 
 
 class OrderLineItemLinks(Model, frozen=True, kw_only=True):
-    """Where an order line leads."""
+    """The links of an order line."""
 
     activation_links: Link | None = None
     availability: Link | None = None
@@ -148,7 +148,7 @@ class OrderLineItem(Model, frozen=True, kw_only=True):
 
 
 class OrderLinks(Model, frozen=True, kw_only=True):
-    """Where an order leads."""
+    """The links of an order."""
 
     patch_operation: Link | None = None
     provisioning_status: Link | None = None
@@ -217,7 +217,7 @@ class CartLineItem(Model, frozen=True, kw_only=True):
 
 
 class Cart(Model, frozen=True, kw_only=True):
-    """A cart. It names no order; an order names no cart."""
+    """A cart. It names no order, and an order names no cart."""
 
     id: str | None = None
     status: str | None = None
@@ -237,8 +237,8 @@ class OrderCollection(Model, frozen=True, kw_only=True):
 class ServiceResponse(Redacted, frozen=True):
     """What came back from one HTTP exchange: a status and a body, or a failure.
 
-    `status` None: no HTTP answer, and `failure` says why ("timeout after 180 s"). `retry_after` is the header
-    as it came; the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
+    `status` None: there is no HTTP response, and `failure` says why ("no answer: ReadTimeout"). `retry_after` is the
+    header as it came, the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
     """
 
     redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
@@ -256,11 +256,11 @@ T = TypeVar("T", bound=Model)
 
 
 def parse_lenient(model: type[T], tree: object) -> T:
-    """A model from parsed JSON, as far as it fits; never raises (trees as `jsontext.load` returns them).
+    """A model from parsed JSON, as far as it fits. Never raises (trees as `jsontext.load` returns them).
 
-    A field of another shape becomes what it harmlessly can ("5" the integer 5, 5 the text "5"), else None.
-    Unknown fields are ignored; text has no lone surrogates. No object: an empty model, in a list as well, so
-    that it keeps its place there. `provisioning_context` and what is in it stay as parsed.
+    A field of another type is converted where nothing is lost ("5" to the integer 5, 5 to the text "5"), else None.
+    Unknown fields are ignored, and lone surrogates in text replaced. Anything but an object gives an empty model, in a
+    list too, so that positions are kept. `provisioning_context` stays as parsed.
     """
     if not isinstance(tree, dict):
         return model()
@@ -268,12 +268,12 @@ def parse_lenient(model: type[T], tree: object) -> T:
 
 
 def normal_status(status: str | None) -> str:
-    """A status for comparing: lower-cased, spaces and hyphens as underscores; "" for None."""
+    """A status for comparing: lower-cased, spaces and hyphens as underscores, and "" for None."""
     return (status or "").strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def code_text(value: object) -> str | None:
-    """A fault's code as text, however it was sent; None for no code: null, 0, "0", "" and what is no code."""
+    """A fault's code as text, however it was sent, or None where there is none: null, 0, "0", "" and other types."""
     if isinstance(value, str):
         text = surrogate_free(value).strip()
     else:
@@ -285,7 +285,7 @@ def code_text(value: object) -> str | None:
 def parse_date(text: str | None) -> datetime | None:
     """A date of the API in UTC: with `Z`, an offset or neither (then UTC), any number of digits of a second.
 
-    None for whatever is no date or lies outside the years 1 to 9999; never raises.
+    None for anything that is not a date in the years 1 to 9999. Never raises.
     """
     try:
         moment = datetime.fromisoformat((text or "").strip())
@@ -305,7 +305,7 @@ def _number(value: object) -> Decimal | None:
 
 def _integer(value: object) -> int | None:
     number = _number(value)
-    # The range first: as an integer, 1E+999999999 would fill the memory.
+    # the range is checked first: int() of 1E+999999999 would fill the memory
     if number is None or not -_INT64 <= number < _INT64 or number != int(number):
         return None
     return int(number)
@@ -315,7 +315,7 @@ def _text(value: object) -> str | None:
     if isinstance(value, str):
         return surrogate_free(value)
     number = _number(value)
-    return None if number is None else str(number)  # a Decimal's, since an int of 5,000 digits refuses
+    return None if number is None else str(number)  # of the Decimal, since str() of an int fails with 5,000 digits
 
 
 def _list(element: Callable[[object], object], value: object) -> list[object] | None:
@@ -345,5 +345,6 @@ def _converter(kind: Any) -> Callable[[object], object]:  # noqa: ANN401  a type
 
 @cache
 def _fields(model: type[Model]) -> list[tuple[str, str, Callable[[object], object]]]:
-    """Each field's name here, its name on the wire, and what makes its value, or None, of what came."""
-    return [(each.name, each.encode_name, _converter(get_args(each.type)[0])) for each in msgspec.structs.fields(model)]
+    """Each field's attribute name, its name on the wire, and its converter."""
+    fields = msgspec.structs.fields(model)
+    return [(field.name, field.encode_name, _converter(get_args(field.type)[0])) for field in fields]

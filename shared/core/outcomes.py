@@ -24,7 +24,7 @@ SCHEMA = "urn:partnercenter:cart-checkout:outcome:1"
 LONGEST_EVENT = 48 * 1024
 """Bytes of JSON that fit a queue message (64 KiB) in base64. The data of a longer event become a `dataref`."""
 SHOWN_OF_INVALID = 6 * 1024
-"""Bytes of an invalid message that its outcome repeats."""
+"""Bytes of an invalid message that its outcome quotes, from its beginning."""
 
 
 class Outcome(StrEnum):
@@ -69,12 +69,12 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def bought(self) -> bool:
-        """Whether it says that the cart, or a part of it, is paid for."""
+        """Whether it says that the cart, or a part of it, is bought."""
         return self.outcome in BOUGHT
 
     @property
     def too_large(self) -> bool:
-        """Whether its data must lie elsewhere for the event to fit a queue message."""
+        """Whether its data must be stored in a blob for the event to fit a queue message."""
         return self.dataref is None and len(self.text.encode()) > LONGEST_EVENT
 
     def claim_check(self, url: str) -> "Event":
@@ -84,7 +84,7 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def data_sha256(self) -> str:
-        """Of the data's bytes, in hexadecimal."""
+        """The SHA-256 of the data in UTF-8, in hexadecimal."""
         return hashlib.sha256((self.data or "").encode()).hexdigest()
 
     @classmethod
@@ -92,7 +92,7 @@ class Event(msgspec.Struct, frozen=True):
         """Read an event that was recorded.
 
         Raises:
-            KeyError, ValueError: it is no event of ours.
+            KeyError, ValueError: it is not an event of this program.
         """
         raw = jsontext.members(text)
         dataref = _string(raw["dataref"]) if "dataref" in raw else None
@@ -137,20 +137,20 @@ def decided(
 
 
 def copied(entry: Event, data: str, attempts: int) -> Decision:
-    """The decision of another request's entry, for a request for the same cart, which is bought already."""
+    """The decision that repeats another request's entry, for a cart that is bought already."""
     raw = jsontext.members(data)
     return Decision(entry.outcome, attempts, result=raw.get("result"), error=raw.get("error"), answered_by=entry.id)
 
 
 def invalid(message: InvalidMessage) -> Event:
-    """The outcome of a message that is no request. It is made of its bytes alone, so a repeat publishes the same."""
-    # a newer version may have made a POST for its copy: what cannot be known is not published as failed
+    """The outcome of an invalid message. It depends on its bytes alone, so a repeat publishes the same event."""
+    # a newer version may have made a POST before it sent this copy, so `failed` could be untrue
     outcome = Outcome.UNKNOWN if message.deferred else Outcome.FAILED
-    found = error(
+    cause = error(
         ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: expected {message.expected}"
     )
     if message.deferred:
-        found = msgspec.structs.replace(found, advice=_DEFERRED_ADVICE)
+        cause = msgspec.structs.replace(cause, advice=_DEFERRED_ADVICE)
     data = _present(
         outcome=_text(outcome),
         customerId=_text(message.customer_id),
@@ -159,7 +159,7 @@ def invalid(message: InvalidMessage) -> Event:
         size=str(len(message.body)),
         sha256=_text(message.sha256),
         truncated="true" if len(message.body) > SHOWN_OF_INVALID else "false",
-        error=_error(found, path=message.path, expected=message.expected),
+        error=_error(cause, path=message.path, expected=message.expected),
     )
     return _event(message.event_id, outcome, customer_id=message.customer_id, cart_id=message.cart_id, data=data)
 
@@ -193,7 +193,7 @@ def _event(
     customer_id: str | None,
     cart_id: str | None,
     data: str,
-    **times_and_ids: str | None,
+    **optional: str | None,
 ) -> Event:
     text = _present(
         specversion='"1.0"',
@@ -201,35 +201,35 @@ def _event(
         source=_text(SOURCE),
         type=_text(TYPE + outcome),
         subject=_text(f"customers/{customer_id}/carts/{cart_id}" if customer_id and cart_id else None),
-        time=_text(times_and_ids.get("time")),
+        time=_text(optional.get("time")),
         datacontenttype='"application/json"',
         dataschema=_text(SCHEMA),
         partitionkey=_text(customer_id),
-        correlationid=_text(times_and_ids.get("correlationid")),
-        causationid=_text(times_and_ids.get("causationid")),
-        traceparent=_text(times_and_ids.get("traceparent")),
+        correlationid=_text(optional.get("correlationid")),
+        causationid=_text(optional.get("causationid")),
+        traceparent=_text(optional.get("traceparent")),
         data=data,
     )
     return Event(event_id, outcome, text, data)
 
 
-def _error(found: Error, **more: str) -> str:
-    # every text in it is free of lone surrogates: `models.parse_lenient` and `printable` see to that
+def _error(cause: Error, **more: str) -> str:
+    # no text in it has lone surrogates: `models.parse_lenient` and `printable` replace them
     members: dict[str, Any] = {
-        "class": found.error_class,
-        "code": found.code,
-        "description": found.description,
-        "source": found.source,
-        "data": found.data,
+        "class": cause.error_class,
+        "code": cause.code,
+        "description": cause.description,
+        "source": cause.source,
+        "data": cause.data,
         **more,
-        "retryable": found.retryable,
-        "advice": found.advice,
+        "retryable": cause.retryable,
+        "advice": cause.advice,
     }
     return _encode({name: value for name, value in members.items() if value is not None}) or "{}"
 
 
 def _present(**members: str | None) -> str:
-    """A JSON object of the members that are there: absent things are left out, not null."""
+    """A JSON object of the members that are not None: absent values are left out, not null."""
     return _join({name: raw for name, raw in members.items() if raw is not None})
 
 
@@ -245,7 +245,7 @@ def _string(raw: str) -> str:
     value = json.loads(raw)
     if isinstance(value, str):
         return value
-    raise ValueError("an attribute that is no string")
+    raise ValueError("an attribute is not a string")
 
 
 def _encode(value: object) -> str | None:

@@ -1,6 +1,6 @@
 """When to try again, when to give up, and the throttle gate. Pure: the clock and the random source are passed in.
 
-A transient response burns no delivery and blocks no thread. A copy of the message goes back to a queue, invisible
+A transient response uses up no delivery and blocks no thread. A copy of the message goes back to a queue, invisible
 for a while, and carries the request's `RetryState`:
 
     response                     delay                              attempt, since
@@ -13,7 +13,7 @@ for a while, and carries the request's `RetryState`:
     in doubt, not settled yet    until doubt + settle               unchanged
     back from poison             uniform(0, 20): `shared.poison`    unchanged
 
-Waiting for a turn is not failing, so only the first row can lead to giving up by age.
+Only the first row sets `since`, so only transient responses can lead to giving up by age.
 """
 
 import threading
@@ -43,7 +43,7 @@ _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What a deferred copy carries about its request. Unknown fields are ignored, for rolling updates.
 
-    `doubt` is the time of the latest POST that may still be at work; it never goes back to none.
+    `doubt` is the time of the latest POST that may still be at work. Once set, it is never cleared.
     """
 
     attempt: _Count = 0
@@ -56,7 +56,7 @@ class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 POISONED = "poisoned"
-"""The reason why a message waits that comes back from the poison queue."""
+"""The reason of a deferral from the poison queue back to the carts queue."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ class Deferral(msgspec.Struct, frozen=True):
 def retry_after(header: str | None, now: datetime) -> float:
     """Seconds to wait by a Retry-After header: a number of seconds or an HTTP date.
 
-    0 where it is absent, past or malformed; at most an hour, whatever it says.
+    0 where it is absent, past or malformed, and never more than an hour.
     """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
@@ -100,7 +100,7 @@ def retry_after(header: str | None, now: datetime) -> float:
     try:
         at = parsedate_to_datetime(text)
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # no date, or one beyond what a date can be
+    except (ValueError, TypeError, OverflowError):  # not a date, or out of range
         return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
@@ -122,7 +122,7 @@ def is_last_day(started_at: datetime, now: datetime) -> bool:
     return now - started_at >= LAST_DAY
 
 
-def after_answer(
+def after_transient(
     retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime, *, reason: str, wait: float
 ) -> Deferral:
     """After a transient response other than 429: counts an attempt, and sets `since` if it was not set."""
@@ -155,15 +155,15 @@ def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, no
 
 
 def settle_remaining(retry: RetryState, policy: RetryPolicy, now: datetime) -> float:
-    """Seconds until the POST in doubt cannot be at work any more; 0 when there is none, or it is settled."""
+    """Seconds until the POST in doubt can no longer be at work, or 0 when there is none."""
     if retry.doubt is None:
         return 0.0
-    # never longer than that, even where the clock that wrote `doubt` was ahead of this one
+    # at most `settle`, even where the clock that wrote `doubt` was ahead of this one
     return min(policy.settle, max(0.0, policy.settle - (now - retry.doubt).total_seconds()))
 
 
 def settling(retry: RetryState, delay: float) -> Deferral:
-    """Refused while an earlier POST may still be at work: POST again when it cannot be."""
+    """Refused while an earlier POST may still be at work: POST again when it no longer can be."""
     return Deferral(delay, msgspec.structs.replace(retry, reason="settling"), called=True)
 
 
@@ -172,9 +172,9 @@ class ThrottleGate:
 
         customer A   429, Retry-After 60 ──────closed────────┐
         customer B            429, Retry-After 30 ──closed─┐ │
-        everybody             ├──────────── closed ──────────┤   two at once: it is the tenant's limit
+        all customers         ├──────────── closed ──────────┤   two at once: it is the tenant's limit
 
-    One customer's limit must not hold the others. Two customers throttled at the same time indicate the limit
+    One customer's limit must not delay the others. Two customers throttled at the same time indicate the limit
     that the whole partner tenant shares.
     """
 
@@ -184,7 +184,7 @@ class ThrottleGate:
         self._tenant: datetime | None = None
 
     def close(self, customer_id: str, now: datetime, wait: float) -> None:
-        """A 429 came for this customer; `wait` is its Retry-After in seconds."""
+        """A 429 came for this customer. `wait` is its Retry-After in seconds."""
         until = now + timedelta(seconds=min(wait, LONGEST_GATE))
         with self._lock:
             self._customers = {c: at for c, at in self._customers.items() if at > now}
@@ -194,7 +194,7 @@ class ThrottleGate:
             self._customers[customer_id] = max(until, self._customers.get(customer_id, until))
 
     def opening(self, customer_id: str, now: datetime) -> datetime | None:
-        """When this customer may be called again; None: now."""
+        """When this customer may be called again, or None for now."""
         with self._lock:
             candidates = (self._tenant, self._customers.get(customer_id))
         return max((at for at in candidates if at is not None and at > now), default=None)

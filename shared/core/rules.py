@@ -2,9 +2,9 @@
 
     1  the last entry of this request answers it                      ──► publish it again, unchanged
     2  else the first entry that bought the cart, even in part         ──► a new entry with its outcome
-    3  else the service must be asked                                  ──► POST, then append
+    3  else the service decides                                        ──► POST, then append
 
-Every path asks the same rules: first delivery, redelivery, deferred copy, lost race, poison queue. They compare
+Every path applies the same rules: first delivery, redelivery, deferred copy, lost race, poison queue. They compare
 event ids and read the outcome from `type`, never from `data`.
 """
 
@@ -58,7 +58,7 @@ class CopyOf(msgspec.Struct, frozen=True):
 
 
 class Undecided(msgspec.Struct, frozen=True):
-    """Rule 3: the service decides. `corrects`: the id of the own entry that a purchase in hand replaces."""
+    """Rule 3: the service decides. `corrects`: the id of the own entry that a confirmed purchase replaces."""
 
     corrects: str | None = None
 
@@ -66,8 +66,8 @@ class Undecided(msgspec.Struct, frozen=True):
 Ruling = Replay | CopyOf | Undecided
 
 
-def apply_rules(record: Record, request: CheckoutRequest, *, bought_in_hand: bool = False) -> Ruling:
-    """Apply the three rules; `bought_in_hand`: the service has just said that the cart is bought.
+def apply_rules(record: Record, request: CheckoutRequest, *, purchase_confirmed: bool = False) -> Ruling:
+    """Apply the three rules. `purchase_confirmed`: the service has just said that the cart is bought.
 
     A confirmed purchase overrides a concurrent `failed` or `unknown` of the same request:
 
@@ -75,7 +75,7 @@ def apply_rules(record: Record, request: CheckoutRequest, *, bought_in_hand: boo
         its duplicate       load ─ POST ─ 400 ─ append `failed` ─ published
     """
     own, bought = record.own(request), record.bought()
-    if own is not None and (own.bought or not bought_in_hand):
+    if own is not None and (own.bought or not purchase_confirmed):
         return Replay(own)
     corrects = own.id if own else None
     return Undecided(corrects) if bought is None else CopyOf(bought, corrects)

@@ -1,11 +1,10 @@
 """What a response of the service means. Pure.
 
-    2xx ──► by its shape ──► Bought, Refused, AlreadyOrdered, Retry
+    2xx ──► by its body ──► Bought, Refused, AlreadyOrdered, Retry
     else ─► by (status, code), never by the status alone ──► Refused, AlreadyOrdered, Retry
 
 A refusal proves something only when no earlier POST is unanswered. In doubt the cart itself is read, by
-`read_cart_status`. Sources: the Partner Center REST reference; docs/service.md marks what is
-inferred.
+`read_cart_status`. Source: the Partner Center REST reference. docs/service.md marks what is inferred.
 """
 
 from datetime import datetime, timedelta
@@ -33,10 +32,10 @@ from shared.core.models import (
 )
 from shared.core.outcomes import Outcome
 
-_ANY_BODY_DECIDES = frozenset({401, 403, 408, 429})
+_SAME_FROM_GATEWAY = frozenset({401, 403, 408, 429})
 """Statuses that mean the same from a gateway as from the API."""
 
-_OF_AN_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
+_IMPLY_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
 _FAILED_ORDERS = frozenset(
     {OrderStatus.ERROR, OrderStatus.PARTIAL_SUCCESS, OrderStatus.PO_REVIEW_REJECTED, OrderStatus.CANCELLED}
 )
@@ -101,7 +100,7 @@ def judge(response: ServiceResponse) -> Verdict:
 
 
 def _judge_success(response: ServiceResponse, tree: dict[str, Any] | None) -> Verdict:
-    """A 2xx is not success by itself: the first shape that fits decides."""
+    """A 2xx is not success by itself: the first shape that matches decides."""
     result = parse_lenient(CartCheckoutResult, tree)
     if result.orders:
         return _judge_orders(result, result.orders, jsontext.decode(response.body))
@@ -124,19 +123,19 @@ def _judge_orders(result: CartCheckoutResult, orders: list[Order], text: str) ->
 
 
 def _judge_order_errors(failures: list[OrderError], text: str) -> Refused | AlreadyOrdered:
-    found = [_failure(failure) for failure in failures]
-    for each in found:
-        if each.error_class is ErrorClass.ALREADY_ORDERED:
-            return AlreadyOrdered(each, text)
-    return Refused(found[0], text, known=all(_known(each.code) for each in found))
+    causes = [_order_group_error(failure) for failure in failures]
+    for cause in causes:
+        if cause.error_class is ErrorClass.ALREADY_ORDERED:
+            return AlreadyOrdered(cause, text)
+    return Refused(causes[0], text, known=all(_known(cause.code) for cause in causes))
 
 
 def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
-    from_gateway = tree is None and 400 <= status < 500 and status not in _ANY_BODY_DECIDES  # noqa: PLR2004
+    from_gateway = tree is None and 400 <= status < 500 and status not in _SAME_FROM_GATEWAY  # noqa: PLR2004
     fault = parse_lenient(Fault, tree)
-    found = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
+    error_class = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
     return _by_class(
-        _fault_error(found, fault, f"HTTP {status} without a fault in it"),
+        _fault_error(error_class, fault, f"HTTP {status} without a fault in it"),
         new_epoch=500 <= status < 600 and fault.code is not None,  # noqa: PLR2004
         known=_known(fault.code),
     )
@@ -145,22 +144,22 @@ def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
 def _known(code: str | None) -> bool:
     """Whether a refusal with this code proves that nothing was ordered.
 
-    It does not where the code stands in no row of the table, or in a row that means an order, made or in progress:
-    such a code came with an unexpected status, or in `orderErrors`.
+    It does not where the table lacks the code, or lists it for an order that is made or in progress: such a code came
+    with an unexpected status, or in `orderErrors`.
     """
-    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _OF_AN_ORDER
+    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _IMPLY_ORDER
 
 
-def _by_class(found: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
-    if found.error_class is ErrorClass.ALREADY_ORDERED:
-        return AlreadyOrdered(found)
-    if found.error_class in TRANSIENT:
-        return _retry(found, new_epoch=new_epoch and found.error_class is ErrorClass.SERVICE)
-    return Refused(found, known=known)
+def _by_class(cause: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
+    if cause.error_class is ErrorClass.ALREADY_ORDERED:
+        return AlreadyOrdered(cause)
+    if cause.error_class in TRANSIENT:
+        return _retry(cause, new_epoch=new_epoch and cause.error_class is ErrorClass.SERVICE)
+    return Refused(cause, known=known)
 
 
-def _retry(found: Error, *, new_epoch: bool = False) -> Retry:
-    return Retry(found, doubtful=found.error_class in DOUBTFUL, new_epoch=new_epoch)
+def _retry(cause: Error, *, new_epoch: bool = False) -> Retry:
+    return Retry(cause, doubtful=cause.error_class in DOUBTFUL, new_epoch=new_epoch)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
@@ -171,26 +170,32 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return tree if isinstance(tree, dict) else None
 
 
-def _fault_error(found: ErrorClass, fault: Fault, otherwise: str = "") -> Error:
-    said = fault.description or fault.message or otherwise
+def _fault_error(error_class: ErrorClass, fault: Fault, default: str = "") -> Error:
+    description = fault.description or fault.message or default
     return error(
-        found, said, code=fault.code, source=fault.source, data=None if fault.data is None else tuple(fault.data)
+        error_class,
+        description,
+        code=fault.code,
+        source=fault.source,
+        data=None if fault.data is None else tuple(fault.data),
     )
 
 
-def _failure(group: OrderError) -> Error:
+def _order_group_error(group: OrderError) -> Error:
     """Why an order group was not ordered: the code alone selects the row of the error table."""
     return error(BY_CODE.get(group.code or "", ErrorClass.REJECTED), group.description or "", code=group.code)
 
 
 def _partial_error(result: CartCheckoutResult, failed: list[Order]) -> Error:
     if result.order_errors:
-        return msgspec.structs.replace(_failure(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False)
+        return msgspec.structs.replace(
+            _order_group_error(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False
+        )
     return _order_error(ErrorClass.REJECTED, failed[0], _PARTIAL_ADVICE)
 
 
-def _order_error(found: ErrorClass, order: Order, advice: str) -> Error:
-    return error(found, f"Order {order.id or 'without id'} has the status {order.status}.", advice=advice)
+def _order_error(error_class: ErrorClass, order: Order, advice: str) -> Error:
+    return error(error_class, f"Order {order.id or 'without id'} has the status {order.status}.", advice=advice)
 
 
 _CART_LIFE = timedelta(days=7)
@@ -221,13 +226,13 @@ def read_cart_status(response: ServiceResponse) -> CartStatusReading:
 def candidates(cart: ServiceResponse, orders: ServiceResponse, now: datetime) -> tuple[str, ...]:
     """The ids of the customer's orders that could be this cart's: recent ones, of its offers and no others.
 
-    An order does not name its cart, so none is reported as the match: it could be another cart's. Empty where the
+    An order does not name its cart, so none is reported as the cart's own: it could be another's. Empty where the
     cart or the orders could not be read.
     """
     offers = _offers(parse_lenient(Cart, _object(cart.body)).line_items or [])
     since = now - _CART_LIFE
-    found = parse_lenient(OrderCollection, _object(orders.body)).items or []
-    return tuple(order.id for order in found if order.id and _could_be(order, offers, since))
+    listed = parse_lenient(OrderCollection, _object(orders.body)).items or []
+    return tuple(order.id for order in listed if order.id and _could_be(order, offers, since))
 
 
 def _offers(items: list[CartLineItem]) -> set[str]:

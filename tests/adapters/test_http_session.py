@@ -137,7 +137,7 @@ def test_connections_offer_a_protocol_that_is_set_once_for_all(
     assert len(made) == 1, "OpenSSL would free it while another connection copies it"
 
 
-def test_a_certificate_that_nobody_trusts_is_refused(
+def test_an_untrusted_certificate_is_refused(
     session: Session, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)

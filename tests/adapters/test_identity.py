@@ -94,7 +94,7 @@ class Clock:
 
 
 class Issuer:
-    """A credential factory of ours: each credential has a token of its own until it is told to fail."""
+    """A credential factory of ours: each credential has a token of its own until it is set to fail."""
 
     def __init__(self, lifetime: float = 86_400.0) -> None:
         self.lifetime = lifetime
@@ -147,7 +147,7 @@ def test_a_user_assigned_identity_is_asked_for_by_its_client_id(endpoint: Endpoi
 
 
 @pytest.mark.parametrize("client_id", [None, CLIENT])
-def test_the_laptops_endpoint_gives_a_token_to_the_real_credential(
+def test_the_simulated_endpoint_gives_a_token_to_the_real_credential(
     client_id: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Simulator() as simulator:
@@ -183,7 +183,7 @@ def test_thirty_two_cold_threads_make_one_request(endpoint: Endpoint) -> None:
 
 
 class Crowd:
-    """A credential whose request ends when everybody else waits for it."""
+    """A credential whose request ends when all other threads wait for it."""
 
     def __init__(self, crowd: int) -> None:
         self.requests = 0
@@ -220,7 +220,7 @@ def test_threads_that_wait_for_a_request_share_its_failure() -> None:
     assert crowd.requests == 1
 
 
-def test_a_failure_is_not_remembered_beyond_those_who_waited_for_it(endpoint: Endpoint) -> None:
+def test_a_failure_is_shared_only_with_the_threads_that_waited_for_it(endpoint: Endpoint) -> None:
     with endpoint(always(answer(400, b"{}"), gives(jwt()))):
         identity = TokenProvider(credential_factory(settings()), SCOPE, TENANT)
         with pytest.raises(TokenUnavailable):
@@ -228,7 +228,7 @@ def test_a_failure_is_not_remembered_beyond_those_who_waited_for_it(endpoint: En
         assert identity.token() == jwt()
 
 
-def test_a_token_is_used_almost_to_its_end_when_no_new_one_is_to_be_had() -> None:
+def test_a_token_is_used_almost_until_it_expires_if_no_new_one_can_be_acquired() -> None:
     issuer = Issuer()
     identity = issuer.identity()
     token = identity.token()
@@ -241,7 +241,7 @@ def test_a_token_is_used_almost_to_its_end_when_no_new_one_is_to_be_had() -> Non
         identity.token()
 
 
-def test_a_token_that_was_refused_is_not_used_to_its_end() -> None:
+def test_a_refused_token_is_not_used_until_it_expires() -> None:
     issuer = Issuer()
     identity = issuer.identity()
     token = identity.token()
@@ -267,7 +267,7 @@ def test_another_tenants_token_is_never_returned(tid: object, endpoint: Endpoint
             assert token not in str(caught.value)
 
 
-def test_a_renewed_token_is_guarded_too() -> None:
+def test_the_tenant_of_a_renewed_token_is_checked_too() -> None:
     issuer = Issuer()
     identity = issuer.identity(OTHER_TENANT)
     assert identity.renew("refused") is None
@@ -278,7 +278,7 @@ def test_a_renewed_token_is_guarded_too() -> None:
     "token",
     ["opaque", "a.b.c", "..", f"{part({})}.{part([TENANT])}.x", f"{part({})}.{part(TENANT)}.", "a.e30.", "x.\u00e9.y"],
 )
-def test_what_is_no_jwt_names_no_tenant(token: str, endpoint: Endpoint) -> None:
+def test_a_token_that_is_not_a_jwt_names_no_tenant(token: str, endpoint: Endpoint) -> None:
     with endpoint(always(gives(token))), pytest.raises(WrongTenant) as caught:
         TokenProvider(credential_factory(settings()), SCOPE, TENANT).token()
     assert "no tenant" in str(caught.value)
@@ -290,7 +290,7 @@ def test_tenants_are_compared_without_their_case(endpoint: Endpoint) -> None:
         assert TokenProvider(credential_factory(settings(tenant_id=APP)), SCOPE, APP).token() == token
 
 
-def test_without_an_expected_tenant_which_this_machine_alone_allows_any_token_will_do(endpoint: Endpoint) -> None:
+def test_without_a_configured_tenant_any_token_is_accepted(endpoint: Endpoint) -> None:
     with endpoint(always(gives("opaque"))):
         assert TokenProvider(credential_factory(settings(tenant_id=None)), SCOPE, None).token() == "opaque"
 
@@ -324,7 +324,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_failing_endpoint_is_a_missing_token_at_once_and_is_not_quoted(failure: str, endpoint: Endpoint) -> None:
+def test_a_failing_endpoint_is_a_missing_token_at_once_and_its_text_is_not_quoted(
+    failure: str, endpoint: Endpoint
+) -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.send(FAILURES[failure])
@@ -358,7 +360,7 @@ def test_an_endpoint_that_never_answers_is_a_missing_token_in_bounded_time(
     assert time.monotonic() - begin < 5.0
 
 
-def test_an_endpoint_where_nobody_listens_is_a_missing_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_refuses_connections_is_a_missing_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{refusing_port()}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", SECRET)
     with pytest.raises(TokenUnavailable) as caught:
@@ -366,7 +368,7 @@ def test_an_endpoint_where_nobody_listens_is_a_missing_token(monkeypatch: pytest
     assert SECRET not in str(caught.value)
 
 
-def test_the_text_says_for_what_there_is_no_token_and_keeps_the_code_to_look_up() -> None:
+def test_the_error_text_names_the_scope_and_the_error_code() -> None:
     issuer = Issuer()
     issuer.failure = ValueError(f"AADSTS700213: No matching federated identity record found for {QUOTED}")
     with pytest.raises(TokenUnavailable) as caught:
@@ -377,7 +379,7 @@ def test_the_text_says_for_what_there_is_no_token_and_keeps_the_code_to_look_up(
 # --- a token ends, or is refused -----------------------------------------------------------------------------
 
 
-def test_a_token_is_asked_for_once_and_again_before_its_end() -> None:
+def test_a_token_is_acquired_once_and_again_before_it_expires() -> None:
     issuer = Issuer(lifetime=3600.0)
     identity = issuer.identity()
     first = identity.token()
@@ -388,7 +390,7 @@ def test_a_token_is_asked_for_once_and_again_before_its_end() -> None:
     assert issuer.requests == 2
 
 
-def test_a_token_that_lives_shorter_than_that_is_used_all_the_same() -> None:
+def test_a_short_lived_token_is_used_all_the_same() -> None:
     issuer = Issuer(lifetime=REFRESH_BEFORE / 2)
     assert claims(issuer.identity().token())["tid"] == TENANT
 
@@ -423,7 +425,7 @@ def test_a_token_that_another_thread_has_renewed_is_used() -> None:
     assert (issuer.credentials, issuer.requests) == (2, 2)
 
 
-def test_a_renewal_that_fails_gives_none_and_the_next_message_asks_again() -> None:
+def test_a_renewal_that_fails_returns_none_and_the_next_message_tries_again() -> None:
     issuer = Issuer()
     identity = issuer.identity()
     refused = identity.token()
@@ -434,8 +436,8 @@ def test_a_renewal_that_fails_gives_none_and_the_next_message_asks_again() -> No
     assert identity.token() != refused
 
 
-def test_who_waits_to_renew_while_a_request_fails_shares_that() -> None:
-    """Each message's time is bounded: nobody waits for one request and then makes another."""
+def test_threads_that_wait_to_renew_share_a_failure() -> None:
+    """Each message's time is bounded: no thread waits for one request and then makes another."""
     crowd = Crowd(2)
     identity = TokenProvider(lambda: crowd, SCOPE, TENANT, monotonic=crowd.arrive)
 
@@ -534,7 +536,7 @@ def test_federated_in_china_signs_in_there(endpoint: Endpoint) -> None:
     assert sign_in.requests[0].url == f"https://login.chinacloudapi.cn/{TENANT}/oauth2/v2.0/token"
 
 
-def test_federated_the_guard_looks_at_the_apps_token(endpoint: Endpoint) -> None:
+def test_federated_the_tenant_of_the_apps_token_is_checked(endpoint: Endpoint) -> None:
     sign_in = SignIn(body={"access_token": jwt(tid=OTHER_TENANT), "expires_in": 3599, "token_type": "Bearer"})
     ours = settings(**FEDERATED)
     with endpoint(always(gives(jwt()))), pytest.raises(WrongTenant):
@@ -542,9 +544,9 @@ def test_federated_the_guard_looks_at_the_apps_token(endpoint: Endpoint) -> None
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
-def test_federated_a_refused_sign_in_is_a_missing_token_and_nobody_sleeps(status: int, endpoint: Endpoint) -> None:
-    said = {"error": "invalid_client", "error_description": f"AADSTS700016: {QUOTED} the-assertion"}
-    sign_in = SignIn(status, said, **{"Retry-After": "3600"})
+def test_federated_a_refused_sign_in_is_a_missing_token_without_a_pause(status: int, endpoint: Endpoint) -> None:
+    refusal = {"error": "invalid_client", "error_description": f"AADSTS700016: {QUOTED} the-assertion"}
+    sign_in = SignIn(status, refusal, **{"Retry-After": "3600"})
     ours = settings(**FEDERATED)
     with endpoint(always(gives("the-assertion"))), pytest.raises(TokenUnavailable) as caught:
         TokenProvider(credential_factory(ours, transport=sign_in), SCOPE, TENANT).token()
@@ -553,7 +555,7 @@ def test_federated_a_refused_sign_in_is_a_missing_token_and_nobody_sleeps(status
     assert "AADSTS700016" in str(caught.value)
 
 
-def test_federated_without_the_identitys_token_nobody_signs_in(endpoint: Endpoint) -> None:
+def test_federated_without_the_identitys_token_there_is_no_sign_in(endpoint: Endpoint) -> None:
     sign_in, ours = SignIn(), settings(**FEDERATED)
     with endpoint(always(answer(400, b"{}"))), pytest.raises(TokenUnavailable):
         TokenProvider(credential_factory(ours, transport=sign_in), SCOPE, TENANT).token()
@@ -568,7 +570,7 @@ def test_each_mode_has_its_credential() -> None:
 # --- nothing secret is logged --------------------------------------------------------------------------------
 
 
-def test_no_token_and_no_answer_is_in_a_line_of_ours(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_log_line_contains_a_token_or_a_response(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "cart_checkout"), endpoint(always(gives(jwt()), FAILURES["400"])):
         identity = TokenProvider(credential_factory(settings()), SCOPE, TENANT)
         token = identity.token()

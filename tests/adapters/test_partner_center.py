@@ -132,9 +132,7 @@ def test_the_customers_user_is_named_only_where_one_is_given() -> None:
         (PartnerCenter.list_orders, f"/v1/customers/{CUSTOMER}/orders"),
     ],
 )
-def test_a_question_is_a_get_that_names_no_user(
-    call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse], target: str
-) -> None:
+def test_a_get_names_no_user(call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse], target: str) -> None:
     method, asked, headers, body = sent(lambda service: call(service, REQUEST))
     assert (method, asked, body) == ("GET", target, b"")
     assert headers == {
@@ -182,24 +180,24 @@ def test_absent_headers_are_none() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 400, 403, 404, 408, 409, 417, 429, 500, 501, 502, 503, 504, 599])
-def test_every_status_is_an_answer_and_nothing_is_tried_again(status: int) -> None:
+def test_every_status_is_a_response_and_nothing_is_retried(status: int) -> None:
     with Server(always(answer(status, Retry_After="1"))) as server:
         assert client(server.url).checkout(REQUEST).status == status
     assert len(server.requests) == 1
 
 
-def test_a_chunked_answer_is_read_whole() -> None:
+def test_a_chunked_response_is_read_completely() -> None:
     chunked = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
         f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in (BOUGHT[:5], BOUGHT[5:], b"")
     )
     assert exchange(always(chunked)).body == BOUGHT
 
 
-def test_an_interim_answer_is_none() -> None:
+def test_an_interim_response_is_ignored() -> None:
     assert exchange(always(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(201, BOUGHT))) == ServiceResponse(201, BOUGHT)
 
 
-def test_an_answer_that_ends_with_its_connection_is_read_whole() -> None:
+def test_a_response_that_ends_with_its_connection_is_read_completely() -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.send(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n" + BOUGHT * 10_000)
@@ -207,7 +205,7 @@ def test_an_answer_that_ends_with_its_connection_is_read_whole() -> None:
     assert exchange(play).body == BOUGHT * 10_000
 
 
-def test_a_closed_connection_with_a_length_is_read_whole_and_the_next_call_connects_anew() -> None:
+def test_a_closed_connection_with_a_length_is_read_completely_and_the_next_call_reconnects() -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.send(answer(201, BOUGHT * 10_000, Connection="close"))
@@ -222,7 +220,7 @@ def test_a_closed_connection_with_a_length_is_read_whole_and_the_next_call_conne
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
+def test_a_redirect_is_a_response_and_not_followed(status: int) -> None:
     with Server(always(answer(200, b"{}"))) as elsewhere:
         redirected = exchange(always(answer(status, b"moved", Location=f"{elsewhere.url}/v1")))
     assert (redirected.status, redirected.body) == (status, b"moved")
@@ -230,7 +228,7 @@ def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "//", "http://\u00ff/", "http://x:y/", "\x01", "https:///a", ""])
-def test_a_redirect_to_nonsense_is_an_answer_too(location: str) -> None:
+def test_a_redirect_to_an_invalid_address_is_a_response_too(location: str) -> None:
     assert exchange(always(answer(302, b"moved", Location=location))).status == 302
 
 
@@ -273,19 +271,19 @@ def test_the_second_try_of_a_401_carries_the_same_ms_request_id() -> None:
     assert [request.headers["MS-RequestId"] for request in server.requests] == [REQUEST.ms_request_id] * 2
 
 
-def test_a_second_401_stands() -> None:
+def test_a_second_401_is_final() -> None:
     with Server(always(answer(401, b"first"), answer(401, b"second"))) as server:
         assert client(server.url).checkout(REQUEST) == ServiceResponse(401, b"second")
     assert len(server.requests) == 2
 
 
-def test_a_401_stands_where_there_is_no_other_token() -> None:
+def test_a_401_is_final_where_there_is_no_other_token() -> None:
     with Server(always(answer(401, b"first"))) as server:
         assert client(server.url, Tokens(renewed=None)).checkout(REQUEST) == ServiceResponse(401, b"first")
     assert len(server.requests) == 1
 
 
-def test_a_401_stands_where_the_time_is_over_since_a_second_post_would_be_in_doubt() -> None:
+def test_a_401_is_final_after_the_deadline_since_a_second_post_would_be_in_doubt() -> None:
     class Slow(Tokens):
         def renew(self, refused: str) -> str | None:
             threading.Event().wait(SHORT + 0.05)
@@ -316,7 +314,7 @@ def test_without_a_token_no_post_is_made() -> None:
 
 
 @pytest.mark.parametrize("call", [PartnerCenter.get_cart, PartnerCenter.list_orders])
-def test_without_a_token_a_question_has_no_answer(
+def test_without_a_token_a_get_has_no_response(
     call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse],
 ) -> None:
     with Server(always(answer(200, b"{}"))) as server:
@@ -325,7 +323,7 @@ def test_without_a_token_a_question_has_no_answer(
     assert server.connections == 0
 
 
-def test_time_spent_on_the_token_is_taken_from_a_questions_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deadline_of_a_get_includes_the_time_for_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """30 seconds in all: the limits of one message add up."""
     monkeypatch.setattr(module, "GET_TIMEOUT", SHORT)
 
@@ -383,25 +381,25 @@ def hang_up(content: bytes) -> Callable[[Peer], None]:
         answer(201, b"no gzip", Content_Encoding="gzip"),
     ],
 )
-def test_a_connection_that_dies_or_makes_no_sense_is_no_answer(content: bytes) -> None:
-    got = exchange(hang_up(content))
-    assert got.status is None
-    assert (got.failure or "").startswith("no answer: ")
+def test_a_broken_connection_or_malformed_response_is_no_response(content: bytes) -> None:
+    response = exchange(hang_up(content))
+    assert response.status is None
+    assert (response.failure or "").startswith("no answer: ")
 
 
 @given(st.binary(max_size=80), st.booleans())
 @hypothesis_settings(deadline=None, max_examples=60)
-def test_whatever_comes_back_is_an_answer_or_none(content: bytes, after_a_head: bool) -> None:
-    got = exchange(hang_up((b"HTTP/1.1 200 OK\r\n" if after_a_head else b"") + content), timeout=2.0)
-    assert got.status is None or 100 <= got.status <= 999
+def test_any_bytes_are_read_as_a_response_or_as_none(content: bytes, after_a_head: bool) -> None:
+    response = exchange(hang_up((b"HTTP/1.1 200 OK\r\n" if after_a_head else b"") + content), timeout=2.0)
+    assert response.status is None or 100 <= response.status <= 999
 
 
-def test_nobody_listening_is_no_answer() -> None:
-    got = client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)
-    assert got == ServiceResponse(None, failure="no answer: ConnectionError")
+def test_a_refused_connection_is_no_response() -> None:
+    response = client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)
+    assert response == ServiceResponse(None, failure="no answer: ConnectionError")
 
 
-def test_after_no_answer_the_next_call_is_made_on_a_new_connection() -> None:
+def test_without_a_response_the_next_call_is_made_on_a_new_connection() -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.send(answer(201, BOUGHT) if peer.number == 2 else HEAD)
@@ -449,13 +447,13 @@ LATE = {
 
 
 @pytest.mark.parametrize("late", LATE)
-def test_an_exchange_ends_by_its_deadline_however_the_answer_comes(late: str) -> None:
+def test_an_exchange_ends_by_its_deadline_however_the_response_arrives(late: str) -> None:
     begin = time.monotonic()
     assert exchange(LATE[late], timeout=SHORT).status is None
     assert SHORT * 0.9 < time.monotonic() - begin < GENEROUS
 
 
-def test_a_question_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_get_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GET_TIMEOUT", SHORT)
     begin = time.monotonic()
     with Server(LATE["a trickling body"]) as server:
@@ -463,7 +461,7 @@ def test_a_question_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert time.monotonic() - begin < GENEROUS
 
 
-def test_a_slow_answer_within_the_deadline_is_an_answer() -> None:
+def test_a_slow_response_within_the_deadline_is_returned() -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.trickle(answer(201, BOUGHT), pause=0.001)
@@ -471,7 +469,7 @@ def test_a_slow_answer_within_the_deadline_is_an_answer() -> None:
     assert exchange(play) == ServiceResponse(201, BOUGHT)
 
 
-def test_a_deadline_that_passed_does_not_hold_for_the_next_exchange() -> None:
+def test_a_passed_deadline_does_not_affect_the_next_exchange() -> None:
     def play(peer: Peer) -> None:
         while peer.request() is not None:
             if peer.number == 1:
@@ -607,7 +605,7 @@ def test_a_netrc_does_not_replace_the_token(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_is_not_asked_for_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_not_used_for_loopback(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(always(answer(502))) as proxy, Server(always(answer(201, BOUGHT))) as server:
         monkeypatch.setenv(name, proxy.url)
         assert client(server.url).checkout(REQUEST).status == 201
@@ -649,7 +647,7 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_over_tls_answers_come_back_and_the_connection_is_reused(tls: ssl.SSLContext) -> None:
+def test_over_tls_responses_are_returned_and_the_connection_is_reused(tls: ssl.SSLContext) -> None:
     with Server(always(answer(201, BOUGHT)), tls) as server:
         service = client(server.url)
         assert [service.checkout(REQUEST) for _ in range(3)] == [ServiceResponse(201, BOUGHT)] * 3
@@ -657,7 +655,7 @@ def test_over_tls_answers_come_back_and_the_connection_is_reused(tls: ssl.SSLCon
 
 
 @pytest.mark.usefixtures("trusted")
-def test_over_tls_an_answer_that_ends_with_its_connection_is_read_whole(tls: ssl.SSLContext) -> None:
+def test_over_tls_a_response_that_ends_with_its_connection_is_read_completely(tls: ssl.SSLContext) -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.send(answer(201, BOUGHT * 10_000, Connection="close"))
@@ -675,19 +673,19 @@ def test_over_tls_the_deadline_holds_too(late: str, tls: ssl.SSLContext) -> None
     assert time.monotonic() - begin < GENEROUS
 
 
-def test_a_service_that_never_shakes_hands_is_no_answer_in_time() -> None:
+def test_a_tls_handshake_that_never_ends_is_no_response_at_the_deadline() -> None:
     def play(peer: Peer) -> None:
         peer.hold()
         peer.server.stopped.wait(PATIENCE)
 
     begin = time.monotonic()
     with Server(play) as server:
-        got = client(server.url.replace("http:", "https:"), timeout=SHORT).checkout(REQUEST)
-        assert got.status is None
+        response = client(server.url.replace("http:", "https:"), timeout=SHORT).checkout(REQUEST)
+        assert response.status is None
         assert time.monotonic() - begin < GENEROUS
 
 
-def test_a_certificate_that_nobody_trusts_gets_no_token(tls: ssl.SSLContext) -> None:
+def test_a_server_with_an_untrusted_certificate_gets_no_token(tls: ssl.SSLContext) -> None:
     with Server(always(answer(201, BOUGHT)), tls) as server:
         assert client(server.url).checkout(REQUEST).status is None
     assert server.requests == []
@@ -748,7 +746,7 @@ def test_behind_a_proxy_the_deadline_holds_too(
     assert len(server.requests) == 1
 
 
-def test_ids_are_all_that_the_url_is_made_of() -> None:
+def test_the_url_contains_nothing_of_the_request_but_its_ids() -> None:
     for _ in range(20):
         customer, cart = str(uuid.uuid4()), str(uuid.uuid4())
         request = CheckoutRequest(customer, cart, "/../?x#y", REQUEST.started_at)

@@ -103,7 +103,7 @@ class TestBlobs:
         write(blobs, f"{FOLDER}/a.json", content)
         assert read(blobs, f"{FOLDER}/a.json").content == content
 
-    def test_a_blob_that_is_there_is_not_made_anew(self, blobs: Blobs) -> None:
+    def test_an_existing_blob_is_not_created_again(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
         with pytest.raises(Conflict):
             write(blobs, "a.json", b"second")
@@ -140,7 +140,7 @@ class TestBlobs:
             write(blobs, "a.json", b"second", etag)
         assert isinstance(blobs.read("a.json"), MissingBlob)
 
-    def test_one_of_many_who_make_it_wins(self, blobs: Blobs) -> None:
+    def test_one_of_many_concurrent_creators_wins(self, blobs: Blobs) -> None:
         barrier = threading.Barrier(8)
         won: list[int] = []
 
@@ -170,7 +170,7 @@ class TestBlobs:
             blobs.overwrite("a.waiting.json", None)
             assert isinstance(blobs.read("a.waiting.json"), MissingBlob)
 
-    def test_a_deleted_blob_can_be_made_anew(self, blobs: Blobs) -> None:
+    def test_a_deleted_blob_can_be_created_again(self, blobs: Blobs) -> None:
         write(blobs, "a.json", b"first")
         blobs.overwrite("a.json", None)
         write(blobs, "a.json", b"second")
@@ -364,7 +364,7 @@ def _do(blobs: Blobs, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lying:
-    """A message as it lies in a queue."""
+    """A message as it is in a queue."""
 
     inserted_at: datetime
     visible_at: datetime
@@ -442,7 +442,7 @@ class TestQueue:
         assert queue.receive() == text
         assert queue.receive() is None
 
-    def test_without_a_delay_it_is_visible_at_once(self, queue: QueueUnderTest) -> None:
+    def test_without_a_delay_a_message_is_visible_at_once(self, queue: QueueUnderTest) -> None:
         queue.queue.send("now")
         (lying,) = queue.sent()
         assert lying.visible_at == lying.inserted_at
@@ -450,7 +450,7 @@ class TestQueue:
     @pytest.mark.parametrize(
         ("delay", "seconds"), [(1, 1), (0.1, 1), (29.0, 29), (29.01, 30), (7 * 86_400 - 1, 604_799)]
     )
-    def test_it_is_visible_after_the_delay_rounded_up_and_not_before(
+    def test_a_message_is_visible_after_the_delay_rounded_up_and_not_before(
         self, queue: QueueUnderTest, delay: float, seconds: int
     ) -> None:
         queue.queue.send("later", delay)
@@ -458,7 +458,7 @@ class TestQueue:
         assert lying.visible_at - lying.inserted_at == timedelta(seconds=seconds)
         assert queue.receive() is None
 
-    def test_it_never_expires(self, queue: QueueUnderTest) -> None:
+    def test_a_message_never_expires(self, queue: QueueUnderTest) -> None:
         queue.queue.send("for ever")
         queue.queue.send("for ever, later", 60)
         assert all(lying.expires_at >= FOR_EVER for lying in queue.sent())
@@ -526,7 +526,7 @@ def signed(url: str) -> str:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the SDK would make, which nobody waits for."""
+    """The pauses that the SDK would make, without the waiting."""
     made: list[float] = []
     monkeypatch.setattr(RequestsTransport, "sleep", lambda _, seconds: made.append(seconds))
     monkeypatch.setattr("azure.storage.blob._download.time.sleep", made.append)
@@ -547,19 +547,19 @@ def failure(operation: str, connection_string: str) -> str:
 def test_storage_that_refuses_connections_is_unavailable_and_no_secret_is_shown(
     operation: str, credential: Callable[[str], str], pauses: list[float]
 ) -> None:
-    said = failure(operation, credential(f"http://127.0.0.1:{refusing_port()}"))
-    assert KEY not in said
-    assert SIGNATURE not in said
+    text = failure(operation, credential(f"http://127.0.0.1:{refusing_port()}"))
+    assert KEY not in text
+    assert SIGNATURE not in text
     assert sum(pauses) <= LONGEST_OPERATION - TRIES * (module.CONNECT_TIMEOUT + module.READ_TIMEOUT)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_storage_that_is_busy_is_asked_three_times_at_most(operation: str, pauses: list[float]) -> None:
+def test_busy_storage_is_called_three_times_at_most(operation: str, pauses: list[float]) -> None:
     busy = answer(503, b"<Error><Code>ServerBusy</Code></Error>", x_ms_error_code="ServerBusy", Retry_After="3600")
     with Server(always(busy)) as server:
-        said = failure(operation, signed(server.url))
-    assert SIGNATURE not in said
-    assert "ServerBusy" in said
+        text = failure(operation, signed(server.url))
+    assert SIGNATURE not in text
+    assert "ServerBusy" in text
     assert len(server.requests) == TRIES
     assert sum(pauses) <= LONGEST_OPERATION - TRIES * (module.CONNECT_TIMEOUT + module.READ_TIMEOUT)
     assert all(pause < 2.0 for pause in pauses)  # no Retry-After is slept out in a thread
@@ -582,7 +582,7 @@ def test_a_read_survives_a_connection_that_is_cut_and_a_busy_answer(pauses: list
     assert [module.READ_PAUSE] * 2 == pauses
 
 
-def test_a_read_that_failed_late_is_not_made_again(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_failed_late_is_not_repeated(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READ_AGAIN", 0.0)
 
     failure("read", keyed(f"http://127.0.0.1:{refusing_port()}"))
@@ -602,9 +602,9 @@ def test_storage_that_never_answers_is_unavailable_in_bounded_time(
 
     begin = time.monotonic()
     with Server(play) as server:
-        said = failure(operation, signed(server.url))
+        text = failure(operation, signed(server.url))
     assert time.monotonic() - begin < 10.0
-    assert SIGNATURE not in said
+    assert SIGNATURE not in text
     assert server.connections <= TRIES
     assert sum(pauses) <= LONGEST_OPERATION - TRIES * (module.CONNECT_TIMEOUT + 3.0)
 
@@ -632,7 +632,7 @@ def test_a_blob_whose_body_stalls_is_unavailable_within_the_longest_read(
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 500, 501])
 @pytest.mark.parametrize("operation", ["read", "send", "overwrite"])
-def test_storage_that_refuses_us_is_unavailable_and_not_an_absent_blob(
+def test_storage_that_refuses_access_is_unavailable_and_not_an_absent_blob(
     operation: str, status: int, pauses: list[float]
 ) -> None:
     del pauses
@@ -713,7 +713,7 @@ def test_a_409_or_412_is_a_conflict_only_where_the_condition_failed(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_connection_that_dies_is_tried_again_or_unavailable(operation: str, pauses: list[float]) -> None:
+def test_an_operation_on_a_broken_connection_is_retried_or_unavailable(operation: str, pauses: list[float]) -> None:
     del pauses
 
     def play(peer: Peer) -> None:
@@ -724,9 +724,7 @@ def test_a_connection_that_dies_is_tried_again_or_unavailable(operation: str, pa
     assert server.connections <= TRIES
 
 
-def test_nothing_is_logged_by_us_and_no_secret_by_anybody(
-    pauses: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_adapter_logs_nothing_and_the_sdks_no_secret(pauses: list[float], caplog: pytest.LogCaptureFixture) -> None:
     del pauses
     with caplog.at_level(logging.INFO), Server(always(answer(500))) as server:
         for operation in OPERATIONS:
@@ -747,7 +745,9 @@ NONSENSE = {
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_reply_that_makes_no_sense_is_done_or_unavailable(operation: str, nonsense: str, pauses: list[float]) -> None:
+def test_an_operation_with_a_malformed_response_succeeds_or_is_unavailable(
+    operation: str, nonsense: str, pauses: list[float]
+) -> None:
     del pauses
     with Server(always(NONSENSE[nonsense])) as server:
         storage = storage_of(keyed(server.url))
@@ -825,9 +825,7 @@ def behind(lossy: Server, azurite: Azurite) -> str:
     return f"{account}BlobEndpoint={lossy.url}/devstoreaccount1;QueueEndpoint={lossy.url}/devstoreaccount1;"
 
 
-def test_a_write_whose_reply_is_lost_shows_itself_as_a_conflict(
-    lossy: Server, azurite: Azurite, pauses: list[float]
-) -> None:
+def test_a_write_whose_response_is_lost_is_a_conflict(lossy: Server, azurite: Azurite, pauses: list[float]) -> None:
     """The SDK writes again; the caller, who reads after a conflict, finds its own entry."""
     name = f"records-{uuid.uuid4().hex[:8]}"
     direct = storage_of(azurite.connection_string)
@@ -840,7 +838,7 @@ def test_a_write_whose_reply_is_lost_shows_itself_as_a_conflict(
     assert len(pauses) == 1
 
 
-def test_a_replacement_whose_reply_is_lost_shows_itself_as_a_conflict(
+def test_a_replacement_whose_response_is_lost_is_a_conflict(
     lossy: Server, azurite: Azurite, pauses: list[float]
 ) -> None:
     name = f"records-{uuid.uuid4().hex[:8]}"

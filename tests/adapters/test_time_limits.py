@@ -51,7 +51,7 @@ def test_all_io_of_one_message_ends_within_nine_minutes() -> None:
     assert sum(added_up.values()) < LIMIT, added_up
 
 
-def test_the_sum_is_written_out() -> None:
+def test_the_limits_add_up_as_listed() -> None:
     assert longest_message() == {
         "recall": 28.75,
         "token for the POST": 14.0,

@@ -50,7 +50,7 @@ class Service:
 
 
 class Queues:
-    """Makes each queue once, and remembers its name."""
+    """Creates each queue once, and stores its name."""
 
     def __init__(self) -> None:
         self.made: dict[str, MemoryQueue] = {}
@@ -84,7 +84,7 @@ def test_the_outcome_goes_to_the_outcomes_queue_and_the_record_to_the_blobs() ->
     assert service.calls == [f"POST {REQUEST['cartId']}"]
 
 
-def test_what_waits_goes_back_to_the_carts_queue_after_the_clock_and_the_random_source_that_were_passed_in() -> None:
+def test_a_deferral_uses_the_carts_queue_and_the_clock_and_random_source_that_were_passed_in() -> None:
     queues = Queues()
     deliver(Service(ServiceResponse(503, b"")), queues, MemoryBlobs())
     (waiting,) = queues.made["carts"].messages
@@ -115,7 +115,7 @@ def test_storage_is_not_touched_where_ports_are_passed_in(monkeypatch: pytest.Mo
 
 
 def test_wiring_makes_no_call() -> None:
-    """It runs inside the worker's import: nobody listens at these addresses, and nobody minds."""
+    """It runs while the worker imports the app: nothing listens at these addresses, and that must not matter."""
     bootstrap(SETTINGS)
 
 
@@ -126,7 +126,7 @@ def test_wrong_settings_are_reported_from_the_environment(monkeypatch: pytest.Mo
         bootstrap()
 
 
-def test_the_sdks_own_lines_are_quiet_and_the_root_logger_is_left_alone() -> None:
+def test_the_loggers_of_the_sdks_are_quiet_and_the_root_logger_is_unchanged() -> None:
     root = logging.getLogger()
     before = root.level, list(root.handlers)
     bootstrap(SETTINGS)
@@ -140,7 +140,7 @@ def test_the_clock_of_the_program_is_in_utc() -> None:
 
 
 @pytest.mark.parametrize(("threads", "warnings"), [(31, 1), (6, 1), (32, 0), (64, 0)])
-def test_too_few_threads_for_what_the_host_hands_over_is_warned_of(
+def test_fewer_threads_than_messages_in_flight_cause_a_warning(
     threads: int, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert in_flight(HOST_JSON) == 32
@@ -150,5 +150,5 @@ def test_too_few_threads_for_what_the_host_hands_over_is_warned_of(
     assert all("PYTHON_THREADPOOL_THREAD_COUNT to 32" in record.getMessage() for record in caplog.records)
 
 
-def test_host_json_lies_where_the_app_lies() -> None:
+def test_host_json_is_in_the_folder_of_the_app() -> None:
     assert Path(__file__).parents[2] / "host.json" == HOST_JSON

@@ -133,13 +133,13 @@ def test_each_missing_setting_alone_keeps_the_app_from_starting(missing: str) ->
     assert "c2VjcmV0" not in done.stderr
 
 
-def test_too_few_threads_are_warned_of_and_the_app_starts() -> None:
+def test_too_few_threads_cause_a_warning_and_the_app_starts() -> None:
     done = run("import function_app", GOOD | {"PYTHON_THREADPOOL_THREAD_COUNT": "4"})
     assert done.returncode == 0
     assert "set PYTHON_THREADPOOL_THREAD_COUNT to 32" in done.stderr
 
 
-def test_each_function_hands_over_the_body_and_what_the_host_says_of_the_delivery() -> None:
+def test_each_function_passes_on_the_body_and_the_delivery() -> None:
     done = run(HANDLES, GOOD)
     assert done.returncode == 0, done.stderr
     full, naive, bare, poison = json.loads(done.stdout)
@@ -172,6 +172,6 @@ def test_host_json_says_what_the_program_relies_on() -> None:
 
 
 @pytest.mark.parametrize("name", ["queue", "types", "azure", "logging", "json", "select", "token"])
-def test_no_module_of_ours_hides_one_that_the_worker_needs(name: str) -> None:
+def test_no_module_shadows_one_that_the_worker_needs(name: str) -> None:
     assert not (ROOT / f"{name}.py").exists()
     assert not (ROOT / name).exists()

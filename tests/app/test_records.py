@@ -84,7 +84,7 @@ def test_a_record_is_a_json_array_of_complete_events_word_for_word() -> None:
     assert content.endswith(f"{DONE.text}]")
 
 
-def test_a_record_lies_at_its_carts_address_under_its_media_type() -> None:
+def test_a_record_has_the_name_of_its_cart_and_its_media_type() -> None:
     blobs = WatchedBlobs()
     records = Records(blobs)
     records.append(OURS, Record(), FAILED)
@@ -100,14 +100,14 @@ def test_carts_have_records_of_their_own() -> None:
     assert [RECORD] == list(blobs.blobs)
 
 
-def test_a_rival_who_made_the_record_first_wins() -> None:
+def test_a_record_that_another_writer_created_first_is_a_conflict() -> None:
     _, records = recorded(THEIR_DONE)
     with pytest.raises(Conflict):
         records.append(OURS, Record(), FAILED)
     assert (THEIR_DONE,) == records.load(CUSTOMER, CART).entries
 
 
-def test_a_rival_who_appended_first_wins() -> None:
+def test_a_record_that_another_writer_appended_to_is_a_conflict() -> None:
     _, records = recorded(THEIR_FAILED)
     stale = records.load(CUSTOMER, CART)
     records.append(THEIRS, stale, THEIR_CORRECTED)
@@ -295,7 +295,7 @@ def test_a_record_names_no_data_that_was_not_recorded() -> None:
     assert {} == blobs.blobs
 
 
-def test_large_data_is_never_overwritten_and_what_is_there_already_will_do() -> None:
+def test_large_data_is_never_overwritten_and_existing_data_is_reused() -> None:
     blobs = WatchedBlobs(fails=f"{CART}.json")
     large = event(Outcome.COMPLETED, OURS, result=LARGE)
     with pytest.raises(StorageUnavailable):
@@ -308,7 +308,7 @@ def test_large_data_is_never_overwritten_and_what_is_there_already_will_do() -> 
     assert [name, RECORD] == [written for written, _, _ in blobs.written]
 
 
-def test_other_data_of_the_same_event_lies_in_another_blob() -> None:
+def test_different_data_of_the_same_event_is_stored_in_another_blob() -> None:
     blobs = MemoryBlobs()
     large = event(Outcome.COMPLETED, OURS, result=LARGE)
     other = event(Outcome.COMPLETED, OURS, result=LARGE.replace("x", "y"))
@@ -319,7 +319,7 @@ def test_other_data_of_the_same_event_lies_in_another_blob() -> None:
 
 
 @pytest.mark.parametrize("result", ['{"orders":[{"totalPrice":36.480}]}', LARGE], ids=["small", "large"])
-def test_the_data_of_an_entry_is_loaded_from_wherever_it_lies(result: str) -> None:
+def test_the_data_of_an_entry_is_loaded_from_the_entry_or_from_its_blob(result: str) -> None:
     found = event(Outcome.COMPLETED, THEIRS, result=result)
     _, records = recorded(found)
     (entry,) = records.load(CUSTOMER, CART).entries
@@ -350,13 +350,13 @@ def test_an_entry_can_name_no_dataref_outside_its_carts_folder(dataref: str) -> 
 
 
 @pytest.mark.parametrize("dataref", ["", "x", "x/", "https://account/records/y.data.json", "..", "../.."])
-def test_data_that_is_gone_cannot_be_had(dataref: str) -> None:
+def test_missing_data_is_unavailable_storage(dataref: str) -> None:
     with pytest.raises(StorageUnavailable):
         Records(MemoryBlobs()).data_of(OURS, replace(DONE, data=None, dataref=dataref))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"result":}'])
-def test_damaged_data_cannot_be_had(content: bytes) -> None:
+def test_damaged_data_is_unavailable_storage(content: bytes) -> None:
     blobs = MemoryBlobs()
     blobs.overwrite(f"{CUSTOMER}/{CART}/x.data.json", content)
     with pytest.raises(StorageUnavailable):
@@ -392,7 +392,7 @@ NO_RECORDS = [
 
 
 @pytest.mark.parametrize("content", NO_RECORDS, ids=lambda content: repr(content[:60]))
-def test_a_damaged_record_is_no_sign_that_nothing_was_bought(content: bytes) -> None:
+def test_a_damaged_record_is_unavailable_storage(content: bytes) -> None:
     blobs = MemoryBlobs()
     blobs.overwrite(RECORD, content)
     with pytest.raises(StorageUnavailable, match="damaged") as caught:
@@ -400,7 +400,7 @@ def test_a_damaged_record_is_no_sign_that_nothing_was_bought(content: bytes) -> 
     assert DONE.id not in str(caught.value), "an exception text quotes nothing of a record"
 
 
-def test_a_record_may_begin_with_a_byte_order_mark_and_be_written_otherwise() -> None:
+def test_a_record_with_a_byte_order_mark_or_other_formatting_is_read() -> None:
     blobs, records = recorded(FAILED, CORRECTED)
     blobs.overwrite(RECORD, f"\ufeff [\n  {FAILED.text} ,\r\n  {CORRECTED.text}\n]\n".encode())
     assert (FAILED, CORRECTED) == records.load(CUSTOMER, CART).entries
@@ -440,7 +440,7 @@ def test_a_note_of_a_cart_that_has_not_waited_long_has_no_times() -> None:
     assert (None, None) == (note.get("since"), note.get("doubt"))
 
 
-def test_a_note_is_renewed_and_taken_away_and_changes_no_decision() -> None:
+def test_a_note_is_replaced_and_deleted_and_changes_no_decision() -> None:
     blobs, records = recorded(FAILED)
     before = records.load(CUSTOMER, CART)
     for attempt in (1, 2):

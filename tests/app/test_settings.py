@@ -51,7 +51,7 @@ def the_mistake(**changes: str) -> str:
 # --- defaults -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_set_has_the_documented_default() -> None:
+def test_a_missing_setting_has_the_documented_default() -> None:
     threads = min(32, (os.cpu_count() or 1) + 4)  # the worker's own default
     assert read() == Settings(
         carts_queue="carts",
@@ -284,12 +284,12 @@ def test_the_two_clouds_and_this_machine_are_allowed(given_url: str, used: str) 
         "http://::1",
     ],
 )
-def test_nothing_else_is_ever_sent_a_token(url: str) -> None:
+def test_any_other_url_is_refused(url: str) -> None:
     assert the_mistake(PARTNER_CENTER_URL=url).startswith("PARTNER_CENTER_URL must be")
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_nothing_can_be_put_around_the_address(before: str, after: str) -> None:
+def test_a_url_with_text_before_or_after_the_address_is_refused(before: str, after: str) -> None:
     url = f"{before}{COMMERCIAL}{after}"
     try:
         used = read(PARTNER_CENTER_URL=url).partner_center_url
@@ -310,7 +310,7 @@ def test_the_tenant_may_be_left_out_on_this_machine_only() -> None:
     ]
 
 
-def test_a_refused_url_does_not_excuse_from_the_tenant() -> None:
+def test_the_tenant_is_required_even_if_the_url_is_refused() -> None:
     env = {name: value for name, value in GOOD.items() if name != "PARTNER_CENTER_TENANT_ID"}
     named = {mistake.split()[0] for mistake in mistakes(env | {"PARTNER_CENTER_URL": "http://127.0.0.1.evil.example"})}
     assert named == {"PARTNER_CENTER_URL", "PARTNER_CENTER_TENANT_ID"}
@@ -354,7 +354,7 @@ def test_another_api_version_can_be_chosen(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["1", "v", "v1/", "v1/../v2", "v1?x=", "V1", "v1.", "latest", "v\u0661"])
-def test_an_api_version_cannot_bend_the_url(version: str) -> None:
+def test_an_api_version_cannot_change_the_path(version: str) -> None:
     assert the_mistake(PARTNER_CENTER_API_VERSION=version).startswith("PARTNER_CENTER_API_VERSION")
 
 
@@ -408,8 +408,8 @@ def test_a_connection_string_that_is_accepted_is_understood_by_the_sdk_too(text:
         "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/storage)",
     ],
 )
-def test_what_the_sdk_could_not_use_is_no_connection_string(text: str) -> None:
-    assert the_mistake(CheckoutStorage=text).startswith("CheckoutStorage is no storage connection string")
+def test_a_connection_string_that_the_sdk_cannot_use_is_refused(text: str) -> None:
+    assert the_mistake(CheckoutStorage=text).startswith("CheckoutStorage is not a storage connection string")
 
 
 def test_identity_based_storage_needs_both_addresses() -> None:
@@ -510,7 +510,7 @@ def test_a_duration_has_its_documented_bound(name: str, field: str, most: float)
     ],
 )
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e9", "ten", "1 0", "1,5", "00:03:00"])
-def test_a_number_that_makes_no_sense_is_refused(name: str, value: str) -> None:
+def test_an_invalid_number_is_refused(name: str, value: str) -> None:
     assert the_mistake(**{name: value}).startswith(f"{name} must be a number above 0")
 
 
@@ -530,7 +530,7 @@ def test_any_environment_is_read_or_refused_with_settings_errors_alone(env: dict
         assert Settings.from_env(env).carts_queue
 
 
-def test_what_is_in_flight_is_read_from_host_json(tmp_path: Path) -> None:
+def test_the_number_of_messages_in_flight_is_read_from_host_json(tmp_path: Path) -> None:
     host = tmp_path / "host.json"
     host.write_text('{"extensions": {"queues": {"batchSize": 3, "newBatchThreshold": 9}}}')
     assert in_flight(host) == 12

@@ -150,15 +150,15 @@ Logged = Callable[[], tuple[str, dict[str, Any]]]
         (fault(403, 13605), "INFO", {"outcome": "failed", "class": "partner"}),
     ],
 )
-def test_a_message_ends_in_one_line_at_the_level_that_its_end_deserves(
+def test_a_message_is_logged_in_one_line_at_the_level_of_its_result(
     answer: ServiceResponse | Exception, level: str, facts: dict[str, Any], logged: Logged
 ) -> None:
     handle(answer)
-    said_level, said = logged()
-    assert (said_level, {name: said.get(name) for name in facts}) == (level, facts)
+    said_level, text = logged()
+    assert (said_level, {name: text.get(name) for name in facts}) == (level, facts)
 
 
-def test_the_line_names_the_message_the_cart_and_what_support_asks_for(logged: Logged) -> None:
+def test_the_line_has_the_ids_of_the_message_and_the_cart_and_those_for_support(logged: Logged) -> None:
     handle(orders("completed"))
     _, facts = logged()
     assert facts["function"] == "checkout_cart"
@@ -192,14 +192,14 @@ def test_the_line_says_how_long_the_cart_has_waited_since_it_entered_the_queue(
     assert waited == logged()[1]["waited"]
 
 
-def test_of_a_message_that_is_no_request_the_line_says_how_long_this_message_has_waited(logged: Logged) -> None:
+def test_the_line_of_an_invalid_message_says_how_long_the_message_has_waited(logged: Logged) -> None:
     delivery = Delivery("message-1", 1, NOW - timedelta(hours=2))
     with Telemetry(PLACES, lambda: NOW).message(delivery, InvalidMessage(b"", "$", "x")):
         pass
     assert 7200.0 == logged()[1]["waited"]
 
 
-def test_what_is_absent_is_left_out(logged: Logged) -> None:
+def test_absent_members_are_left_out(logged: Logged) -> None:
     handle(orders("completed"))
     assert None not in logged()[1].values()
 
@@ -207,7 +207,7 @@ def test_what_is_absent_is_left_out(logged: Logged) -> None:
 @pytest.mark.parametrize(
     ("delivery", "function"), [(DELIVERY, "checkout_cart"), (Delivery("m", 1, NOW, from_poison=True), "report_poison")]
 )
-def test_an_invalid_message_is_a_line_too_without_its_words(delivery: Delivery, function: str, logged: Logged) -> None:
+def test_an_invalid_message_is_logged_without_its_text(delivery: Delivery, function: str, logged: Logged) -> None:
     body = json.dumps(REQUEST | {PLANTED: UPN, "cartId": PLANTED}).encode()
     handle(orders("completed"), body, delivery)
     level, facts = logged()
@@ -221,13 +221,13 @@ def test_an_invalid_message_is_a_line_too_without_its_words(delivery: Delivery, 
     assert UPN not in str(facts)
 
 
-def test_storage_that_is_away_is_a_warning(logged: Logged) -> None:
+def test_unavailable_storage_is_a_warning(logged: Logged) -> None:
     handle(orders("completed"), blobs=Away())
     level, facts = logged()
     assert (level, facts["result"], facts["reason"]) == ("WARNING", "deferred", "storage")
 
 
-def test_what_raises_is_an_error_that_names_its_type_alone(logged: Logged) -> None:
+def test_an_exception_is_logged_as_an_error_with_its_type_only(logged: Logged) -> None:
     with pytest.raises(StorageUnavailable):
         handle(fault(500, 800003), carts=Away())
     level, facts = logged()
@@ -257,7 +257,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
-def test_no_line_of_anybodys_repeats_what_the_producer_or_the_service_wrote(
+def test_no_log_line_repeats_text_of_the_producer_or_the_service(
     answer: ServiceResponse, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -269,14 +269,14 @@ def test_no_line_of_anybodys_repeats_what_the_producer_or_the_service_wrote(
 
 
 @pytest.mark.parametrize("request_id", ["\u2028", JWT, f"x{JWT}", "\\\u202e", "é" * 256])
-def test_a_strange_request_id_neither_breaks_the_line_nor_carries_a_token(request_id: str, logged: Logged) -> None:
+def test_an_unusual_request_id_neither_breaks_the_line_nor_shows_a_token(request_id: str, logged: Logged) -> None:
     handle(orders("completed"), json.dumps(REQUEST | {"requestId": request_id}).encode())
     _, facts = logged()
     assert JWT not in facts["requestId"]
     assert facts["requestId"].isprintable()
 
 
-def test_a_code_that_is_no_code_does_not_enter_the_line(logged: Logged) -> None:
+def test_free_text_in_the_place_of_a_code_is_not_logged(logged: Logged) -> None:
     """Error codes are the one thing the line takes from the service."""
     body = json.dumps({"code": f"{JWT} {PLANTED}\n", "description": "x"}).encode()
     handle(ServiceResponse(500, body))
@@ -358,7 +358,7 @@ def test_a_cart_is_one_trace_from_its_producer_over_the_service_to_its_outcome(s
     assert f"00-{TRACE}-{ids(spans.named('create outcomes'))[1]}-01" == event["traceparent"]
 
 
-def test_spans_say_what_the_conventions_ask_for(spans: Spans) -> None:
+def test_spans_follow_the_conventions(spans: Spans) -> None:
     event = published(handle(orders("completed"))[0])
     message = attributes(spans.named("process carts"))
     age = message.pop("cart_checkout.age")
@@ -399,7 +399,7 @@ def test_spans_say_what_the_conventions_ask_for(spans: Spans) -> None:
     ],
     ids=str,
 )
-def test_a_call_that_went_wrong_says_how(
+def test_the_span_of_a_failed_call_has_the_type_of_the_error(
     answer: ServiceResponse | Exception, said: dict[str, Any], spans: Spans
 ) -> None:
     handle(answer)
@@ -411,7 +411,7 @@ def test_a_call_that_went_wrong_says_how(
     assert StatusCode.UNSET == spans.named("process carts").status.status_code  # it was answered, or waits
 
 
-def test_what_is_asked_of_the_service_beside_the_post_is_a_clients_span_too(spans: Spans) -> None:
+def test_the_gets_have_client_spans_too(spans: Spans) -> None:
     handle(fault(400, 800065))
     calls = [span for span in spans.ended if "http.request.method" in attributes(span)]
     assert [
@@ -432,7 +432,9 @@ def test_a_copy_that_waits_is_sent_to_the_carts_queue(spans: Spans) -> None:
 @pytest.mark.parametrize(
     ("retry", "queue"), [({}, "carts"), ({"poisoned": True, "doubt": "2026-11-22T10:00:00Z"}, "carts-poison")]
 )
-def test_from_the_poison_queue_a_copy_goes_where_its_span_says(retry: dict[str, Any], queue: str, spans: Spans) -> None:
+def test_the_span_of_a_copy_from_the_poison_queue_names_its_destination(
+    retry: dict[str, Any], queue: str, spans: Spans
+) -> None:
     body = json.dumps(REQUEST | {"retry": retry}).encode()
     away = Away() if retry else None
     queues, _ = handle(orders("completed"), body, Delivery("m", 1, NOW, from_poison=True), blobs=away)
@@ -441,7 +443,7 @@ def test_from_the_poison_queue_a_copy_goes_where_its_span_says(retry: dict[str, 
     assert spans.named(f"send {queue}")
 
 
-def test_a_wait_does_not_leave_the_trace_and_neither_does_poison(spans: Spans) -> None:
+def test_deferred_and_poisoned_messages_stay_in_their_trace(spans: Spans) -> None:
     world = World()
     world.enqueue("dropped-after", traceparent=TRACEPARENT)
     (message,) = world.carts.messages
@@ -455,19 +457,26 @@ def test_a_wait_does_not_leave_the_trace_and_neither_does_poison(spans: Spans) -
 
 
 def test_the_trace_of_the_cloud_event_around_a_request_is_the_requests(spans: Spans) -> None:
-    asked = {name: value for name, value in REQUEST.items() if name != "traceparent"}
-    event = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "t", "traceparent": TRACEPARENT, "data": asked}
+    members = {name: value for name, value in REQUEST.items() if name != "traceparent"}
+    event = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/shop",
+        "type": "t",
+        "traceparent": TRACEPARENT,
+        "data": members,
+    }
     handle(orders("completed"), json.dumps(event).encode())
     assert {TRACE} == {ids(span)[0] for span in spans.ended}
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
-def test_spans_say_nothing_secret(answer: ServiceResponse, spans: Spans) -> None:
+def test_spans_contain_no_secret(answer: ServiceResponse, spans: Spans) -> None:
     handle(answer)
     assert not [secret for secret in SECRETS if secret in spans.said]
 
 
-def test_a_span_keeps_no_text_and_no_stack_of_what_was_raised(spans: Spans) -> None:
+def test_a_span_contains_neither_text_nor_stack_of_an_exception(spans: Spans) -> None:
     secret = RuntimeError(f"{PLANTED} {UPN} {JWT}")
     with pytest.raises(RuntimeError):
         handle(secret)
@@ -478,7 +487,7 @@ def test_a_span_keeps_no_text_and_no_stack_of_what_was_raised(spans: Spans) -> N
         assert "RuntimeError" == attributes(spans.named(name))["error.type"]
 
 
-def test_a_strange_request_id_carries_no_token_into_a_span(spans: Spans) -> None:
+def test_an_unusual_request_id_shows_no_token_in_a_span(spans: Spans) -> None:
     handle(orders("completed"), json.dumps(REQUEST | {"requestId": f"x{JWT}"}).encode())
     assert JWT not in spans.said
 
@@ -518,7 +527,7 @@ class Begun(SpanProcessor):
         self.count += 1
 
 
-def test_every_span_that_began_has_ended_whatever_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_span_that_was_started_is_ended_whatever_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ended, provider = Begun(), Spans(), TracerProvider()
     provider.add_span_processor(begun)
     provider.add_span_processor(SimpleSpanProcessor(ended))
@@ -533,7 +542,7 @@ def test_without_an_sdk_the_messages_own_trace_is_passed_on() -> None:
     assert published(handle(orders("completed"))[0])["traceparent"] == TRACEPARENT
 
 
-def test_without_an_sdk_and_without_a_trace_none_is_made_up() -> None:
+def test_without_an_sdk_and_without_a_trace_there_is_no_traceparent() -> None:
     body = json.dumps({name: value for name, value in REQUEST.items() if name != "traceparent"}).encode()
     assert "traceparent" not in published(handle(orders("completed"), body)[0])
 
@@ -641,9 +650,9 @@ def test_a_message_that_raised_is_measured_with_the_type_of_the_error(measured: 
 def test_no_attribute_of_a_metric_is_an_id(measured: Callable[[], Points]) -> None:
     for answer in ANSWERS:
         handle(answer)
-    said = str([attributes for points in measured().values() for attributes, _ in points])
+    attributes_text = str([attributes for points in measured().values() for attributes, _ in points])
     for secret in (*SECRETS, REQUEST["customerId"], REQUEST["cartId"], "order-1", "message-1", TRACE):
-        assert secret not in said
+        assert secret not in attributes_text
 
 
 # --- telemetry that fails ------------------------------------------------------------------------------------
@@ -692,7 +701,7 @@ class BrokenMeter(metrics.NoOpMeter):
     ids=["no tracer", "no meter", "no spans", "broken spans", "broken metrics", "inject", "extract", "log"],
 )
 @pytest.mark.parametrize("answer", [orders("completed"), fault(500, 800003), fault(400, 800065)], ids=str)
-def test_telemetry_that_fails_breaks_no_checkout(
+def test_failing_telemetry_does_not_fail_a_checkout(
     where: Any, name: str, broken: Any, answer: ServiceResponse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = handle(answer)
@@ -701,7 +710,7 @@ def test_telemetry_that_fails_breaks_no_checkout(
     assert [len(queue.messages) for queue in expected[0].values()] == [len(queue.messages) for queue in queues.values()]
 
 
-def test_an_error_passes_telemetry_that_fails_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_telemetry_does_not_change_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "get_tracer", lambda _: BrokenSpans())
     monkeypatch.setattr(metrics, "get_meter", BrokenMeter)
     monkeypatch.setattr(LOGGER, "log", raising)
@@ -724,9 +733,7 @@ def test_without_its_requirements_an_endpoint_is_a_warning_and_the_app_starts(
     assert PLANTED not in warning.getMessage()
 
 
-def test_what_somebody_has_set_up_before_is_left_alone(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_existing_tracer_provider_is_kept(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation", None)
     monkeypatch.setattr(trace, "get_tracer_provider", TracerProvider)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
@@ -734,7 +741,7 @@ def test_what_somebody_has_set_up_before_is_left_alone(
     assert "WARNING" not in [record.levelname for record in caplog.records]
 
 
-def test_without_an_endpoint_no_sdk_is_looked_for(
+def test_without_an_endpoint_no_sdk_is_imported(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation", None)

@@ -1,4 +1,4 @@
-"""The house: core is pure, the story knows no adapter, and the program knows nothing that only helps it."""
+"""The import rules: the core is pure, the message path imports no adapter, the program imports no development code."""
 
 import ast
 import subprocess
@@ -15,7 +15,7 @@ PROGRAM = sorted(
 )
 CORE = [module for module in PROGRAM if module.startswith("shared.core.")]
 ADAPTERS = [module for module in PROGRAM if module.startswith("shared.adapters.")]
-STORY = [module for module in PROGRAM if module not in (*CORE, *ADAPTERS, "shared.bootstrap")]
+MESSAGE_PATH = [module for module in PROGRAM if module not in (*CORE, *ADAPTERS, "shared.bootstrap")]
 OUTSIDE = {"azure", "requests", "urllib3", "http"}
 NEVER_IN_CORE = OUTSIDE | {"asyncio", "subprocess", "opentelemetry", "logging"}
 NEVER_IN_THE_PROGRAM = {"cli", "local", "bench", "tests"}
@@ -48,7 +48,7 @@ def imported_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", CORE)
-def test_the_core_loads_nothing_that_talks_to_the_outside(module: str) -> None:
+def test_the_core_loads_no_module_with_io(module: str) -> None:
     assert set() == loaded_by(module) & NEVER_IN_CORE
 
 
@@ -59,27 +59,27 @@ def test_the_core_imports_nothing_of_the_program_but_the_core(module: str) -> No
 
 
 @pytest.mark.parametrize("module", CORE)
-def test_the_core_asks_neither_the_clock_nor_the_random_source_nor_the_disk(module: str) -> None:
+def test_the_core_uses_neither_the_clock_nor_a_random_source_nor_the_disk(module: str) -> None:
     called = {ast.unparse(node.func) for node in ast.walk(source_of(module)) if isinstance(node, ast.Call)}
     impure = {"open", "print", "input", "datetime.now", "datetime.utcnow", "uuid.uuid4", "uuid.uuid1", "os.getenv"}
     assert set() == called & impure
     assert set() == imported_by(module) & {"os", "io", "random", "secrets", "socket", "time", "pathlib"}
 
 
-@pytest.mark.parametrize("module", STORY)
-def test_the_story_imports_no_adapter(module: str) -> None:
+@pytest.mark.parametrize("module", MESSAGE_PATH)
+def test_the_message_path_imports_no_adapter(module: str) -> None:
     assert set() == {name for name in imported_by(module) if name.startswith("shared.adapters")}
 
 
-@pytest.mark.parametrize("module", STORY)
-def test_the_story_is_imported_without_an_sdk(module: str) -> None:
+@pytest.mark.parametrize("module", MESSAGE_PATH)
+def test_the_message_path_is_imported_without_an_sdk(module: str) -> None:
     assert set() == loaded_by(module) & {"azure", "requests", "urllib3"}
 
 
 @pytest.mark.parametrize("module", PROGRAM)
-def test_the_program_imports_nothing_that_only_helps_it(module: str) -> None:
+def test_the_program_imports_no_development_code(module: str) -> None:
     assert set() == {name.partition(".")[0] for name in imported_by(module)} & NEVER_IN_THE_PROGRAM
 
 
-def test_the_whole_program_loads_nothing_that_only_helps_it() -> None:
+def test_the_whole_program_loads_no_development_code() -> None:
     assert set() == loaded_by("shared.bootstrap") & NEVER_IN_THE_PROGRAM

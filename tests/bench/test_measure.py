@@ -38,13 +38,13 @@ def test_memory_and_live_objects_are_measured_early_and_late(stub: Backend) -> N
     assert 100_000 < found["few_live"] < 2 * found["many_live"]
 
 
-def test_over_tls_as_well() -> None:
+def test_a_competitor_is_measured_over_tls() -> None:
     with Backend(tls=True) as backend:
         found = measure.window(backend, OURS, Workload(0.0, warm_up=8, carts=16))
     assert found["carts_per_second"] > 0
 
 
-def test_one_after_another_each_call_is_timed(stub: Backend) -> None:
+def test_each_call_is_timed_with_one_in_flight(stub: Backend) -> None:
     found = measure.one_by_one(stub, OURS, 6)
     assert 0 < found["warm_ms"] < 10_000
 

@@ -76,7 +76,7 @@ def test_a_constant_latency_wastes_nothing_whatever_the_batch() -> None:
             assert slots.utilization(batch, rest, sigma=0, fetch=0.0) == pytest.approx(1.0, rel=0.01)
 
 
-def test_one_by_one_and_at_once_every_slot_is_always_busy() -> None:
+def test_batches_of_one_without_fetch_time_keep_every_slot_busy() -> None:
     assert slots.utilization(1, 31, fetch=0.0) == pytest.approx(1.0, rel=0.01)
 
 

@@ -71,7 +71,7 @@ class TestQueue(contract.TestQueue):
 
 
 @pytest.mark.parametrize("what", ["read", "make", "replace", "overwrite"])
-def test_a_missing_container_is_no_missing_blob(running_stub: RunningStub, what: str) -> None:
+def test_a_missing_container_is_not_a_missing_blob(running_stub: RunningStub, what: str) -> None:
     with pytest.raises(StorageUnavailable, match="ContainerNotFound"):
         contract._do(storage_of(running_stub.connection_string).blobs("absent"), what)
 
@@ -181,10 +181,10 @@ def test_without_a_token_nothing_is_bought(running_stub: RunningStub) -> None:
     assert requests.post(address, timeout=20).status_code == 401
 
 
-def test_a_fed_queue_never_runs_dry_and_repeats_no_cart(running_stub: RunningStub, carts: QueueClient) -> None:
+def test_a_fed_queue_is_never_empty_and_repeats_no_cart(running_stub: RunningStub, carts: QueueClient) -> None:
     _control(running_stub, "feed", queue=carts.queue_name, text='{"cartId":"{cart}"}', depth=3)
-    got = [json.loads(str(message.content)) for _ in range(20) if (message := carts.receive_message()) is not None]
-    assert len({cart["cartId"] for cart in got}) == 20
+    received = [json.loads(str(message.content)) for _ in range(20) if (message := carts.receive_message()) is not None]
+    assert len({cart["cartId"] for cart in received}) == 20
     _control(running_stub, "feed", queue=carts.queue_name, text="", depth=0)
     assert carts.receive_message() is None
 
@@ -234,7 +234,7 @@ def test_a_request_is_parsed_wherever_the_network_cuts_it() -> None:
         b"x" * 70_000,
     ],
 )
-def test_what_is_no_request_is_refused(text: bytes) -> None:
+def test_bytes_that_are_not_a_request_are_refused(text: bytes) -> None:
     with pytest.raises(MalformedRequest):
         parse(text)
 

@@ -51,7 +51,7 @@ def test_ratios_are_taken_round_by_round_so_that_a_slow_round_cancels_out() -> N
         (Comparison.WITHIN, 0.1, 1.1, 1.11),
     ],
 )
-def test_a_target_is_met_up_to_its_very_limit(comparison: Comparison, limit: float, met: float, missed: float) -> None:
+def test_a_target_is_met_exactly_at_its_limit(comparison: Comparison, limit: float, met: float, missed: float) -> None:
     target = BenchmarkTarget("a target", lambda _: (), comparison, limit)
     assert target.is_met(met)
     assert not target.is_met(missed)
@@ -64,7 +64,7 @@ def test_the_ideal_is_what_32_in_flight_could_do_if_only_the_service_took_time()
     assert result.is_met
 
 
-def test_a_leak_is_missed_though_the_allocator_hides_it() -> None:
+def test_a_leak_misses_the_target_even_if_the_allocator_hides_it() -> None:
     found = {"few_mib": 68.0, "many_mib": 70.0, "few_live": 280_000.0, "many_live": 329_000.0}
     memory, live = targets.evaluate(targets.targets(6), run_of(growth__ours=[found]).measurements)
     assert (memory.is_met, live.is_met) == (True, False)

@@ -55,7 +55,7 @@ def run(settings: Path) -> Callable[..., Result]:
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """Partner Center, and an identity that this process has."""
+    """Partner Center, and an identity for this process."""
     with Simulator(scale=0.01) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)
@@ -63,7 +63,7 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 class Function:
-    """What the function leaves in the container: outcomes in records, and notes of what waits."""
+    """Writes what the function writes to the container: outcomes in records, and waiting notes."""
 
     def __init__(self, storage: Storage) -> None:
         self.records = Records(AzureBlobs(storage.records))
@@ -86,7 +86,7 @@ class Function:
         return self.records.append(asked, record, decided(asked, Decision(outcome, 1, **made), at))
 
     def note(self, asked: CheckoutRequest, reason: str = "throttled", *, seconds: float = 60.0) -> None:
-        """Leave a note that a request waits for so long."""
+        """Write the note of a request that waits for so long."""
         now = datetime.now(UTC)
         deferral = Deferral(seconds, RetryState(attempt=2, since=now, doubt=now, reason=reason))
         self.records.note_waiting(asked, deferral, now, "ms-of-the-last-call")
@@ -104,14 +104,14 @@ def asked(request_id: str = "order-4711", cart: str = CART, **more: Any) -> Chec
 
 
 def understood(text: str) -> CheckoutRequest:
-    """A message, as the function reads it; fails where it is no request."""
+    """A message as the function decodes it. Fails where it is not a valid request."""
     found = decode(text.encode(), Delivery("", 1, datetime.now(UTC)))
     assert isinstance(found, CheckoutRequest), found
     return found
 
 
 def texts(queue: Any) -> list[str]:
-    """What lies in a queue, out of its base64."""
+    """The messages in a queue, decoded from base64."""
     return [base64.b64decode(message.content).decode() for message in queue.peek_messages(32)]
 
 

@@ -14,7 +14,7 @@ SDKS = "('azure', 'requests', 'rich', 'urllib3')"
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_does_not_wait_for_an_sdk_and_says_how_scripts_use_it(verb: str) -> None:
+def test_help_imports_no_sdk_and_describes_the_use_in_scripts(verb: str) -> None:
     program = f"import sys; from cli.main import main; main(['{verb}', '--help'], standalone_mode=False);"
     program += f"print([name for name in sys.modules if name.split('.')[0] in {SDKS}])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
@@ -36,7 +36,7 @@ def test_an_unknown_verb_is_wrong_usage() -> None:
     assert "No such command 'buy'" in result.stderr
 
 
-def test_no_one_line_help_is_cut_off() -> None:
+def test_no_short_help_is_truncated() -> None:
     shown = CliRunner().invoke(main, ["--help"], terminal_width=80).stdout
     commands = shown.partition("Commands:\n")[2].splitlines()
     assert [*VERBS] == [line.split()[0] for line in commands], "each in one line"

@@ -85,7 +85,7 @@ def signed(azurite: Azurite) -> Callable[[str], str]:
     return make
 
 
-def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Doctor, storage: Storage) -> None:
+def test_with_a_correct_setup_nothing_fails_and_nothing_is_changed(doctor: Doctor, storage: Storage) -> None:
     result = doctor.run()
 
     assert result.exit_code == 0
@@ -97,7 +97,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_is_changed(doctor: Doctor, 
     assert [] == [*storage.records.list_blobs()]
 
 
-def test_it_names_tenant_audience_and_end_of_the_token_and_never_the_token(
+def test_it_shows_tenant_audience_and_expiry_of_the_token_and_never_the_token(
     doctor: Doctor, simulator: Simulator
 ) -> None:
     found = {finding["check"]: finding["found"] for finding in doctor.findings()}
@@ -116,7 +116,7 @@ def test_nothing_is_bought_and_nothing_is_posted(doctor: Doctor, simulator: Simu
     assert (0, 0) == (totals["posts"], totals["purchases"])
 
 
-def test_no_identity_is_named(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_identity_is_named(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(always(answer(404))) as imds:  # the endpoint of a virtual machine, which this is not
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", imds.url)
         (found,) = doctor.failed("--skip", "storage", IDENTITY_ENDPOINT=None, IDENTITY_HEADER=None)
@@ -144,7 +144,7 @@ def test_a_wrong_tenant_is_named(doctor: Doctor, simulator: Simulator) -> None:
     assert "PARTNER_CENTER_TENANT_ID" in todo
 
 
-def test_a_token_about_to_end_and_one_without_claims_are_reported(doctor: Doctor) -> None:
+def test_a_token_about_to_expire_and_one_without_claims_are_reported(doctor: Doctor) -> None:
     def statuses(token: str, lifetime: float = 3600) -> dict[str, str]:
         with Server(always(gives(token, lifetime))) as endpoint:
             found = doctor.findings(
@@ -184,28 +184,30 @@ def test_a_missing_container_is_named(doctor: Doctor, storage: Storage) -> None:
         ("rwlacup", ["records: missing right to delete"]),
     ],
 )
-def test_a_missing_right_is_named(
+def test_a_missing_permission_is_named(
     doctor: Doctor, storage: Storage, signed: Callable[[str], str], permissions: str, expected: list[str]
 ) -> None:
     failed = doctor.failed("--skip", "identity", "--skip", "service", CheckoutStorage=signed(permissions))
-    said = [found for _, found, _ in failed]
+    findings = [found for _, found, _ in failed]
     for each in expected:
         role, _, what = each.partition(": ")
         name = storage.records.container_name if role == "records" else getattr(storage, role).queue_name
-        of_it = [found.removeprefix(name) for found in said if found.startswith(f"{name}: {what}")]
-        assert of_it, said
-        assert all("403" not in found for found in of_it), said  # a name may have these digits
+        of_it = [found.removeprefix(name) for found in findings if found.startswith(f"{name}: {what}")]
+        assert of_it, findings
+        assert all("403" not in found for found in of_it), findings  # a name may have these digits
     assert all("Storage Queue Data" in todo or "Storage Blob Data" in todo for _, _, todo in failed)
     assert "sig=" not in str(failed)
 
 
-def test_a_right_that_only_the_tools_need_is_a_warning(doctor: Doctor, signed: Callable[[str], str]) -> None:
+def test_a_missing_permission_that_only_the_tools_need_is_a_warning(
+    doctor: Doctor, signed: Callable[[str], str]
+) -> None:
     result = doctor.run("--skip", "identity", "--skip", "service", CheckoutStorage=signed("rwdacup"))
     assert result.exit_code == 0
     assert "no right to list, which the app does not need" in result.stdout
 
 
-def test_a_signature_that_has_ended_is_named(doctor: Doctor, signed: Callable[..., str]) -> None:
+def test_an_expired_signature_is_named(doctor: Doctor, signed: Callable[..., str]) -> None:
     failed = doctor.failed("--skip", "identity", "--skip", "service", CheckoutStorage=signed("rwdlacup", -1))
     assert all("not admitted at all" in found and "expired" in todo for _, found, todo in failed), failed
     assert len(failed) == 4
@@ -247,7 +249,7 @@ def test_a_host_json_that_loses_messages_is_named(doctor: Doctor, tmp_path: Path
 def test_an_unreachable_service_is_named(doctor: Doctor) -> None:
     url = f"http://127.0.0.1:{refusing_port()}"
     ((check, said, todo),) = doctor.failed("--skip", "storage", "--skip", "identity", PARTNER_CENTER_URL=url)
-    assert (check, said) == ("service.reachable", "127.0.0.1 is not reached: Connection refused")
+    assert (check, said) == ("service.reachable", "127.0.0.1 cannot be reached: Connection refused")
     assert "make run" in todo
 
 
@@ -261,7 +263,7 @@ def test_whether_the_service_admits_the_identity_is_reported(doctor: Doctor, sta
     assert {"GET"} == {request.method for request in service.requests}
 
 
-def test_a_service_that_hangs_up_on_the_token_is_named(doctor: Doctor) -> None:
+def test_a_service_that_closes_the_connection_is_named(doctor: Doctor) -> None:
     def play(peer: Any) -> None:
         request = peer.request()
         if request is not None and "Authorization" not in request.headers:
@@ -272,7 +274,7 @@ def test_a_service_that_hangs_up_on_the_token_is_named(doctor: Doctor) -> None:
     assert ("service.admits", "no answer: ConnectionError") == (check, said)
 
 
-def test_bad_settings_are_named_all_at_once_and_the_rest_is_tried_all_the_same(doctor: Doctor) -> None:
+def test_all_wrong_settings_are_named_and_the_other_checks_run(doctor: Doctor) -> None:
     found = doctor.findings(SETTLE_SECONDS="soon", PARTNER_CENTER_URL="https://evil.example", PARTNER_CENTER_AUTH="x")
     failed = [finding["found"] for finding in found if finding["status"] == "failed"]
     assert {"SETTLE_SECONDS", "PARTNER_CENTER_URL", "PARTNER_CENTER_AUTH"} == {said.split()[0] for said in failed}
@@ -280,27 +282,27 @@ def test_bad_settings_are_named_all_at_once_and_the_rest_is_tried_all_the_same(d
     assert 4 == sum(finding["check"].startswith("storage.") for finding in found)
 
 
-def test_bad_storage_settings_leave_storage_untried(doctor: Doctor) -> None:
+def test_with_wrong_storage_settings_storage_is_not_checked(doctor: Doctor) -> None:
     found = doctor.findings(CARTS_QUEUE=None)
     assert "CARTS_QUEUE is missing (for example carts)" in [finding["found"] for finding in found]
     assert "skipped" in [finding["status"] for finding in found if finding["check"] == "storage"]
 
 
 @pytest.mark.parametrize("dot", [".", "_", "__"])
-def test_a_disabled_function_is_pointed_out_however_its_setting_is_spelled(doctor: Doctor, dot: str) -> None:
+def test_a_disabled_function_is_reported_however_its_setting_is_spelled(doctor: Doctor, dot: str) -> None:
     result = doctor.run(**{f"AzureWebJobs{dot}checkout_cart{dot}Disabled": "true"})
     assert result.exit_code == 0
     assert "checkout_cart is disabled: its messages wait" in result.stdout
 
 
-def test_a_doubt_that_ends_too_soon_is_pointed_out(doctor: Doctor) -> None:
+def test_a_settle_time_that_is_too_short_is_reported(doctor: Doctor) -> None:
     skipped = ("--skip", "storage", "--skip", "identity", "--skip", "service")
     real = {"PARTNER_CENTER_URL": None, "SETTLE_SECONDS": "60"}
     found = doctor.findings(*skipped, **real)
     assert ["settings.settle"] == [finding["check"] for finding in found if finding["status"] == "warning"]
 
 
-def test_the_settings_of_the_environment_are_tried_where_no_file_is_named(
+def test_the_settings_of_the_environment_are_checked_where_no_file_is_named(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in doctor.values.items():

@@ -48,7 +48,7 @@ def sent(storage: Storage) -> list[Any]:
         ("ü~3", ["ü", "ü~3"], "ü~4"),
     ],
 )
-def test_the_number_is_the_next_free_one_and_a_producers_own_tilde_survives(
+def test_the_number_is_the_next_free_one_and_a_producers_own_tilde_is_kept(
     old: str, known: list[str], expected: str
 ) -> None:
     assert expected == next_id(old, known)
@@ -114,7 +114,7 @@ def test_of_two_failed_requests_for_a_cart_only_the_last_is_sent(
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL])
 def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, function: Function, outcome: Outcome) -> None:
     function.record(asked("order-1"), outcome, ErrorClass.SERVICE)
-    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)  # even if somebody failed afterwards
+    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)  # even if another request failed afterwards
 
     by_class = run("redrive", *SERVICE, *NOW)
     by_name = run("redrive", CUSTOMER, CART, "--checked-in-partner-center", *NOW)
@@ -125,7 +125,7 @@ def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, functio
     assert [] == sent(storage)
 
 
-def test_what_may_be_bought_is_sent_only_after_a_check(run: Run, storage: Storage, function: Function) -> None:
+def test_an_unknown_cart_is_sent_only_after_a_check(run: Run, storage: Storage, function: Function) -> None:
     event = function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
     chosen = ("redrive", "--class", "unanswered", *NOW)
 
@@ -140,7 +140,7 @@ def test_what_may_be_bought_is_sent_only_after_a_check(run: Run, storage: Storag
     assert decided_at == request.retry.doubt, "a refusal of the new request must not be published as failed unchecked"
 
 
-def test_what_may_be_bought_stays_so_whatever_failed_for_another_request_later(
+def test_an_unknown_cart_stays_unknown_whatever_failed_for_another_request_later(
     run: Run, storage: Storage, function: Function
 ) -> None:
     event = function.record(asked("order-1"), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=2)
@@ -157,7 +157,7 @@ def test_what_may_be_bought_stays_so_whatever_failed_for_another_request_later(
     assert datetime.fromisoformat(json.loads(event.text)["time"]) == request.retry.doubt
 
 
-def test_what_was_called_ordered_stays_so_whatever_failed_for_another_request_later(
+def test_an_ordered_cart_stays_ordered_whatever_failed_for_another_request_later(
     run: Run, storage: Storage, function: Function
 ) -> None:
     function.record(asked("order-1"), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
@@ -168,7 +168,7 @@ def test_what_was_called_ordered_stays_so_whatever_failed_for_another_request_la
     assert "redrive" not in run("status", CUSTOMER, CART).stdout
 
 
-def test_what_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage, function: Function) -> None:
+def test_a_cart_that_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage, function: Function) -> None:
     function.record(asked(), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
     result = run("redrive", "--class", "already_ordered", "--checked-in-partner-center", *NOW)
     assert "Partner Center calls it ordered" in result.stderr
@@ -185,7 +185,7 @@ def test_a_cart_that_waits_is_left_alone(run: Run, storage: Storage, function: F
 
 
 @pytest.mark.parametrize(("request_id", "seconds"), [("order-4711", 60.0), ("order-4711~1", -7 * 86400.0)])
-def test_a_note_that_was_left_behind_stops_nothing(
+def test_a_stale_note_does_not_prevent_a_redrive(
     run: Run, storage: Storage, function: Function, request_id: str, seconds: float
 ) -> None:
     function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
@@ -239,7 +239,7 @@ def test_a_dry_run_sends_nothing_and_json_says_what_it_would(run: Run, storage: 
     assert [] == sent(storage)
 
 
-def test_a_script_must_say_yes(run: Run, storage: Storage, function: Function) -> None:
+def test_a_script_must_pass_yes(run: Run, storage: Storage, function: Function) -> None:
     function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     result = run("redrive", *SERVICE)
     assert result.exit_code == 2
@@ -249,7 +249,7 @@ def test_a_script_must_say_yes(run: Run, storage: Storage, function: Function) -
 
 
 @pytest.mark.parametrize(("answer", "code", "count"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0)])
-def test_a_person_is_asked(
+def test_on_a_terminal_it_asks_for_confirmation(
     run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, count: int
 ) -> None:
     monkeypatch.setattr(batch, "_is_interactive", lambda: True)
@@ -277,9 +277,7 @@ def test_a_cart_that_is_decided_while_this_runs_is_not_sent(
     assert [] == sent(storage)
 
 
-def test_what_a_cloud_event_asked_for_names_it_as_its_cause_again(
-    run: Run, storage: Storage, function: Function
-) -> None:
+def test_the_redrive_of_a_cloud_event_keeps_its_causation_id(run: Run, storage: Storage, function: Function) -> None:
     data = {"customerId": CUSTOMER, "cartId": CART}
     cloud_event = {"specversion": "1.0", "id": "größe-7", "source": "/shop", "type": "t", "data": data}
     first = understood(json.dumps(cloud_event))
@@ -289,14 +287,14 @@ def test_what_a_cloud_event_asked_for_names_it_as_its_cause_again(
     assert ("größe-7", f"{first.request_id}~1") == (request.causation_id, request.request_id)
 
 
-def test_a_user_is_named_again_for_one_customer_only(run: Run, storage: Storage, function: Function) -> None:
+def test_a_upn_is_accepted_for_one_customer_only(run: Run, storage: Storage, function: Function) -> None:
     function.record(asked(customerUserUpn="kim@contoso.com"), Outcome.FAILED, ErrorClass.SERVICE)
     assert run("redrive", *SERVICE, "--upn", "kim@contoso.com", *NOW).exit_code == 2
     assert run("redrive", CART, "--upn", "kim@contoso.com", *NOW).exit_code == 0
     assert ["kim@contoso.com"] == [request.customer_user_upn for request in sent(storage)]
 
 
-def test_a_user_that_no_header_can_carry_is_reported(run: Run, storage: Storage, function: Function) -> None:
+def test_a_upn_that_no_header_can_carry_is_reported(run: Run, storage: Storage, function: Function) -> None:
     function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
     result = run("redrive", CART, "--upn", "künstler@contoso.com", *NOW)
     assert "could not read it: $.customerUserUpn: expected 1 to 256 printable ASCII characters" in result.stderr
@@ -330,7 +328,7 @@ def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
     assert ["other~1"] == [request.request_id for request in sent(storage)]
 
 
-def test_nothing_to_do_is_no_failure(run: Run) -> None:
+def test_nothing_to_do_is_not_a_failure(run: Run) -> None:
     result = run("redrive", *SERVICE, *NOW)
     assert (0, "") == (result.exit_code, result.stdout)
     assert "Nothing to redrive" in result.stderr
@@ -356,7 +354,7 @@ def test_wrong_usage_is_reported(run: Run, arguments: tuple[str, ...]) -> None:
     assert 2 == run("redrive", *arguments).exit_code
 
 
-def test_a_container_that_is_not_there_is_a_failure_of_the_storage(run: Run, storage: Storage) -> None:
+def test_a_missing_container_is_a_storage_failure(run: Run, storage: Storage) -> None:
     storage.records.delete_container()
     result = run("redrive", *SERVICE, *NOW)
     storage.records.create_container()
@@ -364,7 +362,7 @@ def test_a_container_that_is_not_there_is_a_failure_of_the_storage(run: Run, sto
     assert "cart-checkout doctor" in result.stderr
 
 
-def test_they_are_sent_apart() -> None:
+def test_requests_are_sent_at_the_given_rate() -> None:
     waits: list[float] = []
     assert [1, 2, 3] == [*batch.rate_limited([1, 2, 3], 30, "Sending", waits.append)]
     assert [2.0, 2.0] == waits
@@ -380,7 +378,7 @@ def five_times(storage: Storage) -> None:
         storage.poison.update_message(message, visibility_timeout=0)
 
 
-def test_what_the_host_has_given_up_is_renewed_in_the_poison_queue(run: Run, storage: Storage) -> None:
+def test_a_message_that_the_host_has_given_up_is_renewed_in_the_poison_queue(run: Run, storage: Storage) -> None:
     storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "order-1"}))
     five_times(storage)
     before = datetime.now(UTC)
@@ -402,7 +400,7 @@ def test_a_message_without_an_id_is_renewed_under_its_own(run: Run, storage: Sto
     assert [message.id] == [understood(text).request_id for text in texts(storage.poison)]
 
 
-def test_what_has_been_poisoned_before_stays_so(run: Run, storage: Storage) -> None:
+def test_a_renewed_message_stays_poisoned(run: Run, storage: Storage) -> None:
     retry = {"poisoned": True, "attempt": 3, "epoch": 1}
     storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "r", "retry": retry}))
     run("redrive", "--poison", "--yes", "--stuck-for", "0")
@@ -410,14 +408,14 @@ def test_what_has_been_poisoned_before_stays_so(run: Run, storage: Storage) -> N
     assert (True, 3, 1) == (request.retry.poisoned, request.retry.attempt, request.retry.epoch)
 
 
-def test_what_is_no_request_is_renewed_as_it_is(run: Run, storage: Storage) -> None:
+def test_an_invalid_message_is_renewed_unchanged(run: Run, storage: Storage) -> None:
     storage.poison.send_message("hello")
     result = run("redrive", "--poison", "--yes", "--stuck-for", "0", "--json")
     assert ["hello"] == [message.content for message in storage.poison.peek_messages(32)]
     assert ["renewed"] == [line["status"] for line in lines(result)]
 
 
-def test_what_came_a_moment_ago_is_not_stuck(run: Run, storage: Storage) -> None:
+def test_a_recent_message_is_not_stuck(run: Run, storage: Storage) -> None:
     storage.poison.send_message("hello")
     result = run("redrive", "--poison", "--yes")
     assert (0, "Nothing is stuck: 1 message(s) seen in " + f"{storage.poison.queue_name}.\n") == (
@@ -426,7 +424,7 @@ def test_what_came_a_moment_ago_is_not_stuck(run: Run, storage: Storage) -> None
     )
 
 
-def test_what_is_not_stuck_stays_where_it_is(run: Run, storage: Storage) -> None:
+def test_a_message_that_is_not_stuck_stays_in_the_queue(run: Run, storage: Storage) -> None:
     storage.poison.send_message("stuck")
     five_times(storage)
     storage.poison.send_message("fresh 1")
@@ -440,7 +438,7 @@ def test_what_is_not_stuck_stays_where_it_is(run: Run, storage: Storage) -> None
     )
 
 
-def test_what_another_consumer_takes_meanwhile_is_left_alone(
+def test_a_message_that_another_consumer_takes_meanwhile_is_skipped(
     run: Run, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.poison.send_message("stuck")
@@ -459,7 +457,7 @@ def test_what_another_consumer_takes_meanwhile_is_left_alone(
 
 
 @pytest.mark.parametrize("also_seen", [False, True])
-def test_what_the_host_holds_cannot_be_seen_and_that_is_reported(run: Run, storage: Storage, also_seen: bool) -> None:
+def test_messages_that_the_host_has_leased_are_reported_as_unseen(run: Run, storage: Storage, also_seen: bool) -> None:
     # what it has given up it takes again every ten minutes: to who looks, such a queue seems to be empty
     storage.poison.send_message("given up")
     assert storage.poison.receive_message(visibility_timeout=600) is not None
@@ -474,7 +472,7 @@ def test_what_the_host_holds_cannot_be_seen_and_that_is_reported(run: Run, stora
     assert "Nothing is stuck" not in result.stderr
 
 
-def test_a_message_that_is_met_on_the_way_loses_one_delivery_and_no_more(
+def test_another_message_that_is_received_loses_only_one_delivery(
     run: Run, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("stuck 1", "stuck 2"):
@@ -497,7 +495,7 @@ def test_a_message_that_is_met_on_the_way_loses_one_delivery_and_no_more(
     assert 1 >= (left["fresh"] or 0)
 
 
-def test_a_dry_run_of_poison_touches_nothing(run: Run, storage: Storage) -> None:
+def test_a_dry_run_of_poison_changes_nothing(run: Run, storage: Storage) -> None:
     storage.poison.send_message("hello")
     (line,) = lines(run("redrive", "--poison", "--stuck-for", "0", "--dry-run", "--json"))
     assert ("listed", 0) == (line["status"], line["dequeueCount"])

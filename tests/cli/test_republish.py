@@ -49,7 +49,7 @@ def test_a_large_outcome_is_published_with_its_reference(run: Run, storage: Stor
     assert [event.text] == texts(storage.outcomes)
 
 
-def test_the_ways_to_choose(run: Run, function: Function) -> None:
+def test_outcomes_can_be_selected_in_several_ways(run: Run, function: Function) -> None:
     old = function.record(asked("old"), Outcome.FAILED, ErrorClass.CART, hours_ago=5)
     new = function.record(asked("new"))
     other = function.record(asked("other", OTHER_CART), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
@@ -83,7 +83,7 @@ def test_a_dry_run_publishes_nothing(run: Run, storage: Storage, function: Funct
     assert [] == texts(storage.outcomes)
 
 
-def test_what_is_not_recorded_is_an_exit_code(run: Run, storage: Storage, function: Function) -> None:
+def test_an_outcome_that_is_not_recorded_has_an_exit_code(run: Run, storage: Storage, function: Function) -> None:
     function.record(asked())
     result = run("republish", "--event", str(uuid.uuid4()), *NOW)
     assert (1, "", "No such outcome is recorded.\n") == (result.exit_code, result.stdout, result.stderr)

@@ -34,8 +34,8 @@ def section(heading: str) -> str:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_says_what_is_seen_what_it_means_and_what_to_do_and_not_to_do(alert: str) -> None:
-    said = re.findall(r"^\*\*(You see|It means|Do now|Do not|Wake somebody)\*\*", section(alert), re.MULTILINE)
-    assert ["You see", "It means", "Do now", "Do not", "Wake somebody"] == said
+    headings = re.findall(r"^\*\*(You see|It means|Do now|Do not|Wake somebody)\*\*", section(alert), re.MULTILINE)
+    assert ["You see", "It means", "Do now", "Do not", "Wake somebody"] == headings
 
 
 def test_every_error_class_has_its_section() -> None:
@@ -43,7 +43,7 @@ def test_every_error_class_has_its_section() -> None:
 
 
 @pytest.mark.parametrize("typed", COMMANDS)
-def test_a_command_of_the_runbook_can_be_typed(typed: str) -> None:
+def test_every_command_of_the_runbook_is_valid(typed: str) -> None:
     verb, *words = shlex.split(typed)
     command: click.Command = importlib.import_module(f"cli.commands.{verb}").command
     options = {name: option for option in command.params for name in option.opts}

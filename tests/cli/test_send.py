@@ -47,7 +47,7 @@ def test_a_cart_without_a_request_id_is_given_one_and_it_is_printed(run: Run, st
     assert message["requestId"] in result.stdout
 
 
-def test_everything_that_a_request_may_say_can_be_said(run: Run, storage: Storage) -> None:
+def test_every_member_of_a_request_can_be_given(run: Run, storage: Storage) -> None:
     correlation = str(uuid.uuid4())
     more = ("--correlation-id", correlation, "--upn", "kim@contoso.com", "--context", '{"price": 36.480}')
     result = run("send", CUSTOMER, CART, "--request-id", "bestellung-ü", *more)
@@ -65,7 +65,7 @@ def test_everything_that_a_request_may_say_can_be_said(run: Run, storage: Storag
     assert '"context":{"price": 36.480}' in texts(storage)[0]
 
 
-def test_it_never_expires(run: Run, storage: Storage) -> None:
+def test_a_message_never_expires(run: Run, storage: Storage) -> None:
     run("send", CUSTOMER, CART)
     (message,) = storage.carts.peek_messages()
     assert message.expires_on is not None
@@ -108,7 +108,7 @@ def test_a_bad_line_is_named_and_nothing_of_the_file_is_sent(run: Run, storage: 
     assert queued(storage) == []
 
 
-def test_the_good_lines_are_sent_when_asked_for(run: Run, storage: Storage) -> None:
+def test_the_valid_lines_are_sent_with_keep_going(run: Run, storage: Storage) -> None:
     result = run("send", "--from", "-", "--keep-going", given=f"[]\n{GOOD}\nnonsense\n")
 
     assert result.exit_code == 1
@@ -154,7 +154,7 @@ def test_a_line_is_not_rewritten() -> None:
     assert found.text.endswith(text[1:])
 
 
-def test_a_context_that_is_no_json_is_wrong_usage(run: Run) -> None:
+def test_a_context_that_is_not_json_is_wrong_usage(run: Run) -> None:
     result = run("send", CUSTOMER, CART, "--context", "{oops")
     assert result.exit_code == 2
     assert "--context" in result.stderr
@@ -202,7 +202,7 @@ def test_a_file_that_holds_no_settings_is_reported(tmp_path: Path, text: str) ->
     assert "settings.json" in result.stderr
 
 
-def test_a_queue_that_is_not_there_is_a_failure_of_the_storage(run: Run, storage: Storage) -> None:
+def test_a_missing_queue_is_a_storage_failure(run: Run, storage: Storage) -> None:
     storage.carts.delete_queue()
     result = run("send", CUSTOMER, CART)
     storage.carts.create_queue()
@@ -252,7 +252,7 @@ def test_json_ends_with_the_event_as_it_was_recorded(run: Run, function: Functio
     assert printed == event.text.replace("\n", " ")
 
 
-def test_of_many_the_worst_is_the_exit_code(run: Run, function: Function) -> None:
+def test_the_worst_of_many_outcomes_is_the_exit_code(run: Run, function: Function) -> None:
     function.record(asked("a", CART))
     function.record(asked("b", CART), Outcome.FAILED, ErrorClass.CART)
     given = "".join(f'{GOOD[:-1]},"requestId":"{name}"}}\n' for name in "ab")
@@ -284,7 +284,7 @@ def test_a_record_that_cannot_be_read_is_waited_for_too(run: Run, storage: Stora
     assert "Records could not be read" in result.stderr
 
 
-def test_it_asks_again_until_the_outcome_is_there(storage: Storage, function: Function, capsys: Any) -> None:
+def test_it_polls_until_the_outcome_is_recorded(storage: Storage, function: Function, capsys: Any) -> None:
     request = asked("order-1", CART)
     pauses: list[float] = []
 

@@ -38,7 +38,7 @@ def test_the_queues_are_counted_and_their_oldest_message_is_dated(run: Run, stor
     assert (0, 0, None) == (found["poison"]["count"], found["poison"]["seen"], found["poison"]["oldestAt"])
 
 
-def test_a_poison_queue_that_is_not_empty_is_pointed_out(run: Run, storage: Storage) -> None:
+def test_a_poison_queue_that_is_not_empty_is_reported(run: Run, storage: Storage) -> None:
     assert "poison queue holds messages" not in run("status").stdout
     storage.poison.send_message("hello")
     assert "The poison queue holds messages" in run("status").stdout
@@ -84,7 +84,7 @@ def test_recent_outcomes_are_counted_by_kind(run: Run, function: Function) -> No
     assert "order-2" not in shown.stdout, "of what went well the number is enough"
 
 
-def test_a_list_that_is_cut_says_so(run: Run, function: Function) -> None:
+def test_a_truncated_list_says_so(run: Run, function: Function) -> None:
     function.record(asked())
     function.record(asked("other", OTHER_CART))
     assert json.loads(run("status", "--json", "--most", "1").stdout)["truncated"] is True
@@ -92,7 +92,7 @@ def test_a_list_that_is_cut_says_so(run: Run, function: Function) -> None:
     assert json.loads(run("status", "--json").stdout)["truncated"] is False
 
 
-def test_more_than_a_screen_waits(run: Run, function: Function) -> None:
+def test_a_long_list_of_waiting_carts_is_shortened(run: Run, function: Function) -> None:
     for number in range(status.SHOWN + 2):
         function.note(asked(f"order-{number}", str(uuid.uuid4())))
     result = run("status")
@@ -143,7 +143,7 @@ def test_a_cart_in_json_has_its_events_as_they_were_recorded(run: Run, function:
     }
 
 
-def test_a_cart_that_waits_says_for_what_and_which_call_it_was(run: Run, function: Function) -> None:
+def test_a_waiting_cart_shows_its_reason_and_the_ids_of_its_call(run: Run, function: Function) -> None:
     function.note(asked(), "service")
     result = run("status", CART)
     for word in ("No outcome was decided yet.", "Waits: service", "2 attempt(s)", "in doubt", "ms-of-the-last-call"):
@@ -151,13 +151,13 @@ def test_a_cart_that_waits_says_for_what_and_which_call_it_was(run: Run, functio
     assert "service" == json.loads(run("status", CART, "--json").stdout)["waiting"]["reason"]
 
 
-def test_without_a_response_the_key_that_was_sent_is_reported(run: Run, function: Function) -> None:
+def test_without_a_response_the_ms_request_id_that_was_sent_is_reported(run: Run, function: Function) -> None:
     function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED, response=None)
     support = json.loads(run("status", CART, "--json").stdout)["support"]
     assert (asked().ms_request_id, asked().correlation_id) == (support["msRequestId"], support["msCorrelationId"])
 
 
-def test_an_entry_that_only_repeats_another_is_not_the_call(run: Run, function: Function) -> None:
+def test_an_entry_that_only_repeats_another_is_not_reported_as_the_call(run: Run, function: Function) -> None:
     first = function.record(asked("order-1"))
     function.record(asked("order-2"), answered_by=first.id, response=None)
     result = run("status", CART)
@@ -165,12 +165,12 @@ def test_an_entry_that_only_repeats_another_is_not_the_call(run: Run, function: 
     assert "msRequestId      ms-request" in result.stdout
 
 
-def test_a_failed_cart_says_how_it_is_sent_again(run: Run, function: Function) -> None:
+def test_a_failed_cart_shows_the_command_to_redrive_it(run: Run, function: Function) -> None:
     function.record(asked(), Outcome.FAILED, ErrorClass.PARTNER)
     assert "cart-checkout redrive" in run("status", CART).stdout
 
 
-def test_its_messages_are_found_in_the_queues(run: Run, storage: Storage) -> None:
+def test_the_messages_of_a_cart_are_found_in_the_queues(run: Run, storage: Storage) -> None:
     body = json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "order-1"})
     storage.carts.send_message(body)
     storage.poison.send_message(body)
@@ -189,13 +189,13 @@ def test_the_tenant_is_shown_for_support_where_it_is_known(run: Run, function: F
 
 
 @pytest.mark.parametrize("ids", [(CART,), (CUSTOMER, CART)])
-def test_a_cart_of_which_nothing_is_known_is_an_exit_code(run: Run, ids: tuple[str, ...]) -> None:
+def test_a_cart_of_which_nothing_is_known_has_an_exit_code(run: Run, ids: tuple[str, ...]) -> None:
     result = run("status", *ids)
     assert (1, "") == (result.exit_code, result.stdout)
     assert CART in result.stderr
 
 
-def test_a_search_that_was_cut_says_so(run: Run, function: Function) -> None:
+def test_a_truncated_search_says_so(run: Run, function: Function) -> None:
     function.record(asked("other", OTHER_CART))
     function.record(asked("another", "00000003-1111-4222-8333-444444444444"))
     assert "Only the first 1 blobs were searched" in run("status", CART, "--most", "1").stderr
@@ -211,7 +211,7 @@ def test_a_damaged_record_of_a_cart_is_reported(run: Run, storage: Storage) -> N
     assert "is damaged" in run("status", CUSTOMER, CART).stdout
 
 
-def test_foreign_text_cannot_draw_on_the_terminal(run: Run, function: Function) -> None:
+def test_untrusted_text_cannot_control_the_terminal(run: Run, function: Function) -> None:
     found = {"description": "\x1b[2J\u202e evil", "class": "cart", "code": "\x07"}
     function.record(asked("order\u202e1"), Outcome.FAILED, error=json.dumps(found))
     for arguments in ((), (CART,)):
@@ -219,7 +219,7 @@ def test_foreign_text_cannot_draw_on_the_terminal(run: Run, function: Function) 
         assert all(c.isprintable() or c == "\n" for c in shown)
 
 
-def test_a_connection_that_fails_quotes_no_signature(run: Run, settings: Any) -> None:
+def test_a_failed_connection_shows_no_signature(run: Run, settings: Any) -> None:
     values = json.loads(settings.read_text())
     values["Values"]["CheckoutStorage"] = (
         "BlobEndpoint=http://127.0.0.1:9/a;QueueEndpoint=http://127.0.0.1:9/a;SharedAccessSignature=sv=2024&sig=hush"

@@ -52,7 +52,7 @@ def test_an_outcome_is_shown_once_however_often_it_is_seen(run: Run, storage: St
     assert len(run("watch", "--json", "--timeout", "1.5").stdout.splitlines()) == 1
 
 
-def test_taken_outcomes_are_gone(run: Run, storage: Storage) -> None:
+def test_taken_outcomes_are_deleted(run: Run, storage: Storage) -> None:
     publish(storage, *(outcome(f"order-{number}") for number in range(40)))
 
     result = run("watch", "--take", "--json", "--count", "40")
@@ -62,13 +62,13 @@ def test_taken_outcomes_are_gone(run: Run, storage: Storage) -> None:
     assert storage.outcomes.get_queue_properties().approximate_message_count == 0
 
 
-def test_no_more_is_taken_once_the_time_is_over_whatever_comes_in(run: Run, storage: Storage) -> None:
+def test_nothing_is_taken_after_the_timeout(run: Run, storage: Storage) -> None:
     publish(storage, *(outcome(f"order-{number}") for number in range(3)))
     assert len(run("watch", "--take", "--json", "--timeout", "0").stdout.splitlines()) == 1
     assert len(storage.outcomes.peek_messages(32)) == 2
 
 
-def test_what_was_not_asked_for_is_not_taken(run: Run, storage: Storage) -> None:
+def test_no_more_than_count_outcomes_are_taken(run: Run, storage: Storage) -> None:
     publish(storage, *(outcome(f"order-{number}") for number in range(3)))
     assert len(run("watch", "--take", "--json", "--count", "2").stdout.splitlines()) == 2
     assert len(storage.outcomes.peek_messages(32)) == 1
@@ -96,7 +96,7 @@ def test_a_longer_queue_than_can_be_seen_is_reported(run: Run, storage: Storage)
     )
 
 
-def test_data_that_lie_in_a_blob_are_followed(run: Run, storage: Storage) -> None:
+def test_data_in_a_blob_is_loaded(run: Run, storage: Storage) -> None:
     event = outcome("order-1")
     storage.records.upload_blob(f"{CUSTOMER}/{CART}/data.json", event.data or "")
     publish(storage, event.claim_check(f"{storage.records.url}/{CUSTOMER}/{CART}/data.json"))
@@ -106,7 +106,7 @@ def test_data_that_lie_in_a_blob_are_followed(run: Run, storage: Storage) -> Non
     assert "data" not in json.loads(line)
 
 
-def test_a_blob_that_is_gone_or_not_ours_is_not_needed_to_show_the_outcome(run: Run, storage: Storage) -> None:
+def test_an_outcome_whose_blob_is_missing_or_elsewhere_is_shown(run: Run, storage: Storage) -> None:
     event = outcome("order-1")
     publish(storage, event.claim_check(f"{storage.records.url}/gone"), event.claim_check("https://evil.example/x"))
 
@@ -115,12 +115,12 @@ def test_a_blob_that_is_gone_or_not_ours_is_not_needed_to_show_the_outcome(run: 
     assert (result.exit_code, result.stdout.count("completed")) == (0, 2)
 
 
-def test_an_outcome_answered_by_another_request_says_so(run: Run, storage: Storage) -> None:
+def test_an_outcome_answered_by_another_request_names_it(run: Run, storage: Storage) -> None:
     publish(storage, outcome("order-2", answered_by="the-first-event"))
     assert "answeredBy the-first-event" in run("watch", "--timeout", "0").stdout
 
 
-def test_what_is_no_outcome_is_shown_and_does_not_stop_the_others(run: Run, storage: Storage) -> None:
+def test_a_message_that_is_not_an_outcome_is_shown_and_does_not_stop_the_others(run: Run, storage: Storage) -> None:
     for text in ("not base64", base64.b64encode(b"[]").decode(), base64.b64encode(b'{"type": 1}').decode()):
         storage.outcomes.send_message(text)
     publish(storage, outcome("order-1"))
@@ -133,13 +133,13 @@ def test_what_is_no_outcome_is_shown_and_does_not_stop_the_others(run: Run, stor
     assert json.loads(lines[0]) == {"unreadable": "not base64"}
 
 
-def test_foreign_text_cannot_draw_on_the_terminal(storage: Storage) -> None:
+def test_untrusted_text_cannot_control_the_terminal(storage: Storage) -> None:
     event = {"type": "partnercenter.cart.checkout.failed", "data": {"requestId": "\x1b[2J\x07", "error": {"code": 1}}}
     shown = read_message(base64.b64encode(json.dumps(event).encode()).decode(), storage.records)
     assert all(cell.isprintable() for cell in cells_of(shown))
 
 
-def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
+def test_too_few_outcomes_in_time_have_an_exit_code(run: Run, storage: Storage) -> None:
     publish(storage, outcome("order-1"))
     assert run("watch", "--count", "2", "--timeout", "0").exit_code == 1
     assert run("watch", "--count", "1", "--timeout", "0").exit_code == 0
@@ -158,7 +158,7 @@ def test_too_few_in_time_is_an_exit_code(run: Run, storage: Storage) -> None:
         (("--request", "order-1", "--outcome", "failed"), []),
     ],
 )
-def test_filters_show_some(run: Run, storage: Storage, filters: tuple[str, ...], expected: list[str]) -> None:
+def test_filters_select_outcomes(run: Run, storage: Storage, filters: tuple[str, ...], expected: list[str]) -> None:
     failed = outcome("order-2", Outcome.FAILED, error=CART_ERROR)
     publish(storage, outcome("order-1"), failed, outcome("order-3", Outcome.UNKNOWN))
     shown = run("watch", "--json", "--timeout", "0", *filters).stdout.splitlines()
@@ -171,7 +171,7 @@ def test_only_what_is_shown_is_counted(run: Run, storage: Storage) -> None:
     assert ["order-2"] == [json.loads(line)["data"]["requestId"] for line in result.stdout.splitlines()]
 
 
-def test_what_is_taken_is_not_filtered_since_it_would_be_lost(run: Run, storage: Storage) -> None:
+def test_take_cannot_be_combined_with_filters(run: Run, storage: Storage) -> None:
     publish(storage, outcome("order-1"))
     result = run("watch", "--take", "--outcome", "failed", "--timeout", "0")
     assert result.exit_code == 2
@@ -179,7 +179,7 @@ def test_what_is_taken_is_not_filtered_since_it_would_be_lost(run: Run, storage:
     assert 1 == len(storage.outcomes.peek_messages())
 
 
-def test_a_filter_that_is_no_guid_is_wrong_usage(run: Run) -> None:
+def test_a_filter_that_is_not_a_guid_is_wrong_usage(run: Run) -> None:
     assert run("watch", "--cart", "4711").exit_code == 2
 
 
@@ -200,7 +200,7 @@ def test_ctrl_c_ends_it_cleanly(storage: Storage, settings: Path) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_a_queue_that_is_not_there_is_a_failure_of_the_storage(run: Run, storage: Storage) -> None:
+def test_a_missing_queue_is_a_storage_failure(run: Run, storage: Storage) -> None:
     storage.outcomes.delete_queue()
     assert run("watch", "--timeout", "0").exit_code == 3
 

@@ -16,7 +16,7 @@ from tests.contract.test_schemas import faults
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = DOCS / "asyncapi.yaml"
 WARNING = 1
-"""The diagnostics' severity: 0 is an error, 1 a warning; what is above tells of a newer version of AsyncAPI."""
+"""The diagnostics' severity: 0 is an error, 1 a warning; higher numbers are about newer versions of AsyncAPI."""
 MISTAKES = {
     "an action that there is not": ("action: receive", "action: consume"),
     "a channel that there is not": ("$ref: '#/channels/outcomes'", "$ref: '#/channels/nowhere'"),
@@ -51,12 +51,12 @@ def wrong(said: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in said["diagnostics"] if each["severity"] <= WARNING]
 
 
-def test_asyncapis_own_parser_finds_nothing_wrong(found: Found) -> None:
+def test_the_asyncapi_parser_reports_no_error(found: Found) -> None:
     assert [] == wrong(found[""])
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_parser_would_notice(found: Found, mistake: str) -> None:
+def test_the_parser_rejects_an_invalid_document(found: Found, mistake: str) -> None:
     assert wrong(found[mistake])
 
 
@@ -73,7 +73,7 @@ def test_the_parser_reads_the_payloads_from_the_generated_schemas(found: Found) 
     assert {"specversion", "id", "type", "data", "dataref"} <= {*members["CheckoutOutcome"]}
 
 
-def test_the_examples_are_as_published(found: Found) -> None:
+def test_the_examples_match_the_schemas(found: Found) -> None:
     examples = found[""]["document"]["examples"]
     files = {"CheckoutRequest": "checkout-request", "CheckoutRequestEvent": "checkout-request-event"}
     for message, file in (files | {"CheckoutOutcome": "checkout-outcome"}).items():

@@ -18,7 +18,7 @@ from tests.support.world import World
 
 
 def same(published: dict[str, Any]) -> None:
-    """Read by the library, an event says what was told."""
+    """Parsed by the library, an event has the published values."""
     text = json.dumps(published)
     read = JSONFormat().read(CloudEvent, text)
     assert (published["id"], published["source"], published["type"]) == (
@@ -42,7 +42,7 @@ def test_the_library_reads_a_real_outcome_of_every_kind(name: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each.number < 1000], ids=lambda each: each.name)
-def test_the_library_reads_the_outcome_of_whatever_the_service_does(scenario: Scenario) -> None:
+def test_the_library_reads_the_outcome_of_every_scenario(scenario: Scenario) -> None:
     world = World()
     world.enqueue(scenario.name, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     world.run()
@@ -50,7 +50,7 @@ def test_the_library_reads_the_outcome_of_whatever_the_service_does(scenario: Sc
         same(published)
 
 
-def test_the_library_makes_up_the_time_that_an_invalid_message_has_not() -> None:
+def test_the_library_adds_a_time_to_the_event_of_an_invalid_message() -> None:
     published = event("invalid")
     assert "time" not in published
     assert JSONFormat().read(CloudEvent, json.dumps(published)).get_time() is not None
@@ -67,13 +67,13 @@ def test_the_librarys_first_interface_reads_it_too(name: str) -> None:
 def test_an_event_that_the_library_wrote_is_a_request() -> None:
     attributes = {"id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
     written = JSONFormat().write(CloudEvent(attributes, members(requestId="order-4711")))
-    asked = decode(written, delivery())
-    assert isinstance(asked, CheckoutRequest)
-    assert ("order-4711", "7f3a") == (asked.request_id, asked.causation_id)
+    decoded = decode(written, delivery())
+    assert isinstance(decoded, CheckoutRequest)
+    assert ("order-4711", "7f3a") == (decoded.request_id, decoded.causation_id)
 
 
 def test_an_event_of_the_librarys_first_interface_is_a_request() -> None:
     written = to_json(older.CloudEvent({"source": "/shop", "type": "order.placed", "id": "7f3a"}, members()))
-    asked = decode(written, delivery())
-    assert isinstance(asked, CheckoutRequest)
-    assert "7f3a" == asked.causation_id
+    decoded = decode(written, delivery())
+    assert isinstance(decoded, CheckoutRequest)
+    assert "7f3a" == decoded.causation_id

@@ -161,7 +161,7 @@ def test_every_metric_is_listed_with_its_attributes(everything: Everything) -> N
     assert set().union(*everything.metrics.values()) <= named
 
 
-def test_the_queries_use_fields_that_there_are(everything: Everything) -> None:
+def test_the_queries_use_existing_fields(everything: Everything) -> None:
     queries = "\n".join(blocks(DOCUMENT, "kusto"))
     used = {*re.findall(r"\bline\.(\w+)", queries)}
     assert used <= everything.facts
@@ -169,7 +169,7 @@ def test_the_queries_use_fields_that_there_are(everything: Everything) -> None:
     assert """message startswith '{"function":'""" in queries
 
 
-def test_the_settings_that_ask_for_otlp_and_its_requirements_are_documented() -> None:
+def test_the_settings_that_enable_otlp_and_its_requirements_are_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert f"`{ENDPOINTS[0]}`" in text
     pyproject = (DOCUMENT.parents[1] / "pyproject.toml").read_text(encoding="utf-8")

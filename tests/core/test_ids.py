@@ -122,12 +122,12 @@ def test_the_namespace_is_derived_from_the_programs_own_urn() -> None:
         "invalid message",
     ],
 )
-def test_an_id_is_its_vector(text: str, vector: str, actual: str) -> None:
+def test_an_id_matches_its_test_vector(text: str, vector: str, actual: str) -> None:
     assert vector == by_hand(text) == actual
 
 
 @given(st.lists(st.text(max_size=8) | st.integers(), min_size=1, max_size=5))
-def test_an_id_is_made_of_a_compact_json_array(parts: list[str | int]) -> None:
+def test_an_id_is_derived_from_a_compact_json_array(parts: list[str | int]) -> None:
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     assert by_hand(text) == derive(*parts)
 
@@ -168,13 +168,13 @@ def test_only_the_epoch_renews_the_ms_request_id() -> None:
     assert 4 == len({epoch(number).ms_request_id for number in range(4)})
 
 
-def test_only_the_ms_request_id_knows_the_epoch() -> None:
+def test_only_the_ms_request_id_depends_on_the_epoch() -> None:
     assert request().event_id == epoch(3).event_id
     assert request().correction_id == epoch(3).correction_id
     assert request().correlation_id == epoch(3).correlation_id
 
 
-def test_the_messages_own_correlation_id_goes_first() -> None:
+def test_the_messages_own_correlation_id_takes_precedence() -> None:
     assert CORRELATION == request(correlationId=CORRELATION.upper()).correlation_id
 
 
@@ -183,7 +183,7 @@ def test_the_spelling_of_a_guid_changes_no_id(spelling: str) -> None:
     assert request().event_id == request(customerId=spelling).event_id
 
 
-def test_a_producers_key_goes_before_the_cloud_event_and_that_before_the_message_id() -> None:
+def test_a_producers_key_takes_precedence_over_the_cloud_event_and_that_over_the_message_id() -> None:
     assert "order-4711" == accepted(cloud_event(members(requestId="order-4711"))).request_id
     assert by_hand('["cloudevent","/shop","e-1"]') == accepted(cloud_event(), message_id="m-2").request_id
     assert "m-2" == accepted(body(), message_id="m-2").request_id
@@ -196,7 +196,7 @@ def test_the_same_cloud_event_is_one_request_under_any_message_id() -> None:
     assert one.request_id != other.request_id
 
 
-def test_an_invalid_message_is_known_by_the_text_as_it_lay_in_the_queue() -> None:
+def test_the_id_of_an_invalid_message_depends_on_its_text_in_the_queue() -> None:
     assert refused(b"{}").event_id == refused(b"{}", message_id="m-2", count=4, from_poison=True).event_id
     assert refused(b"{}").event_id != refused(b"{} ").event_id
     assert refused(b"{}").event_id != refused(b"e30=").event_id  # the same object in base64

@@ -73,25 +73,25 @@ def test_a_number_that_no_decimal_can_hold_is_read_as_not_a_number() -> None:
     assert load(b"1e9999999999999999999").is_nan()
 
 
-def test_a_byte_order_mark_is_taken_off_once() -> None:
+def test_a_byte_order_mark_is_removed_once() -> None:
     assert decode(b"\xef\xbb\xbf{}") == "{}"
     assert str(refusal(b"\xef\xbb\xbf\xef\xbb\xbf{}")) == "$: expected JSON: Expecting value (character 0)"
 
 
 @pytest.mark.parametrize("body", [b'"\xff"', b'"\xed\xa0\x80"', '{"a": 1}'.encode("utf-16")])
-def test_what_is_not_utf_8_is_not_json(body: bytes) -> None:
+def test_text_that_is_not_utf_8_is_not_json(body: bytes) -> None:
     assert refusal(body).expected.startswith("UTF-8 (byte ")
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_the_words_for_no_number_are_not_json(word: str) -> None:
+def test_nan_and_infinity_are_not_json(word: str) -> None:
     assert f"$: expected JSON, which has no {word}" == str(refusal(f'{{"a": [{word}]}}'.encode()))
 
 
 @pytest.mark.parametrize(
     "body", [b"", b" ", b"{} x", b"{}{}", b'"\x01"', b'"a\nb"', b"'a'", b'{"a":1,}', b"[1", b'"\\q"', b"<p>"]
 )
-def test_what_rfc_8259_does_not_know_is_not_json(body: bytes) -> None:
+def test_extensions_to_rfc_8259_are_not_json(body: bytes) -> None:
     error = refusal(body)
     assert error.path == "$"
     assert re.fullmatch(r"JSON: .+ \(character \d+\)", error.expected)
@@ -119,7 +119,7 @@ def test_brackets_inside_strings_are_not_counted() -> None:
     assert parsed(text) == load(text.encode())
 
 
-def test_closing_brackets_in_advance_buy_no_depth() -> None:
+def test_leading_closing_brackets_do_not_raise_the_depth_limit() -> None:
     assert refusal(b"]" * 10**5 + b"[" * 10**5).expected == "JSON: Expecting value (character 0)"
     assert "levels" in refusal(b'["]]]' + b"]" * 10**5 + b'",' + b"[" * 10**5).expected
 
@@ -167,7 +167,7 @@ def test_a_repeated_key_is_named_by_its_path_where_keys_must_be_unique(text: str
 
 @given(ANY_TEXT, ANY_TEXT)
 @example("k" * 1000, "")
-def test_an_exception_shows_little_and_only_printable_foreign_text(outer: str, key: str) -> None:
+def test_an_exception_shows_little_and_only_printable_untrusted_text(outer: str, key: str) -> None:
     name = json.dumps(key)
     error = refusal(f"{{{json.dumps(outer)}: {{{name}: 1, {name}: 2}}}}".encode(), unique_keys=True)
     assert len(error.path) <= 80
@@ -216,7 +216,7 @@ def test_a_byte_order_mark_hides_no_slices() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", '"{}"', "null", " true "])
-def test_what_is_no_container_has_no_slices(text: str) -> None:
+def test_a_scalar_has_no_slices(text: str) -> None:
     assert (members(text), elements(text)) == ({}, [])
 
 
@@ -228,18 +228,18 @@ def test_printable_text_is_short_and_has_no_surrogate_or_control_character(text:
     safe.encode()
 
 
-def test_harmless_foreign_text_is_left_alone() -> None:
+def test_harmless_text_is_unchanged() -> None:
     text = "Déjà commandé : 1\u00a0000 € — 注文 👩\u200d💻, see v1.2.3 at 10.0.0.1"
     assert text == printable(text, len(text))
 
 
-def test_text_that_is_too_long_says_so() -> None:
+def test_text_that_is_too_long_ends_in_an_ellipsis() -> None:
     assert printable("abcdef", 5) == "abcd…"
     assert printable("abcdef", 6) == "abcdef"
     assert printable("abcdef", 1) == "…"
 
 
-def test_text_cannot_begin_a_line_of_its_own_or_turn_its_direction() -> None:
+def test_text_cannot_break_the_line_or_change_the_text_direction() -> None:
     assert printable("a\r\nb\u2028c\u202ed\ud800", 80) == "a\ufffd\ufffdb\ufffdc\ufffdd\ufffd"
 
 

@@ -90,7 +90,7 @@ def test_one_request_is_read_from_every_shape(message: bytes) -> None:
     assert (RetryState(), False, NOW) == (found.retry, found.deferred, found.started_at)
 
 
-def test_the_bodies_with_pads_do_have_one_and_two() -> None:
+def test_the_padded_bodies_have_one_and_two_pads() -> None:
     assert [1, 2] == [SHAPES[f"base64 with {number}"].count(b"=") for number in ("one pad", "two pads")]
 
 
@@ -173,13 +173,13 @@ NO_SHAPE = {
 }
 
 
-def test_the_url_safe_alphabet_is_tested_with_a_letter_of_its_own() -> None:
+def test_the_url_safe_test_body_differs_from_standard_base64() -> None:
     assert base64.urlsafe_b64encode(QUESTION) != b64(QUESTION)
     accepted(b64(QUESTION))
 
 
 @pytest.mark.parametrize("message", NO_SHAPE.values(), ids=NO_SHAPE.keys())
-def test_what_is_neither_json_nor_strict_base64_of_it_is_refused(message: bytes) -> None:
+def test_text_that_is_neither_json_nor_strict_base64_of_it_is_refused(message: bytes) -> None:
     found = refused(message)
     assert "$" == found.path
     assert found.expected
@@ -218,11 +218,11 @@ NO_EVENT = {
 
 
 @pytest.mark.parametrize(("message", "path"), NO_EVENT.values(), ids=NO_EVENT.keys())
-def test_what_is_no_cloud_event_1_0_of_a_request_is_refused_where_it_fails(message: bytes, path: str) -> None:
+def test_an_invalid_cloud_event_is_refused_with_the_path_of_the_fault(message: bytes, path: str) -> None:
     assert path == refused(message).path
 
 
-def test_half_a_character_in_an_extension_is_ignored() -> None:
+def test_a_lone_surrogate_in_an_extension_is_ignored() -> None:
     assert accepted(cloud_event(extension="\ud800")).causation_id == "e-1"
 
 
@@ -275,7 +275,7 @@ def big(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("name", "value", "path"), WRONG_MEMBERS, ids=lambda value: big(value)[:50])
-def test_a_member_of_the_wrong_kind_is_refused_where_it_stands(name: str, value: object, path: str) -> None:
+def test_a_member_of_the_wrong_type_is_refused_with_its_path(name: str, value: object, path: str) -> None:
     plain = raw(**{name: big(value)})
     found = refused(plain)
     assert f"$.{path}" == found.path
@@ -310,7 +310,7 @@ def test_an_unknown_field_is_refused_by_its_name(name: str, step: str) -> None:
     assert f"$.data{step}" == refused(cloud_event(members(**{name: 1}))).path
 
 
-def test_a_path_shows_little_of_a_foreign_name() -> None:
+def test_a_path_shows_little_of_an_untrusted_name() -> None:
     assert 100 >= len(refused(body(**{"x" * 10_000: 1})).path)
 
 
@@ -323,7 +323,7 @@ def test_a_path_shows_little_of_a_foreign_name() -> None:
     ],
     ids=["name", "end of a name", "reason"],
 )
-def test_half_a_character_where_it_would_have_to_be_written_again_is_refused(tree: dict[str, Any], step: str) -> None:
+def test_a_lone_surrogate_that_a_copy_would_have_to_encode_is_refused(tree: dict[str, Any], step: str) -> None:
     assert f"${step}" == refused(text_of(tree).encode()).path
     assert f"$.data{step}" == refused(cloud_event(tree)).path
 
@@ -342,7 +342,7 @@ def test_half_a_character_where_it_would_have_to_be_written_again_is_refused(tre
         (b64(raw(context='{"a":1,"a":1}')), "$.context.a"),
     ],
 )
-def test_a_key_that_stands_twice_is_refused_where_it_does(message: bytes, path: str) -> None:
+def test_a_duplicate_key_is_refused_with_its_path(message: bytes, path: str) -> None:
     assert path == refused(message).path
 
 
@@ -362,12 +362,12 @@ def test_deep_nesting_does_no_harm(depth: int) -> None:
 
 
 @pytest.mark.parametrize("control", [*range(0x20)])
-def test_a_control_character_as_it_is_is_not_json(control: int) -> None:
+def test_an_unescaped_control_character_is_not_json(control: int) -> None:
     assert "$" == refused(raw(context=f'"a{chr(control)}b"')).path
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "True", "undefined", "'x'", "01", "1.", "\\u0031"])
-def test_what_only_some_parsers_take_is_refused(word: str) -> None:
+def test_text_that_only_some_parsers_accept_is_refused(word: str) -> None:
     assert "$" == refused(raw(context=word)).path
 
 
@@ -479,7 +479,7 @@ NO_GUIDS = [
 
 
 @pytest.mark.parametrize("text", NO_GUIDS, ids=lambda text: ascii(text)[:60])
-def test_nothing_but_a_guid_passes_for_one(text: str) -> None:
+def test_nothing_but_a_guid_is_accepted_as_one(text: str) -> None:
     assert "$.customerId" == refused(body(customerId=text)).path
     assert "$.cartId" == refused(body(cartId=text)).path
     assert "$.data.correlationId" == refused(cloud_event(members(correlationId=text))).path
@@ -487,12 +487,12 @@ def test_nothing_but_a_guid_passes_for_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, b"", [CART], {}])
-def test_what_is_no_text_is_no_guid(value: object) -> None:
+def test_only_text_can_be_a_guid(value: object) -> None:
     assert guid_or_none(value) is None
 
 
 @given(st.text() | st.text("0123456789abcdefABCDEF-{}", max_size=40))
-def test_what_passes_for_a_guid_is_safe_in_an_address(text: str) -> None:
+def test_an_accepted_guid_is_safe_in_an_address(text: str) -> None:
     found = guid_or_none(text)
     assert found is None or re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", found)
 
@@ -602,7 +602,7 @@ def test_the_contexts_name_may_be_escaped() -> None:
 
 
 @pytest.mark.parametrize("message", SHAPES.values(), ids=SHAPES.keys())
-def test_a_copy_is_the_same_request_and_remembers(message: bytes) -> None:
+def test_a_copy_is_the_same_request_with_its_retry_state(message: bytes) -> None:
     first = accepted(message)
     copy = accepted(first.copy(WAITED), message_id="another", inserted_at=after(days=1))
     assert copy.deferred
@@ -666,7 +666,7 @@ def test_a_cloud_events_copy_stays_that_cloud_event() -> None:
     assert not accepted(message).deferred, "an extension of that name is none of ours"
 
 
-def test_what_a_newer_version_remembers_is_ignored() -> None:
+def test_members_of_retry_from_a_newer_version_are_ignored() -> None:
     newer = {"attempt": 2, "startedAt": "2026-11-20T10:00:00Z", "fate": {"a": [1]}, "mood": None}
     found = accepted(body(retry=newer))
     assert (2, after(days=-2), True) == (found.retry.attempt, found.started_at, found.deferred)
@@ -674,13 +674,13 @@ def test_what_a_newer_version_remembers_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("retry", [{}, {"doubt": None, "since": None, "startedAt": None, "reason": None}])
-def test_an_empty_memory_is_one_too(retry: dict[str, object]) -> None:
+def test_an_empty_retry_is_accepted(retry: dict[str, object]) -> None:
     found = accepted(body(retry=retry))
     assert (RetryState(), True, NOW) == (found.retry, found.deferred, found.started_at)
 
 
 @pytest.mark.parametrize("text", ["2026-11-22T11:00:00+01:00", "2026-11-22t10:00:00z", "2026-11-22T10:00:00.000Z"])
-def test_a_remembered_time_may_have_any_offset(text: str) -> None:
+def test_a_time_in_retry_may_have_any_offset(text: str) -> None:
     found = accepted(body(retry={"doubt": text, "since": text, "startedAt": text}))
     assert (NOW, NOW, NOW) == (found.retry.doubt, found.retry.since, found.started_at)
 
@@ -710,7 +710,7 @@ def test_a_deferred_copy_that_cannot_be_read_is_marked_as_one(message: bytes) ->
     "message",
     [b"{}", b"retry", body(newField={"retry": {}}), body(newField="retry"), cloud_event(members(x=1), retry={})],
 )
-def test_what_only_speaks_of_a_retry_is_no_deferred_copy(message: bytes) -> None:
+def test_a_message_that_only_mentions_retry_is_not_a_deferred_copy(message: bytes) -> None:
     assert not refused(message).deferred
 
 
@@ -743,7 +743,7 @@ def test_the_copy_of_a_44_kib_cloud_event_fits_a_queue_message_and_can_be_read()
 
 @pytest.mark.parametrize("size", range(44 * KIB, 48 * KIB + 1, 256))
 def test_the_copy_of_any_copy_fits_a_queue_message(size: int) -> None:
-    """So that one that somebody else made is answered too, at the latest as one that cannot be read."""
+    """So a copy that another program made is answered too, if only as one that cannot be read."""
     found = decode(of_size(size, retry={}), delivery())
     if isinstance(found, CheckoutRequest):
         assert len(b64(found.copy(LONGEST_MEMORY))) <= 64 * KIB
@@ -844,7 +844,7 @@ def test_any_members_of_a_request_can_be_answered(more: dict[str, Any], in_event
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(MEMORY) | ANY_TEXT, TREES, max_size=4))
-def test_any_memory_of_a_copy_can_be_answered(retry: dict[str, Any]) -> None:
+def test_any_retry_of_a_copy_can_be_answered(retry: dict[str, Any]) -> None:
     check(body(retry=retry))
 
 

@@ -161,7 +161,7 @@ def test_every_field_may_be_missing_and_no_model_can_be_changed(model: type[Mode
         (TermDuration, ["P1M", "P1Y", "P3Y", ""]),
     ],
 )
-def test_the_enums_hold_the_values_that_have_been_seen(enum: type[StrEnum], seen: list[str]) -> None:
+def test_the_enums_hold_the_known_values(enum: type[StrEnum], seen: list[str]) -> None:
     assert seen == [each.value for each in enum]
 
 
@@ -262,11 +262,11 @@ def test_a_list_of_orders_is_read() -> None:
 
 
 @pytest.mark.parametrize("tree", [None, 5, "orders", [], [{"orders": []}], {}, {"ORDERS": [1]}, {"order_errors": [1]}])
-def test_what_is_no_such_object_is_an_empty_model(tree: object) -> None:
+def test_anything_but_an_object_is_an_empty_model(tree: object) -> None:
     assert CartCheckoutResult() == parse_lenient(CartCheckoutResult, tree)
 
 
-def test_an_element_that_is_no_object_keeps_its_place() -> None:
+def test_an_element_that_is_not_an_object_keeps_its_place() -> None:
     found = parse_lenient(CartCheckoutResult, {"orders": [None, 1, {"id": "o1"}], "orderErrors": []})
     assert CartCheckoutResult(orders=[Order(), Order(), Order(id="o1")], order_errors=[]) == found
 
@@ -308,7 +308,7 @@ def test_money_is_taken_however_it_is_written_and_keeps_its_digits(came: object,
 
 
 @pytest.mark.parametrize("came", [True, "1e5", "NaN", "1,5", {}, [1], float("nan"), Decimal("-Infinity")])
-def test_what_is_no_amount_is_none(came: object) -> None:
+def test_an_invalid_amount_is_none(came: object) -> None:
     assert parse_lenient(Pricing, {"price": came}).price is None
 
 
@@ -337,7 +337,7 @@ def test_an_integer_too_long_for_pythons_limit_is_read() -> None:
 
 
 @pytest.mark.parametrize("came", [0, 1, "true", "yes", None, {}])
-def test_a_boolean_is_only_what_is_one(came: object) -> None:
+def test_only_a_boolean_is_read_as_a_boolean(came: object) -> None:
     assert parse_lenient(OrderLineItem, {"attestationAccepted": came}).attestation_accepted is None
     assert parse_lenient(OrderLineItem, {"attestationAccepted": True}).attestation_accepted is True
 
@@ -387,7 +387,7 @@ def test_a_status_compares_in_any_spelling(spelling: str) -> None:
     assert normal_status(spelling) == OrderStatus.PARTIAL_SUCCESS
 
 
-def test_no_status_is_no_state() -> None:
+def test_a_missing_status_is_empty() -> None:
     assert normal_status(None) == ""
     assert normal_status("Ordered") == CartStatus.ORDERED
 
@@ -415,7 +415,7 @@ def test_a_date_is_a_moment_in_utc(text: str | None, moment: datetime | None) ->
     assert moment == parse_date(text)
 
 
-def test_an_answer_is_a_status_and_a_body_and_does_not_show_its_body() -> None:
+def test_the_repr_of_a_response_does_not_show_its_body() -> None:
     answer = ServiceResponse(201, json.dumps({"orders": []}).encode(), request_id="r1")
     assert (answer.status, answer.failure, answer.request_id) == (201, None, "r1")
     assert "orders" not in repr(answer)
@@ -423,6 +423,6 @@ def test_an_answer_is_a_status_and_a_body_and_does_not_show_its_body() -> None:
         answer.status = 500  # type: ignore[misc]
 
 
-def test_no_answer_says_why() -> None:
+def test_a_response_without_a_status_has_a_failure() -> None:
     answer = ServiceResponse(None, failure="timeout after 180 s")
     assert (answer.status, answer.body, answer.retry_after, answer.cv) == (None, b"", None, None)

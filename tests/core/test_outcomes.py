@@ -61,7 +61,7 @@ def full_request() -> CheckoutRequest:
 # --- the event of a decision --------------------------------------------------------------------------------
 
 
-def test_an_outcome_is_this_cloud_event() -> None:
+def test_an_outcome_is_the_expected_cloud_event() -> None:
     found = full_request()
     decision = Decision(
         Outcome.PARTIAL, 3, result=' {"orders": [{"totalPrice": 36.480}] }', error=REFUSAL, response=ANSWERED
@@ -97,7 +97,7 @@ def test_an_outcome_is_this_cloud_event() -> None:
     assert expected == decided(found, decision, FINISHED).text
 
 
-def test_what_is_absent_is_left_out() -> None:
+def test_absent_members_are_left_out() -> None:
     found = accepted(body())
     expected = (
         f'{{"specversion":"1.0","id":"{found.event_id}","source":"urn:partnercenter:cart-checkout",'
@@ -170,7 +170,7 @@ def test_a_time_is_rfc_3339_in_utc(instant: datetime, text: str) -> None:
     assert instant - datetime.fromisoformat(text) < timedelta(milliseconds=1)
 
 
-def test_the_current_span_goes_before_the_messages_own() -> None:
+def test_the_current_span_takes_precedence_over_the_messages_own() -> None:
     found = request(traceparent=TRACE)
     published = decided(found, Decision(Outcome.COMPLETED, 1), NOW, traceparent=OTHER_TRACE)
     assert OTHER_TRACE == json.loads(published.text)["traceparent"]
@@ -239,7 +239,7 @@ def test_a_copied_outcome_without_an_error_has_none() -> None:
     assert Decision(Outcome.COMPLETED, 0, result="{}", answered_by=theirs.id) == copied(theirs, theirs.data or "", 0)
 
 
-def test_a_copied_error_is_not_written_anew() -> None:
+def test_a_copied_error_is_not_reformatted() -> None:
     theirs = event(Outcome.PARTIAL)
     data = '{"result": {} ,"error" : { "class":"of a newer version", "x":1.0 } }'
     assert '"error":{ "class":"of a newer version", "x":1.0 }' in decided(request(), copied(theirs, data, 1), NOW).text
@@ -248,7 +248,7 @@ def test_a_copied_error_is_not_written_anew() -> None:
 # --- invalid messages ---------------------------------------------------------------------------------------
 
 
-def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
+def test_the_outcome_of_an_invalid_message_is_the_expected_cloud_event() -> None:
     message = body(requestID="order-4711")
     found = refused(message)
     published = json.loads(invalid(found).text)
@@ -284,7 +284,7 @@ def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "there"),
+    ("message", "present"),
     [
         (b"", set()),
         (body(cartId="x"), {"customerId"}),
@@ -293,14 +293,14 @@ def test_the_outcome_of_an_invalid_message_is_this_cloud_event() -> None:
     ],
     ids=["none", "customer", "cart", "both"],
 )
-def test_the_ids_of_an_invalid_message_are_published_only_where_they_are_ids(message: bytes, there: set[str]) -> None:
+def test_the_ids_of_an_invalid_message_are_published_only_where_they_are_ids(message: bytes, present: set[str]) -> None:
     published = json.loads(invalid(refused(message)).text)
-    assert there == {"customerId", "cartId"} & published["data"].keys()
-    assert ("customerId" in there) is ("partitionkey" in published)
-    assert (len(there) == 2) is ("subject" in published)
+    assert present == {"customerId", "cartId"} & published["data"].keys()
+    assert ("customerId" in present) is ("partitionkey" in published)
+    assert (len(present) == 2) is ("subject" in published)
 
 
-def test_the_outcome_of_an_invalid_message_is_made_of_its_bytes_alone() -> None:
+def test_the_outcome_of_an_invalid_message_depends_on_its_bytes_alone() -> None:
     message = cloud_event(members(x=1, traceparent=TRACE, correlationId=CORRELATION, requestId="r"), traceparent=TRACE)
     one = invalid(refused(message))
     assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), from_poison=True))
@@ -373,7 +373,7 @@ def test_a_claim_check_has_a_dataref_in_the_place_of_the_data() -> None:
     assert not checked.too_large
 
 
-def test_the_data_is_known_by_its_hash() -> None:
+def test_the_data_has_a_hash() -> None:
     found = event(result='{"x":"é"}')
     assert found.data is not None
     assert found.text.endswith(f'"data":{found.data}}}')
@@ -398,7 +398,7 @@ def test_an_event_that_was_recorded_is_read_as_it_was(found: Event) -> None:
     assert found == Event.parse(found.text)
 
 
-def test_an_event_written_otherwise_keeps_its_text() -> None:
+def test_an_event_with_other_formatting_keeps_its_text() -> None:
     text = f'{{ "data" : {{ "x":1.0 }}, "x":[], "type":"partnercenter\\u002ecart.checkout.failed", "id" : "{CART}" }}'
     assert Event(CART, Outcome.FAILED, text, '{ "x":1.0 }') == Event.parse(text)
 
@@ -423,7 +423,7 @@ NO_EVENTS = [
 
 
 @pytest.mark.parametrize("tree", NO_EVENTS, ids=str)
-def test_what_is_no_event_of_ours_is_not_read_as_one(tree: object) -> None:
+def test_text_that_is_not_an_event_of_the_program_is_not_parsed(tree: object) -> None:
     with pytest.raises((KeyError, ValueError)):
         Event.parse(text_of(tree))
 
@@ -467,8 +467,8 @@ def test_any_decision_is_published_as_json_that_fits_a_queue_message(
     now: datetime,
 ) -> None:
     large = None if result is None else f"[{','.join([result] * times)}]"
-    asked = replace(request(), context=context, causation_id=causation * times)
-    published = decided(asked, Decision(outcome, 1, result=large, error=found), now)
+    original = replace(request(), context=context, causation_id=causation * times)
+    published = decided(original, Decision(outcome, 1, result=large, error=found), now)
     tree = json.loads(published.text)
     assert json.loads(context) == tree["data"]["context"]
     assert causation * times == tree["causationid"]

@@ -49,7 +49,7 @@ def test_the_policy_has_the_defaults_of_the_settings() -> None:
     assert RetryPolicy(base=5, cap=900, max_age=86_400, settle=600) == RetryPolicy()
 
 
-def test_a_request_that_never_waited_remembers_nothing() -> None:
+def test_a_request_that_never_waited_has_an_empty_retry_state() -> None:
     fresh = RetryState()
     assert (0, 0, None, None, None, None, False) == (
         fresh.attempt,
@@ -135,7 +135,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds
 
 
 @pytest.mark.parametrize("seconds", [1, 59, 3599, 3600, 3601, 10**6])
-def test_a_date_that_http_writes_is_understood(seconds: int) -> None:
+def test_an_http_date_is_parsed(seconds: int) -> None:
     assert min(seconds, 3600) == retry_after(format_datetime(after(seconds), usegmt=True), NOW)
 
 
@@ -144,17 +144,17 @@ WORDS = ["Sun,", "22", "Nov", "2026", "10:00:57", "GMT", "-0000", "+9999", ",", 
 
 @settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join) | st.text("0123456789:-+, ()"), ANY_TIME)
-def test_any_retry_after_is_between_nothing_and_an_hour(header: str, now: datetime) -> None:
+def test_any_retry_after_is_between_zero_and_an_hour(header: str, now: datetime) -> None:
     assert 0 <= retry_after(header, now) <= 3600
 
 
 # --- what a deferral remembers ------------------------------------------------------------------------------
 
 
-def test_after_a_transient_answer_the_attempt_grows_and_since_is_set_once() -> None:
-    first = again.after_answer(RetryState(epoch=1), POLICY, highest, NOW, reason="service", wait=57)
+def test_after_a_transient_response_the_attempt_grows_and_since_is_set_once() -> None:
+    first = again.after_transient(RetryState(epoch=1), POLICY, highest, NOW, reason="service", wait=57)
     assert Deferral(62, RetryState(attempt=1, epoch=1, since=NOW, reason="service"), called=True) == first
-    later = again.after_answer(first.retry, POLICY, highest, after(99), reason="in_progress", wait=0)
+    later = again.after_transient(first.retry, POLICY, highest, after(99), reason="in_progress", wait=0)
     assert Deferral(10, RetryState(attempt=2, epoch=1, since=NOW, reason="in_progress"), called=True) == later
 
 
@@ -165,7 +165,7 @@ def test_after_a_429_the_attempt_and_since_stay_as_they_were() -> None:
     assert Deferral(97, msgspec.structs.replace(WAITED, reason="throttled"), called=True) == waited
 
 
-def test_after_an_answer_that_could_not_be_recorded_the_cart_is_in_doubt() -> None:
+def test_after_a_response_that_could_not_be_recorded_the_cart_is_in_doubt() -> None:
     deferral = again.after_unrecorded_response(WAITED, POLICY, highest, NOW)
     after_it = msgspec.structs.replace(WAITED, attempt=4, doubt=NOW, reason="storage")
     assert Deferral(40, after_it, called=True) == deferral
@@ -197,9 +197,9 @@ def test_a_deferral_says_why_it_waits() -> None:
 
 @settings(deadline=None)
 @given(ANY_RETRY, st.sampled_from([lowest, highest]))
-def test_a_deferral_never_forgets_the_doubt_the_epoch_or_the_poison(retry: RetryState, uniform: Uniform) -> None:
+def test_a_deferral_keeps_the_doubt_the_epoch_and_poisoned(retry: RetryState, uniform: Uniform) -> None:
     deferrals = [
-        again.after_answer(retry, POLICY, uniform, NOW, reason="service", wait=0),
+        again.after_transient(retry, POLICY, uniform, NOW, reason="service", wait=0),
         again.after_throttling(retry, POLICY, uniform, 0),
         again.without_call(retry, uniform, "storage"),
         again.after_closed_gate(retry, uniform, NOW, NOW),
@@ -224,7 +224,7 @@ def test_a_doubt_settles_after_so_many_seconds(doubt: datetime | None, rest: flo
 
 
 @given(ANY_RETRY)
-def test_a_doubt_never_settles_later_than_that_even_by_a_clock_ahead_of_ours(retry: RetryState) -> None:
+def test_a_doubt_never_settles_later_even_if_another_clock_is_ahead_of_ours(retry: RetryState) -> None:
     assert 0 <= again.settle_remaining(retry, POLICY, NOW) <= 600
 
 
@@ -242,7 +242,7 @@ def test_a_doubt_never_settles_later_than_that_even_by_a_clock_ahead_of_ours(ret
         (after(days=-3), True),
     ],
 )
-def test_a_transient_answer_is_the_last_one_when_since_is_older_than_the_max_age(
+def test_a_transient_response_is_the_last_one_when_since_is_older_than_the_max_age(
     since: datetime | None, too_late: bool
 ) -> None:
     assert too_late is is_expired(RetryState(since=since), POLICY, after(days=-5), NOW, throttled=False)
@@ -289,7 +289,7 @@ def test_a_new_gate_is_open() -> None:
     assert [None, None, None] == openings(ThrottleGate())
 
 
-def test_one_throttled_customer_does_not_hold_the_others() -> None:
+def test_one_throttled_customer_does_not_delay_the_others() -> None:
     gate = ThrottleGate()
     gate.close("a", NOW, 60)
     assert [60, None, None] == openings(gate)
@@ -379,7 +379,7 @@ def test_the_gate_forgets_customers_that_may_be_called_again() -> None:
     assert 1 == len(gate._customers)
 
 
-def test_many_threads_can_close_and_ask_the_gate_at_once() -> None:
+def test_many_threads_can_close_and_read_the_gate_at_once() -> None:
     gate, together, trouble = ThrottleGate(), threading.Barrier(8), []
 
     def work(number: int) -> None:

@@ -72,11 +72,11 @@ def test_the_record_answers_by_the_three_rules(entries: list[Event], ruling: Rul
 
 
 @cases(WITH_AN_ORDER_IN_HAND)
-def test_an_order_in_hand_never_yields_to_a_failed_or_unknown_of_its_own(entries: list[Event], ruling: Ruling) -> None:
-    assert ruling == apply_rules(Record(tuple(entries), "etag"), OURS, bought_in_hand=True)
+def test_a_confirmed_purchase_overrides_an_own_failed_or_unknown_entry(entries: list[Event], ruling: Ruling) -> None:
+    assert ruling == apply_rules(Record(tuple(entries), "etag"), OURS, purchase_confirmed=True)
 
 
-def test_the_rules_look_at_ids_and_types_and_never_at_data() -> None:
+def test_the_rules_use_ids_and_types_and_never_data() -> None:
     lying = replace(THEIR_FAILED, data='{"outcome":"completed","requestId":"ours"}')
     assert Undecided() == apply_rules(Record((lying,)), OURS)
     modest = replace(THEIR_DONE, data='{"outcome":"failed"}')

@@ -101,7 +101,9 @@ def test_a_fault_without_a_code_is_judged_by_its_status(
 
 
 @pytest.mark.parametrize(("status", "code", "error_class"), UNKNOWN_CODES)
-def test_an_unknown_code_is_judged_by_its_status_and_stands_in_no_row(status: int, code: str, error_class: str) -> None:
+def test_an_unknown_code_is_judged_by_its_status_and_marked_as_unknown(
+    status: int, code: str, error_class: str
+) -> None:
     verdict = judge(answer(status, {"code": code}))
     assert (kind_of(error_class), error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert (error_class in IN_DOUBT) is verdict.doubtful
@@ -152,7 +154,7 @@ def test_the_throttling_gateway_is_understood() -> None:
 
 
 @pytest.mark.parametrize("failure", ["timeout after 180 s", None])
-def test_no_http_answer_leaves_the_cart_in_doubt(failure: str | None) -> None:
+def test_a_missing_http_response_leaves_the_cart_in_doubt(failure: str | None) -> None:
     verdict = judge(ServiceResponse(None, failure=failure))
     assert ("retry", "service", True, False) == (
         verdict.kind,
@@ -179,7 +181,7 @@ def test_a_status_that_http_does_not_know_proves_nothing(status: int, tree: obje
 # --- errors: what is passed on ------------------------------------------------------------------------------
 
 
-def test_what_the_service_said_is_passed_on_word_for_word() -> None:
+def test_the_text_of_a_fault_is_passed_on_unchanged() -> None:
     said = "  Kündigung – siehe <a href='x'>hier</a>.  "  # noqa: RUF001  an en dash
     fault = {"code": 800089, "description": said, "data": ["a", "b"], "source": "PartnerFD"}
     verdict = judge(answer(403, fault))
@@ -196,7 +198,7 @@ def test_a_fault_may_have_no_data(data: object) -> None:
     assert (() if data == [] else None) == found.data
 
 
-def test_what_has_no_words_of_its_own_is_described_by_its_status() -> None:
+def test_a_fault_without_a_description_is_described_by_its_status() -> None:
     found = judge(answer(418, {})).error
     assert found is not None
     assert "418" in found.description
@@ -207,7 +209,7 @@ def test_a_fault_may_begin_with_a_byte_order_mark(mark: bytes) -> None:
     assert "800089" == code_in(judge(answer(403, mark + b'{"code": 800089}')))
 
 
-def test_half_a_character_in_a_fault_can_be_published() -> None:
+def test_a_lone_surrogate_in_a_fault_can_be_published() -> None:
     found = judge(answer(403, b'{"code": 800089, "description": "\\ud800", "data": ["\\udfff"]}')).error
     assert found is not None
     assert ("\ufffd", ("\ufffd",)) == (found.description, found.data)
@@ -318,7 +320,7 @@ def test_a_4xx_with_orders_in_it_is_none_the_less_an_error() -> None:
     assert "refused" == judge(answer(400, {"orders": [DONE]})).kind
 
 
-def test_what_is_no_answer_is_described_by_its_status() -> None:
+def test_a_2xx_without_a_result_is_described_by_its_status() -> None:
     found = judge(answer(202, b"")).error
     assert errors.error(errors.ErrorClass.SERVICE, "HTTP 202 without an answer in it") == found
 
@@ -366,7 +368,7 @@ def test_a_result_is_passed_on_byte_for_byte_but_for_its_byte_order_mark(body: b
     assert body == verdict.result.encode()
 
 
-def test_a_result_65_deep_is_not_json_and_so_no_answer() -> None:
+def test_a_result_nested_65_deep_is_retried_in_doubt() -> None:
     verdict = judge(answer(201, b'{"orders":[{"x":' + b"[" * 62 + b"]" * 62 + b"}]}"))
     assert ("retry", True, None) == (verdict.kind, verdict.doubtful, verdict.result)
 
@@ -423,7 +425,7 @@ def test_the_first_order_errors_code_alone_selects_the_row(status: int, code: st
 
 
 @pytest.mark.parametrize("code", [999999, 800064])
-def test_what_one_order_group_leaves_open_makes_the_refusal_no_proof(code: int) -> None:
+def test_one_order_group_with_an_inconclusive_code_makes_the_refusal_inconclusive(code: int) -> None:
     verdict = judge(answer(201, {"orderErrors": [FAILURE, {"code": code}]}))
     assert ("refused", str(FAILURE["code"])) == (verdict.kind, code_in(verdict))
     assert not verdict.known
@@ -433,7 +435,7 @@ def test_what_one_order_group_leaves_open_makes_the_refusal_no_proof(code: int) 
     ("first", "code", "known"),
     [(999999, "999999", False), ("InvalidRequest", "InvalidRequest", False), (0, None, True), (None, None, True)],
 )
-def test_an_order_error_of_no_row_is_rejected(first: object, code: str | None, known: bool) -> None:
+def test_an_order_error_with_an_unknown_code_is_rejected(first: object, code: str | None, known: bool) -> None:
     verdict = judge(answer(201, {"orderErrors": [{"code": first}, FAILURE]}))
     assert ("refused", "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert known is verdict.known
@@ -491,7 +493,7 @@ STATUSES = st.none() | st.integers(100, 599) | st.integers()
 @example(201, b'{"orders": [{"status": 1e999999999}]}')
 @example(400, b'{"code": 1e999999999}')
 @example(400, b'{"code": ' + b"9" * 5000 + b"}")
-def test_any_answer_can_be_judged(status: int | None, body: bytes) -> None:
+def test_any_response_can_be_judged(status: int | None, body: bytes) -> None:
     verdict = judge(ServiceResponse(status, body))
     assert verdict.kind == "completed" or verdict.error is not None
     assert not verdict.doubtful or verdict.kind == "retry"
@@ -503,7 +505,7 @@ def test_any_answer_can_be_judged(status: int | None, body: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.lists(TREES, min_size=1, max_size=3), TREES, st.integers(200, 299))
-def test_an_answer_with_orders_is_never_a_failure(orders: list[object], failures: object, status: int) -> None:
+def test_a_response_with_orders_is_never_a_failure(orders: list[object], failures: object, status: int) -> None:
     body = json.dumps({"orders": orders, "orderErrors": failures}).replace("NaN", "0").replace("Infinity", "0").encode()
     verdict = judge(ServiceResponse(status, body))
     assert verdict.kind in {"completed", "action_required", "partial"}
@@ -548,7 +550,7 @@ def test_an_answer_with_orders_is_never_a_failure(orders: list[object], failures
     ],
     ids=lambda value: f"{value.status} {value.body.decode()}" if isinstance(value, ServiceResponse) else value,
 )
-def test_a_cart_stands_as_it_says(asked: ServiceResponse, stands: str) -> None:
+def test_the_status_of_a_cart_is_read(asked: ServiceResponse, stands: str) -> None:
     assert stands == read_cart_status(asked)
 
 

@@ -56,7 +56,7 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """What tells it from every other resource, in whichever file it is referred to."""
+        """What identifies it among all resources, in whichever file it is referred to."""
         parent = self.parent
         return f"{parent.id}/{self.type.rpartition('/')[2]}/{self.name}" if parent else f"/{self.type}/{self.name}"
 
@@ -161,14 +161,14 @@ class Template:
         """The parameters and variables that nothing refers to."""
         named = [_text(node) for node in _walk(self.root) if node.type == "identifier"]
         kinds = ("parameter_declaration", "variable_declaration")
-        mine = [name for name, node in self._declared.items() if node.type in kinds]
+        matching = [name for name, node in self._declared.items() if node.type in kinds]
         # an object's member may be called like a parameter: it is no use of it
         members = [
             _text(node.named_children[0])
             for node in _walk(self.root)
             if node.type == "object_property" and node.named_children[0].type == "identifier"
         ]
-        return {name for name in mine if named.count(name) - members.count(name) < 2}
+        return {name for name in matching if named.count(name) - members.count(name) < 2}
 
     def run(self, given: Mapping[str, Any]) -> Deployment:
         """Work it out under these parameters."""

@@ -107,13 +107,13 @@ def _raised() -> None:
     world.deliver(message, checkout=world.worker())
 
 
-def test_there_is_an_alert_for_each_trouble_that_needs_somebody(deployment: Deployment) -> None:
+def test_there_is_an_alert_for_each_condition_that_needs_an_operator(deployment: Deployment) -> None:
     assert {name: rule["severity"] for name, rule in rules(deployment).items()} == ALERTS
     assert [path.stem for path in QUERIES] == sorted(ALERTS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_what_to_do_and_where_to_read_on(name: str, deployment: Deployment) -> None:
+def test_an_alert_says_what_to_do_and_links_to_the_runbook(name: str, deployment: Deployment) -> None:
     rule = rules(deployment)[name]
     advice, _, link = rule["description"].rpartition(" ")
 
@@ -122,7 +122,7 @@ def test_an_alert_says_what_to_do_and_where_to_read_on(name: str, deployment: De
     assert rule["enabled"] is True
 
 
-def test_the_link_can_lead_to_where_the_runbook_is_read() -> None:
+def test_the_address_of_the_runbook_is_a_parameter() -> None:
     rule = rules(deployed(RUNBOOK_URL="https://git.example/cart-checkout/operations.md"))["no-outcomes"]
 
     assert rule["description"].endswith(" https://git.example/cart-checkout/operations.md#no-outcomes")
@@ -148,12 +148,12 @@ def test_a_query_names_the_queues_that_are_deployed(name: str, deployment: Deplo
 
 
 @pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.stem)
-def test_a_query_asks_for_facts_that_the_program_logs(path: Any, lines: list[dict[str, Any]]) -> None:
-    asked = set(re.findall(r"\bline\.(\w+)", path.read_text("utf-8")))
+def test_a_query_uses_fields_that_the_program_logs(path: Any, lines: list[dict[str, Any]]) -> None:
+    used = set(re.findall(r"\bline\.(\w+)", path.read_text("utf-8")))
     logged = {name for line in lines for name in line}
 
-    assert asked <= logged
-    assert asked or path.stem == "no-outcomes"
+    assert used <= logged
+    assert used or path.stem == "no-outcomes"
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -162,13 +162,13 @@ def test_a_query_compares_with_values_that_the_program_logs(
 ) -> None:
     text = query(deployment, name)
     for fact in ("function", "result", "outcome"):
-        asked = re.findall(rf"line\.{fact}\) (?:==|!=) '(\w+)'", text)
+        used = re.findall(rf"line\.{fact}\) (?:==|!=) '(\w+)'", text)
         for several in re.findall(rf"line\.{fact}\) in \(([^)]+)\)", text):
-            asked += re.findall(r"'(\w+)'", several)
-        assert set(asked) <= {line.get(fact) for line in lines}
+            used += re.findall(r"'(\w+)'", several)
+        assert set(used) <= {line.get(fact) for line in lines}
 
 
-def test_a_query_knows_the_programs_line_by_its_beginning(lines: list[dict[str, Any]]) -> None:
+def test_a_query_recognizes_the_programs_lines_by_their_beginning(lines: list[dict[str, Any]]) -> None:
     written = [json.dumps(line, separators=(",", ":")) for line in lines]
 
     assert all(each.startswith('{"function":"') for each in written)
@@ -182,23 +182,23 @@ def test_every_line_of_a_cart_says_how_long_it_has_waited(lines: list[dict[str, 
     assert all(isinstance(line["waited"], float) and line["eventId"] for line in lines)
 
 
-def test_the_alert_on_operators_errors_knows_their_classes(deployment: Deployment) -> None:
+def test_the_alert_on_operator_errors_lists_their_classes(deployment: Deployment) -> None:
     (classes,) = re.findall(r"class in \(([^)]+)\)", query(deployment, "configuration-or-authentication"))
 
     assert {str(each) for each in HELD_FOR_OPERATOR} == set(re.findall(r"'(\w+)'", classes))
 
 
-def test_an_app_that_cannot_start_is_known_by_its_own_words(deployment: Deployment) -> None:
+def test_an_app_that_cannot_start_is_recognized_by_its_error_text(deployment: Deployment) -> None:
     (words,) = set(re.findall(r"has '([^']+)'", query(deployment, "configuration-or-authentication")))
 
     assert words in str(SettingsError(["CARTS_QUEUE is missing"]))
 
 
-def test_unknown_is_what_the_program_calls_it(deployment: Deployment) -> None:
+def test_the_query_uses_the_programs_name_of_unknown(deployment: Deployment) -> None:
     assert f"'{Outcome.UNKNOWN}'" in query(deployment, "unknown-outcomes")
 
 
-def test_an_unknown_outcome_stays_until_somebody_looks_and_none_is_missed(deployment: Deployment) -> None:
+def test_the_alert_on_unknown_outcomes_is_not_resolved_automatically_and_misses_none(deployment: Deployment) -> None:
     made = rules(deployment)
 
     assert {name for name, rule in made.items() if not rule["autoMitigate"]} == {"unknown-outcomes"}
@@ -207,16 +207,16 @@ def test_an_unknown_outcome_stays_until_somebody_looks_and_none_is_missed(deploy
 
 
 @pytest.mark.parametrize("name", ["carts-wait-too-long", "stuck-in-poison", "no-outcomes"])
-def test_what_waits_for_long_is_seen_further_back_than_the_window(name: str, deployment: Deployment) -> None:
+def test_the_query_for_long_waits_looks_back_further_than_its_window(name: str, deployment: Deployment) -> None:
     assert rules(deployment)[name]["overrideQueryTimeRange"] == "P2D"
 
 
-def test_the_queue_log_has_the_operations_that_are_asked_for(deployment: Deployment) -> None:
+def test_the_queue_log_has_the_operations_that_queries_use(deployment: Deployment) -> None:
     (log,) = deployment.of("Microsoft.Insights/diagnosticSettings")
-    asked = {operation for path in QUERIES for operation in re.findall(r"OperationName == '(\w+)'", path.read_text())}
+    used = {operation for path in QUERIES for operation in re.findall(r"OperationName == '(\w+)'", path.read_text())}
     logged_as = {"PutMessage": "StorageWrite", "DeleteMessage": "StorageDelete"}
 
-    assert asked == set(logged_as)
+    assert used == set(logged_as)
     assert {each["category"] for each in log.properties["logs"] if each["enabled"]} == set(logged_as.values())
     assert log.body["scope"].type == "Microsoft.Storage/storageAccounts/queueServices"
 

@@ -55,18 +55,18 @@ def accounts(deployment: Deployment) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_is_bicep_and_uses_all_that_it_declares(path: Path) -> None:
+def test_a_template_is_valid_bicep_and_uses_every_declaration(path: Path) -> None:
     assert Template(path).unused == set()
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_every_parameter_says_what_it_is_for(path: Path) -> None:
+def test_every_parameter_has_a_description(path: Path) -> None:
     parameters = Template(path).parameters.values()
 
     assert [each.name for each in parameters if not each.decorators.get("description")] == []
 
 
-def test_what_is_no_bicep_is_noticed(tmp_path: Path) -> None:
+def test_invalid_bicep_is_detected(tmp_path: Path) -> None:
     broken = tmp_path / "broken.bicep"
     broken.write_text(MAIN.read_text("utf-8").replace("module roles", "modul roles"), "utf-8")
 
@@ -74,7 +74,7 @@ def test_what_is_no_bicep_is_noticed(tmp_path: Path) -> None:
         Template(broken)
 
 
-def test_a_module_is_given_what_it_declares_and_nothing_else(tmp_path: Path) -> None:
+def test_a_module_gets_exactly_its_declared_parameters(tmp_path: Path) -> None:
     for path in [*TEMPLATES, ROOT / "host.json"]:
         (tmp_path / "infra").mkdir(exist_ok=True)
         (tmp_path / ("" if path.name == "host.json" else "infra") / path.name).write_bytes(path.read_bytes())
@@ -124,7 +124,7 @@ def test_every_setting_is_deployed_or_left_to_the_program_for_a_reason(settings:
     assert not set(settings) & set(LEFT_TO_THE_PROGRAM)
 
 
-def test_settings_that_flex_consumption_has_taken_over_are_not_set(settings: dict[str, str]) -> None:
+def test_settings_that_flex_consumption_replaces_are_not_set(settings: dict[str, str]) -> None:
     taken_over = ("FUNCTIONS_", "ENABLE_ORYX", "SCM_DO", "WEBSITE", "PYTHON_ISOLATE", "TZ", "AzureWebJobsFeature")
 
     assert [name for name in settings if name.startswith(taken_over)] == []
@@ -134,7 +134,7 @@ def test_the_worker_has_a_thread_for_each_message_that_the_host_hands_over(setti
     assert in_flight(ROOT / "host.json") == int(settings["PYTHON_THREADPOOL_THREAD_COUNT"])
 
 
-def test_what_the_benchmark_measures_is_run_as_it_is_deployed(settings: dict[str, str]) -> None:
+def test_the_benchmark_runs_the_deployed_configuration(settings: dict[str, str]) -> None:
     assert {name: settings[name] for name in OURS.settings} == dict(OURS.settings)
 
 
@@ -169,7 +169,7 @@ def test_the_size_of_the_app_can_be_chosen(name: str, value: str) -> None:
         ("RECORDS_RETENTION_DAYS", "89"),
     ],
 )
-def test_a_value_that_would_do_harm_is_refused_before_anything_is_created(name: str, value: str) -> None:
+def test_a_harmful_value_is_refused_before_anything_is_created(name: str, value: str) -> None:
     with pytest.raises(BicepError, match="breaks @"):
         deployed(**{name: value})
 
@@ -210,7 +210,7 @@ def test_the_names_are_those_of_the_examples(settings: dict[str, str]) -> None:
         assert example[name] == settings[name]
 
 
-def test_no_account_takes_keys_or_old_tls_or_anonymous_readers(deployment: Deployment) -> None:
+def test_no_account_allows_keys_old_tls_or_anonymous_access(deployment: Deployment) -> None:
     for account in accounts(deployment).values():
         said = account.properties
         assert said["allowSharedKeyAccess"] is False
@@ -221,7 +221,7 @@ def test_no_account_takes_keys_or_old_tls_or_anonymous_readers(deployment: Deplo
         assert container.properties["publicAccess"] == "None"
 
 
-def test_the_hosts_storage_stands_apart(deployment: Deployment, settings: dict[str, str]) -> None:
+def test_the_host_has_its_own_storage_account(deployment: Deployment, settings: dict[str, str]) -> None:
     host = accounts(deployment)["sthost"]
     (app,) = deployment.of("Microsoft.Web/sites")
     package = app.properties["functionAppConfig"]["deployment"]["storage"]
@@ -238,7 +238,7 @@ def test_the_hosts_storage_stands_apart(deployment: Deployment, settings: dict[s
     assert f"{host.id}/blobServices/default/containers/{name}" in containers
 
 
-def test_records_outlive_everything_that_could_ask_for_them(deployment: Deployment) -> None:
+def test_records_are_retained_for_400_days_and_versions_equally_long(deployment: Deployment) -> None:
     (policy,) = deployment.of("Microsoft.Storage/storageAccounts/managementPolicies")
     (rule,) = policy.properties["policy"]["rules"]
     actions = rule["definition"]["actions"]
@@ -260,7 +260,7 @@ def test_records_are_retained_for_at_least_90_days() -> None:
     assert Template(MAIN).parameters["recordsRetentionDays"].decorators["minValue"] == [90]
 
 
-def test_what_is_overwritten_or_deleted_by_mistake_can_be_brought_back(deployment: Deployment) -> None:
+def test_overwritten_and_deleted_blobs_can_be_restored(deployment: Deployment) -> None:
     (records,) = [
         each
         for each in deployment.of("Microsoft.Storage/storageAccounts/blobServices")
@@ -302,7 +302,7 @@ def test_the_identity_has_these_roles_and_no_more(deployment: Deployment) -> Non
     } == assigned(deployment)
 
 
-def test_a_role_is_given_on_something_that_this_deployment_creates(deployment: Deployment) -> None:
+def test_a_role_is_assigned_on_a_resource_of_this_deployment(deployment: Deployment) -> None:
     created = {each.id for each in deployment.resources if not each.existing}
 
     assert set(assigned(deployment)) <= created
@@ -317,11 +317,11 @@ def test_each_role_assignment_has_a_name_of_its_own(deployment: Deployment) -> N
 def test_a_comment_says_the_role_and_why_beside_each_assignment(deployment: Deployment) -> None:
     text = (INFRA / "roles.bicep").read_text("utf-8")
     commented = re.findall(r"((?:// .+\n)+)resource (\w+) '.+roleAssignments@", text)
-    said = {symbol: comment for comment, symbol in commented}
+    comments = {symbol: comment for comment, symbol in commented}
     for each in deployment.of("Microsoft.Authorization/roleAssignments"):
         role = assigned(deployment)[each.body["scope"].id]
-        assert said[each.symbol].startswith(f"// {role} on ")
-        assert len(said[each.symbol]) > len(role) + 60
+        assert comments[each.symbol].startswith(f"// {role} on ")
+        assert len(comments[each.symbol]) > len(role) + 60
 
 
 def test_the_document_lists_the_roles(deployment: Deployment) -> None:
@@ -376,7 +376,7 @@ def test_the_federated_credential_is_what_the_program_will_present(deployment: D
     assert f"'{ASSERTION_SCOPE_CHINA.removesuffix('/.default')}'" in MAIN.read_text("utf-8")
 
 
-def test_the_outputs_name_what_tools_ask_for(deployment: Deployment, settings: dict[str, str]) -> None:
+def test_the_outputs_have_the_names_that_tools_read(deployment: Deployment, settings: dict[str, str]) -> None:
     said = deployment.outputs
     (app,) = deployment.of("Microsoft.Web/sites")
 

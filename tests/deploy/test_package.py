@@ -73,7 +73,7 @@ def test_the_package_is_the_program_and_nothing_else() -> None:
         *(".github", ".azure", ".venv-3.13", "main_env", "Dockerfile", "azure.yaml", "requirements-dev.txt"),
     ],
 )
-def test_nothing_of_a_developers_machine_is_sent(name: str) -> None:
+def test_no_local_file_of_a_developer_is_deployed(name: str) -> None:
     assert ignored(name, patterns_of(".funcignore"))
 
 
@@ -113,7 +113,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_package(diagnosis: dict[str, di
     assert {rule: said for rule, said in unwell.items() if rule not in ACCEPTED} == {}
 
 
-def test_the_doctor_looked_at_all_that_concerns_us(diagnosis: dict[str, dict[str, Any]]) -> None:
+def test_the_doctor_ran_every_relevant_check(diagnosis: dict[str, dict[str, Any]]) -> None:
     assert {rule for rule, item in diagnosis.items() if item["status"] == "skip"} <= NOT_ABOUT_US
     for rule in ("check_flex_runtime_config", "check_flex_deployment_storage", "check_binding_connection_resolution"):
         assert (rule, "pass") == (rule, diagnosis[rule]["status"])
@@ -133,7 +133,7 @@ def arguments_of(name: str) -> list[str]:
     return [argument for instruction, argument in instructions() if instruction == name]
 
 
-def test_the_dockerfile_has_a_linters_blessing() -> None:
+def test_the_dockerfile_passes_its_linter() -> None:
     assert run("hadolint", "--no-color", str(DOCKERFILE)) == (0, "")
 
 
@@ -145,7 +145,7 @@ def test_the_image_has_the_python_of_the_app_in_azure(deployment: Deployment) ->
     assert arguments_of("FROM") == ["mcr.microsoft.com/azure-functions/python:4-python${PYTHON_VERSION}"]
 
 
-def test_the_image_installs_hashed_wheels_alone() -> None:
+def test_the_image_installs_hashed_wheels_only() -> None:
     (install,) = re.findall(r"pip install [^&]+", " ".join(arguments_of("RUN")))
 
     assert {"--require-hashes", "--only-binary=:all:", "--no-cache-dir"} <= set(install.split())
@@ -159,7 +159,7 @@ def test_the_image_holds_the_program_and_nothing_else() -> None:
     assert arguments_of("ADD") == []
 
 
-def test_nothing_else_is_even_shown_to_the_builder() -> None:
+def test_the_build_context_contains_nothing_else() -> None:
     patterns = patterns_of(".dockerignore")
 
     assert patterns[0] == "*"
@@ -178,5 +178,5 @@ def test_the_image_has_a_thread_for_each_message_that_the_host_hands_over_from_b
     assert f"PYTHON_THREADPOOL_THREAD_COUNT={2 * in_flight(ROOT / 'host.json')}" in arguments_of("ENV")[0]
 
 
-def test_what_the_benchmark_measures_allocates_as_the_image_does() -> None:
+def test_the_benchmark_uses_the_allocator_settings_of_the_image() -> None:
     assert f"MALLOC_ARENA_MAX={OURS.settings['MALLOC_ARENA_MAX']}" in arguments_of("ENV")[0].split()

@@ -41,7 +41,7 @@ def test_an_action_is_pinned_to_a_commit_and_says_its_version(action: str) -> No
     assert PINNED.match(action) or action.startswith("./.github/workflows/ci.yml")
 
 
-def test_an_action_is_the_same_wherever_it_is_used() -> None:
+def test_an_action_has_the_same_version_everywhere() -> None:
     pins = {action for action in used() if "@" in action}
 
     assert len(pins) == len({action.partition("@")[0] for action in pins})
@@ -55,7 +55,7 @@ def test_the_tests_run_on_every_python_that_the_project_supports() -> None:
     ]
 
 
-def test_what_runs_before_a_merge_is_what_runs_at_home() -> None:
+def test_the_checks_before_a_merge_are_the_local_ones() -> None:
     steps = jobs("ci")["test"]["steps"]
 
     assert steps[-1]["run"] == ".ci/run"
@@ -99,16 +99,16 @@ def test_azd_signs_in_with_githubs_token_and_deploys_to_the_chosen_environment()
 
 
 def test_every_parameter_can_be_set_as_a_variable_of_the_environment() -> None:
-    asked = set(re.findall(r"\$\{(\w+)", (INFRA / "main.parameters.json").read_text("utf-8")))
+    variables = set(re.findall(r"\$\{(\w+)", (INFRA / "main.parameters.json").read_text("utf-8")))
     given = jobs("deploy")["deploy"]["env"]
 
-    assert asked | {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"} == set(given)
-    assert set(NEEDED) <= asked
+    assert variables | {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"} == set(given)
+    assert set(NEEDED) <= variables
     for name, value in given.items():
         assert value == ("${{ inputs.environment }}" if name == "AZURE_ENV_NAME" else f"${{{{ vars.{name} }}}}")
 
 
-def test_the_auditor_of_workflows_has_nothing_to_say() -> None:
-    status, said = run("zizmor", "--offline", "--no-progress", str(ROOT / ".github" / "workflows"))
+def test_the_workflow_auditor_reports_nothing() -> None:
+    status, output = run("zizmor", "--offline", "--no-progress", str(ROOT / ".github" / "workflows"))
 
-    assert status == 0, said
+    assert status == 0, output

@@ -134,10 +134,10 @@ REFUSED = ServiceResponse(
 
 
 def completed() -> str:
-    asked = request(
+    original = request(
         correlationId="0dd0dd00-1111-4222-8333-444444444444", context={"basket": 17}, traceparent=TRACEPARENT
     )
-    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), asked)
+    return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), original)
 
 
 def action_required() -> str:
@@ -430,7 +430,7 @@ def test_the_example_settings_are_known() -> None:
 
 def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    asked = CheckoutRequest(CUSTOMER, CART, "order-4711", now)
+    example = CheckoutRequest(CUSTOMER, CART, "order-4711", now)
     delivered = messages.Delivery("", 1, now)
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
     caused = messages.decode(
@@ -440,12 +440,12 @@ def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     assert isinstance(caused, CheckoutRequest)
     assert isinstance(refused, InvalidMessage)
     expected = {
-        "event `id`": asked.event_id,
-        "event `id` of a correction": asked.correction_id,
-        "`MS-RequestId`, epoch 0": asked.ms_request_id,
-        "`MS-RequestId`, epoch 1": replace(asked, retry=RetryState(epoch=1)).ms_request_id,
-        "`MS-CorrelationId` where the message has none": asked.correlation_id,
-        "event `id`, request id not in ASCII": replace(asked, request_id="größe-✓").event_id,
+        "event `id`": example.event_id,
+        "event `id` of a correction": example.correction_id,
+        "`MS-RequestId`, epoch 0": example.ms_request_id,
+        "`MS-RequestId`, epoch 1": replace(example, retry=RetryState(epoch=1)).ms_request_id,
+        "`MS-CorrelationId` where the message has none": example.correlation_id,
+        "event `id`, request id not in ASCII": replace(example, request_id="größe-✓").event_id,
         "`requestId` of a CloudEvent without one": caused.request_id,
         "event `id` of the invalid message `hello`": refused.event_id,
     }
@@ -494,7 +494,7 @@ def test_the_scenarios_are_listed_by_their_groups() -> None:
     }
 
 
-def test_the_tools_listed_are_those_that_there_are() -> None:
+def test_the_listed_tools_exist() -> None:
     assert [*VERBS] == [quoted(row[0])[0] for row in table(LOCAL, "Tools")]
 
 
@@ -509,7 +509,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_have_targets(name: str) -> None:
     path = ROOT / name
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):

@@ -26,7 +26,7 @@ def words(name: str) -> str:
     return "\n".join("".join(text.itertext()) for text in texts).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_there_are_these_and_no_others() -> None:
+def test_the_pictures_are_the_expected_ones() -> None:
     assert {f"{name}.svg" for name in NAMES} == {path.name for path in FOLDER.iterdir()}
 
 
@@ -50,7 +50,7 @@ def test_the_readme_shows_a_picture_and_says_what_is_on_it(name: str) -> None:
     assert len(text) > 40
 
 
-def test_the_demo_is_todays_and_passes() -> None:
+def test_the_picture_of_the_demo_is_current_and_shows_a_pass() -> None:
     assert f"PASS {len(ROWS) + len(INVALID_ROWS)} requests" in words("demo"), "record it again: see CONTRIBUTING.md"
 
 

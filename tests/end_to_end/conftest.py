@@ -1,4 +1,4 @@
-"""One running stack for all integration tests, and somebody who listens to its outcomes queue."""
+"""One running stack for all end-to-end tests, and a client that collects its outcomes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from local.azurite import Azurite
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 class Shop:
-    """Sends message texts, and remembers every event that was told, by its id."""
+    """Sends message texts, and collects the published events by their ids."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -31,28 +31,28 @@ class Shop:
         self.events: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def send(self, text: str) -> str:
-        """Send a text as it is; returns the event id that it must be told under."""
+        """Send a text as it is, and return the id of the event that must answer it."""
         self.stack.carts.send_message(text)
         return decode_text(text).event_id
 
     def published(self, event_id: str, times: int = 1) -> list[dict[str, Any]]:
-        """Wait until this event was told so often."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until this event was published so often."""
+        deadline = time.monotonic() + TIMEOUT
         while len(self.events[event_id]) < times:
-            assert time.monotonic() < deadline, f"{event_id} was told {len(self.events[event_id])} times"
+            assert time.monotonic() < deadline, f"{event_id} was published {len(self.events[event_id])} times"
             self.stack.check()
             for event in self._outcomes.receive():
                 self.events[event["id"]].append(event)
         return self.events[event_id]
 
     def page(self, cart: str) -> dict[str, Any]:
-        """The simulator's books on this cart."""
+        """The page of this cart in the simulator's books."""
         (page,) = (page for page in self.stack.books()["carts"] if page["cartId"] == cart)
         return dict(page)
 
 
 def unique_names() -> dict[str, str]:
-    """Settings that name queues and a container which nobody else uses: Azurite is shared by all tests."""
+    """Settings with unique names of queues and container: Azurite is shared by all tests."""
     unique = uuid.uuid4().hex[:12]
     return {
         "CARTS_QUEUE": f"carts-{unique}",

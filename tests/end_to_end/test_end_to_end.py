@@ -16,7 +16,7 @@ from local.simulator.identity import SYSTEM_ASSIGNED
 from local.simulator.scenarios import BY_NAME, cart_id
 from local.stack import Stack
 from shared.core.messages import derive
-from tests.end_to_end.conftest import PATIENCE, Shop, unique_names
+from tests.end_to_end.conftest import TIMEOUT, Shop, unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def base64_of(text: bytes) -> str:
     ],
     ids=["plain", "white-space", "base64", "base64-with-bom", "escaped"],
 )
-def test_a_request_is_answered_in_whatever_shape_it_came(shop: Shop, shape: Callable[[str], str]) -> None:
+def test_a_request_is_answered_in_every_message_format(shop: Shop, shape: Callable[[str], str]) -> None:
     body = request(context={"number": 1.5}, correlationId=str(uuid.uuid4()))
 
     (event, *_) = shop.published(shop.send(shape(json.dumps(body))))
@@ -105,7 +105,7 @@ def test_numbers_come_back_as_they_were_written(shop: Shop) -> None:
         (base64.b64encode(b'{"no": "request"}').decode(), "$.no"),
     ],
 )
-def test_a_message_that_is_no_request_is_published_as_invalid(shop: Shop, text: str, path: str) -> None:
+def test_an_invalid_message_is_published_as_invalid(shop: Shop, text: str, path: str) -> None:
     text %= {"id": uuid.uuid4()} if "%(" in text else ()
 
     (event, *_) = shop.published(shop.send(text))
@@ -182,7 +182,7 @@ def test_a_reply_lost_after_the_purchase_is_recovered_with_the_same_ms_request_i
     assert event["data"]["attempts"] == 2
 
 
-def test_a_result_too_large_for_a_message_lies_in_a_blob(
+def test_a_result_too_large_for_a_message_is_stored_in_a_blob(
     shop: Shop, sent: dict[str, tuple[str, dict[str, Any]]]
 ) -> None:
     event_id, body = sent["huge-result"]
@@ -229,7 +229,7 @@ def test_a_burst_with_duplicates_is_published_under_one_id_each_and_bought_once_
 # --- the token ----------------------------------------------------------------------------------------------
 
 
-def test_the_simulator_looks_at_audience_and_tenant(stack: Stack) -> None:
+def test_the_simulator_checks_audience_and_tenant(stack: Stack) -> None:
     identity, now = stack.simulator.identity, time.time()
     good = identity.issue(stack.simulator_url, now)
     elsewhere = identity.issue("https://graph.windows.net", now)
@@ -247,7 +247,7 @@ def test_the_simulator_looks_at_audience_and_tenant(stack: Stack) -> None:
     assert get(foreign) == (401, "800001")
 
 
-def test_a_token_of_another_tenant_never_pays(azurite: Azurite) -> None:
+def test_a_token_of_another_tenant_never_buys(azurite: Azurite) -> None:
     lines: list[str] = []
     with Stack(azurite=azurite, settings=QUICK | unique_names(), on_line=lines.append) as stack:
         stack.simulator.identity.tenants[SYSTEM_ASSIGNED] = str(uuid.uuid4())
@@ -290,6 +290,6 @@ def _length(queue: Any) -> int:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline

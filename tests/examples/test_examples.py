@@ -70,12 +70,12 @@ def ask(storage: Storage, scenario: str, request_id: str) -> str:
     return cart
 
 
-def test_the_readme_lists_the_examples_and_what_it_links_to_is_there() -> None:
+def test_the_readme_lists_the_examples_and_its_links_have_targets() -> None:
     folder = ROOT / "examples"
     text = (folder / "README.md").read_text(encoding="utf-8")
     listed = [row.split("`")[1].rstrip("/") for row in text.splitlines() if row.startswith("| `")]
-    there = {path.name for path in folder.iterdir() if path.name not in ("README.md", "__pycache__")}
-    assert there == {*listed}
+    existing = {path.name for path in folder.iterdir() if path.name not in ("README.md", "__pycache__")}
+    assert existing == {*listed}
     assert all((folder / link).exists() for link in re.findall(r"\]\(([^)#]+)", text))
 
 
@@ -88,9 +88,9 @@ def test_the_producer_is_twenty_lines_and_what_it_sends_is_a_request(storage: St
     run("examples/producer.py", CUSTOMER, CART, "order-4711", storage=storage)
 
     (message,) = storage.carts.receive_messages()
-    asked = decode(message.content.encode(), delivery())
-    assert isinstance(asked, CheckoutRequest)
-    assert (CUSTOMER, CART, "order-4711") == (asked.customer_id, asked.cart_id, asked.request_id)
+    decoded = decode(message.content.encode(), delivery())
+    assert isinstance(decoded, CheckoutRequest)
+    assert (CUSTOMER, CART, "order-4711") == (decoded.customer_id, decoded.cart_id, decoded.request_id)
     assert message.expires_on is not None
     assert message.expires_on.year > 9000
 
@@ -113,7 +113,7 @@ def test_the_consumer_stores_the_purchases_that_the_function_published(storage: 
     assert not storage.outcomes.peek_messages()
 
 
-def test_what_the_consumer_has_seen_it_knows_after_a_restart(storage: Storage, tmp_path: Path) -> None:
+def test_the_consumer_skips_seen_events_after_a_restart(storage: Storage, tmp_path: Path) -> None:
     cart = ask(storage, "created", "order-1")
     answer_all(storage)
     path = str(tmp_path / "purchases.sqlite")
@@ -242,7 +242,7 @@ def test_the_projection_counts_a_purchase_once_and_links_the_request_that_asked_
     assert {"EUR": "36.48"} == cart.total
 
 
-def test_a_projection_can_take_events_in_while_it_is_read() -> None:
+def test_events_can_be_added_to_a_projection_while_it_is_read() -> None:
     projection = Projection()
     seen = []
     for text in corrected():
@@ -268,7 +268,7 @@ def test_the_projection_is_rebuilt_from_the_records(storage: Storage) -> None:
     assert first == run("examples/projection.py", storage=storage)
 
 
-def test_a_signature_opens_what_a_dataref_names_as_the_key_does(
+def test_a_dataref_can_be_loaded_with_a_signature_as_with_the_key(
     storage: Storage, azurite: Azurite, tmp_path: Path
 ) -> None:
     huge = ask(storage, "huge-result", "order-3")
@@ -330,9 +330,9 @@ def test_the_function_stores_each_outcome_once(storage: Storage, orders: Contain
                 threading.Event().wait(0.05)
         finally:
             host.terminate()
-            said = host.communicate(timeout=PATIENCE)[1]
+            errors = host.communicate(timeout=PATIENCE)[1]
 
     assert {f"{CUSTOMER}/{name}.json" for name in distinct} == {*orders.list_blob_names()}
     name, text = next(iter(distinct.items()))
     assert text.encode() == orders.download_blob(f"{CUSTOMER}/{name}.json").readall()
-    assert (2 * len(distinct), len(distinct)) == (said.count(" succeeded in "), said.count("seen before: "))
+    assert (2 * len(distinct), len(distinct)) == (errors.count(" succeeded in "), errors.count("seen before: "))

@@ -21,7 +21,7 @@ DAY = 24 * HOUR
 
 
 class Faulty:
-    """A port that fails as told: `before` a call takes effect, or after it (the reply is lost)."""
+    """A port that fails as configured: `before` a call takes effect, or after it (the response is lost)."""
 
     def __init__(self, port: Any) -> None:
         self.port = port
@@ -32,7 +32,7 @@ class Faulty:
         self.faults.setdefault(method, []).extend(how)
 
     def before(self, method: str, rival: Callable[[], object]) -> None:
-        """Let a rival act just before the next call of `method`."""
+        """Run a concurrent action just before the next call of `method`."""
         self.rivals.setdefault(method, []).append(rival)
 
     def __getattr__(self, method: str) -> Any:
@@ -92,7 +92,7 @@ def test_a_cart_enqueued_twice_is_bought_once_and_published_twice_under_one_id(w
     assert 1 == posts(world, cart)
 
 
-def test_two_requests_for_one_cart_buy_it_once_and_the_second_names_its_answer(world: World) -> None:
+def test_two_requests_for_one_cart_buy_it_once_and_the_second_names_the_event_that_answered_it(world: World) -> None:
     cart = world.enqueue("created", "order-1")
     world.enqueue("created", "order-2", context={"their": "own"})
 
@@ -110,7 +110,7 @@ def test_two_requests_for_one_cart_buy_it_once_and_the_second_names_its_answer(w
     assert [first, second] == world.record(cart)
 
 
-def test_a_second_request_for_a_huge_order_gets_its_whole_result(world: World) -> None:
+def test_a_second_request_for_a_large_order_gets_its_whole_result(world: World) -> None:
     world.enqueue("huge-result", "order-1")
     world.enqueue("huge-result", "order-2")
 
@@ -173,7 +173,7 @@ def test_a_cloudevent_is_answered_with_its_id_as_the_cause(world: World) -> None
 # --- waiting ---------------------------------------------------------------------------------------------------
 
 
-def test_a_deferred_copy_waits_and_remembers(world: World) -> None:
+def test_a_deferred_copy_waits_and_carries_its_retry_state(world: World) -> None:
     world.enqueue("coded-500", None)
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
@@ -199,7 +199,7 @@ def test_a_waiting_cart_has_a_note_for_operators_until_it_is_decided(world: Worl
     assert isinstance(world.blobs.read(name), MissingBlob)
 
 
-def test_a_throttled_customer_waits_and_others_go_on(world: World) -> None:
+def test_a_throttled_customer_waits_and_other_customers_do_not(world: World) -> None:
     world.enqueue("throttled", "order-1")
     waiting = world.enqueue("created", "order-2")
     other = scenarios.cart_id("created", "another customer")
@@ -232,7 +232,7 @@ def test_a_throttled_cart_is_not_given_up_before_its_last_day(world: World) -> N
         purchases(world, late)  # not one of its calls was admitted
 
 
-def test_a_service_that_is_down_is_asked_once_more_after_a_day_and_then_given_up(world: World) -> None:
+def test_a_service_that_is_down_is_called_once_more_after_a_day_and_then_given_up(world: World) -> None:
     cart = world.enqueue("service-down")
     started = world.clock.now
 
@@ -247,7 +247,7 @@ def test_a_service_that_is_down_is_asked_once_more_after_a_day_and_then_given_up
     assert posts(world, cart) < 140  # at most one in seven minutes once at the cap
 
 
-def test_a_missing_token_holds_the_cart_without_counting_it_as_an_attempt(world: World) -> None:
+def test_a_missing_token_defers_the_cart_without_counting_an_attempt(world: World) -> None:
     tokens = [TokenUnavailable("none"), WrongTenant("another"), None]
     service = world.partner_center
 
@@ -271,7 +271,7 @@ def test_a_missing_token_holds_the_cart_without_counting_it_as_an_attempt(world:
     assert 1 == world.outcome()["data"]["attempts"]
 
 
-def test_a_token_that_never_comes_is_given_up_on_the_last_day_without_a_post(world: World) -> None:
+def test_a_request_that_never_gets_a_token_is_given_up_on_the_last_day_without_a_post(world: World) -> None:
     class Tokenless:
         def checkout(self, _: object) -> ServiceResponse:
             raise TokenUnavailable("the identity endpoint is gone")
@@ -290,7 +290,7 @@ def test_a_token_that_never_comes_is_given_up_on_the_last_day_without_a_post(wor
 # --- doubt -----------------------------------------------------------------------------------------------------
 
 
-def test_a_refusal_after_a_lost_answer_counts_only_once_the_lost_post_has_settled(world: World) -> None:
+def test_a_refusal_after_a_lost_response_is_accepted_only_when_the_lost_post_has_settled(world: World) -> None:
     cart = world.enqueue("dropped-before-then-refused")
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
@@ -318,7 +318,7 @@ def test_a_redelivery_puts_a_refusal_in_doubt(world: World) -> None:
     assert "settling" == world.waiting()["reason"]
 
 
-def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> None:
+def test_the_outcome_is_unknown_if_the_cart_in_doubt_cannot_be_read(world: World) -> None:
     service = world.partner_center
 
     class Forgetful:
@@ -339,7 +339,7 @@ def test_what_cannot_be_read_of_the_cart_in_doubt_is_unknown(world: World) -> No
     assert ("unknown", "cart", "800013") == (data["outcome"], data["error"]["class"], data["error"]["code"])
 
 
-def test_an_order_found_in_doubt_is_published_with_the_ids_that_could_be_it(world: World) -> None:
+def test_an_ordered_cart_in_doubt_is_published_with_the_ids_of_candidate_orders(world: World) -> None:
     cart = world.enqueue("dropped-after-then-ordered")
 
     world.run()
@@ -398,7 +398,7 @@ def test_an_outcome_that_could_not_be_published_is_published_from_the_record(wor
     assert 1 == posts(world, cart)
 
 
-def test_storage_that_stays_away_is_never_given_up(world: World, blobs: Faulty) -> None:
+def test_a_request_is_never_given_up_while_storage_is_unavailable(world: World, blobs: Faulty) -> None:
     world.enqueue("created")
     blobs.fail("read", *["before"] * 2000)  # about a day at one in 45 seconds
 
@@ -418,7 +418,7 @@ def test_a_copy_that_cannot_be_sent_leaves_the_message_to_the_host(world: World)
     assert 1 == purchases(world, cart)
 
 
-def test_a_damaged_record_is_not_taken_for_an_empty_one(world: World) -> None:
+def test_a_damaged_record_is_not_read_as_an_empty_one(world: World) -> None:
     cart = world.enqueue("created")
     world.blobs.overwrite(f"{CUSTOMER}/{cart}.json", b'[{"id": "cut off')
 
@@ -458,7 +458,7 @@ def test_the_loser_of_a_race_publishes_what_the_winner_recorded(world: World, bl
     assert 1 == len(world.record(cart))
 
 
-def test_an_order_in_hand_corrects_a_failure_that_a_rival_kept(world: World, blobs: Faulty) -> None:
+def test_a_confirmed_purchase_corrects_a_failure_that_another_delivery_recorded(world: World, blobs: Faulty) -> None:
     cart = world.enqueue("created")
     message = world.carts.receive()
     assert message is not None
@@ -491,7 +491,7 @@ def test_an_order_in_hand_corrects_a_failure_that_a_rival_kept(world: World, blo
     assert corrected == world.published()[-1]  # from now on the correction answers
 
 
-def test_a_race_that_is_lost_for_ever_is_as_a_failed_keep(world: World, blobs: Faulty) -> None:
+def test_a_permanent_write_conflict_is_handled_like_a_failed_write(world: World, blobs: Faulty) -> None:
     cart = world.enqueue("created")
     refuse = blobs.port.write
 
@@ -514,7 +514,7 @@ def test_a_race_that_is_lost_for_ever_is_as_a_failed_keep(world: World, blobs: F
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "\ufeff", '{"customerId": 1}', "bm90IGpzb24=", "x" * 65_536])
-def test_a_body_that_is_no_request_is_answered_at_once(world: World, body: str) -> None:
+def test_an_invalid_message_is_answered_at_once(world: World, body: str) -> None:
     world.carts.send(body)
 
     world.run()
@@ -524,7 +524,7 @@ def test_a_body_that_is_no_request_is_answered_at_once(world: World, body: str) 
     assert data["error"]["path"].startswith("$")
 
 
-def test_a_body_that_is_no_request_waits_unchanged_while_the_outcomes_queue_is_down(world: World) -> None:
+def test_an_invalid_message_waits_unchanged_while_the_outcomes_queue_is_unavailable(world: World) -> None:
     world.carts.send("nonsense")
     faulty_queue(world, "checkout-outcomes").fail("send", "before")
 
@@ -535,7 +535,7 @@ def test_a_body_that_is_no_request_waits_unchanged_while_the_outcomes_queue_is_d
     assert 1 == len(world.published())
 
 
-def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: World) -> None:
+def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_published(world: World) -> None:
     cart = world.enqueue("created")
     world.poison.send(world.carts.messages.pop().text)
 
@@ -549,7 +549,7 @@ def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_told(world: Wor
     assert 1 == purchases(world, cart)
 
 
-def test_messages_that_were_poisoned_together_come_back_apart(world: World) -> None:
+def test_messages_that_were_poisoned_together_come_back_at_different_times(world: World) -> None:
     # a worker that is killed takes its whole batch along, and their leases end together: without this they would
     # be fetched together again, and the innocent die with the killer until they are poisoned twice
     for number in range(4):
@@ -591,7 +591,7 @@ class Meeting:
         return self._service.get_cart(request)
 
 
-def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(world: World) -> None:
+def test_a_process_handles_messages_from_poison_one_at_a_time(world: World) -> None:
     # the killer may be among them, and whatever it meets in its process dies with it
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
@@ -612,7 +612,7 @@ def test_a_process_handles_one_message_at_a_time_that_came_back_from_poison(worl
     assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
 
 
-def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: World) -> None:
+def test_a_message_from_poison_is_not_isolated_after_its_post(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
     world.service.outage = "503"
@@ -634,17 +634,17 @@ def test_a_message_from_poison_that_was_handled_once_waits_for_no_other(world: W
 
 
 class NoToken:
-    """A service that nobody can call."""
+    """A service that must not be called."""
 
     def checkout(self, _: CheckoutRequest) -> Any:
         raise TokenUnavailable("none")
 
 
 @pytest.mark.parametrize("missing", ["records", "token"])
-def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_others(
+def test_a_message_from_poison_that_was_deferred_before_its_post_stays_isolated(
     missing: str, world: World, blobs: Faulty
 ) -> None:
-    # it has killed nobody, but it has had no chance to: let in together, the innocent would die with the killer
+    # it has not crashed its worker, but was not posted yet: handled together, a crashing one would fail the valid ones
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
     service = world.partner_center
@@ -669,7 +669,7 @@ def test_a_message_from_poison_that_was_sent_away_before_its_post_waits_for_the_
     assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
 
 
-def test_the_poison_handler_waits_for_nobody(world: World) -> None:
+def test_the_poison_handler_does_not_wait_for_the_isolation(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.poison.send(world.carts.messages.pop().text)
     world.clock.advance(POISON_SPREAD_SECONDS)
@@ -687,7 +687,7 @@ def test_the_poison_handler_waits_for_nobody(world: World) -> None:
     assert ["unknown", "completed"] == [event["data"]["outcome"] for event in world.published()]
 
 
-def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> None:
+def test_a_message_from_poison_that_fails_releases_the_isolation(world: World) -> None:
     ids = [came_back_from_poison(world, number) for number in range(2)]
     world.clock.advance(POISON_SPREAD_SECONDS)
     service = world.partner_center
@@ -703,7 +703,7 @@ def test_a_message_from_poison_that_fails_lets_the_next_one_in(world: World) -> 
     assert [ids[1]] == [event["id"] for event in world.published()]
 
 
-def test_a_message_poisoned_twice_is_asked_about_and_told(world: World) -> None:
+def test_a_message_poisoned_twice_is_decided_by_get_cart_and_published(world: World) -> None:
     cart = world.enqueue("created")
 
     class Deadly:
@@ -751,7 +751,9 @@ def test_the_poison_handler_also_reports_the_entry_that_answers_another_request(
     assert ids[0] == ids[1] == world.published()[2]["data"]["answeredBy"]
 
 
-def test_the_poison_handler_waits_in_its_own_queue_while_records_cannot_be_read(world: World, blobs: Faulty) -> None:
+def test_the_poison_handler_defers_to_the_poison_queue_while_records_cannot_be_read(
+    world: World, blobs: Faulty
+) -> None:
     world.enqueue("created", None)
     world.poison.send(world.carts.messages.pop().text)
     blobs.fail("read", "before")

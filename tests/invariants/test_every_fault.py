@@ -118,7 +118,7 @@ def play(story: Callable[[World], None], plan: dict[int, Failure] | None = None)
 
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
-def test_whatever_step_goes_wrong_in_whatever_way_the_invariants_hold(story: Callable[[World], None]) -> None:
+def test_the_invariants_hold_whichever_step_fails_in_whichever_way(story: Callable[[World], None]) -> None:
     faultless = play(story)
     assert [] == faultless.violations()
     steps = [(step.number, step.name) for step in faultless.journal.steps]
@@ -134,7 +134,7 @@ def test_whatever_step_goes_wrong_in_whatever_way_the_invariants_hold(story: Cal
     assert {} == found
 
 
-def test_the_stories_take_every_step_there_is() -> None:
+def test_the_cases_cover_every_step() -> None:
     taken = {step.name for story in STORIES.values() for step in play(story).journal.steps}
 
     assert {

@@ -1,4 +1,4 @@
-"""Messages, duplicates, answers, faults, deaths and time in any order: a stateful test against a small model.
+"""Messages, duplicates, responses, faults, kills and time in any order: a stateful test against a small model.
 
 The model knows of each cart only what a bystander could: what its scenario says, whether anything disturbed
 it, and what the books say. From that follows which outcomes may be told of it.
@@ -18,7 +18,7 @@ HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
 
 
 class Deployment(RuleBasedStateMachine):
-    """One storage account, one service, workers that die, and a bystander who remembers."""
+    """One storage account, one service, workers that are killed, and a model of what was sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Deployment(RuleBasedStateMachine):
 
     @rule(times=st.integers(1, 6))
     def kill_at_the_post(self, times: int) -> None:
-        """The worker dies inside its POST, several times in a row."""
+        """The worker is killed during its POST, several times in a row."""
         self.disturbed = True
         for _ in range(times):
             self.world.clock.advance(600)
@@ -98,7 +98,7 @@ class Deployment(RuleBasedStateMachine):
         assert self.invalid <= 0  # each invalid message was told, a redelivered one maybe twice
 
     def allowed(self, cart: str) -> set[str]:
-        """The outcomes that may be told of a cart: the model."""
+        """The outcomes that may be published for a cart: the model."""
         scenario = scenario_of(cart)
         assert scenario is not None
         alone = len(self.requests[cart]) == 1 and not self.disturbed

@@ -1,4 +1,4 @@
-"""Long outages, in memory under a clock that the test turns: nothing is lost, told falsely or asked too often."""
+"""Long outages, in memory under a virtual clock: nothing is lost, published falsely or called too often."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def most_deliveries(world: World) -> int:
 
 
 @pytest.mark.parametrize("outage", ["503", "drop"])
-def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery_was_burned(outage: str) -> None:
+def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery_was_used_up(outage: str) -> None:
     world = World().tap()
     carts = enqueue(world)
     world.service.outage = outage  # type: ignore[assignment]
@@ -56,7 +56,7 @@ def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery
     assert calls <= CARTS * (9 + 23 * HOUR / 450)
 
 
-def test_after_25_hours_without_an_answer_every_cart_is_published_as_unknown_since_an_order_may_exist() -> None:
+def test_after_25_hours_without_a_response_every_cart_is_published_as_unknown_since_an_order_may_exist() -> None:
     world = World().tap()
     enqueue(world)
     world.service.outage = "drop"
@@ -85,7 +85,7 @@ def test_after_25_hours_of_refused_admission_every_cart_is_published_as_failed_s
     assert [0] * CARTS == [world.purchases(cart) for cart in carts]
 
 
-def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_asked() -> None:
+def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_called() -> None:
     world = World()
     down = [Outage(world.blobs, "read", "write", "overwrite"), Outage(world.outcomes, "send")]
     world.blobs, world.queues["checkout-outcomes"] = down
@@ -122,7 +122,7 @@ def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing
     assert [1] * CARTS == [world.purchases(cart) for cart in carts]
 
 
-def test_a_whole_storage_account_that_is_away_leaves_every_message_to_the_host() -> None:
+def test_without_the_whole_storage_account_every_message_is_left_to_the_host() -> None:
     world = World()
     down = [Outage(world.blobs, "read", "write", "overwrite")]
     down += [Outage(queue, "send") for queue in world.queues.values()]
@@ -145,7 +145,7 @@ def test_a_whole_storage_account_that_is_away_leaves_every_message_to_the_host()
     assert 3 == len(world.published())
 
 
-def test_five_deaths_in_a_row_end_in_one_true_outcome() -> None:
+def test_five_kills_in_a_row_end_in_one_correct_outcome() -> None:
     world = World().tap()
     # recall, token, POST: every worker dies just after the service has bought the cart
     world.journal.plan = {3 * death + 2: Failure.KILLED_AFTER for death in range(5)}

@@ -1,4 +1,4 @@
-"""Many carts against a limiter, in virtual time: the gate keeps calls from being wasted, and nobody is failed."""
+"""Many carts against a limiter, in virtual time: the gate avoids wasted calls, and no cart fails."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -50,7 +50,7 @@ def test_a_thousand_carts_pass_a_limiter_with_few_wasted_calls(processes: int, l
     assert 1000 / minutes >= 0.95 * 60
 
 
-def test_nobody_is_failed_for_waiting_in_line_longer_than_a_failing_request_may() -> None:
+def test_a_throttled_request_may_wait_longer_than_a_failing_one() -> None:
     # 50,000 carts against 30 a minute are 27.8 hours of line, more than RETRY_MAX_AGE_SECONDS; so are 84 against three
     # an hour, and they come out of the queue far less often
     world = throttled_world(84, limit=3, window=3600.0)

@@ -1,4 +1,4 @@
-"""The checks must be able to fail: a true history, and then lies, at least one for each invariant."""
+"""The checks must be able to fail: a correct history, then violations, at least one of each invariant."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def honest() -> Evidence:
     )
     sendings = tuple((0.0, PlannedMessage("", BOUGHT.event_id)) for _ in range(4))
     log = WorkerLog()
-    for said in (line(BOUGHT, "m-1", status=201), line(BOUGHT, "m-2"), line(REFUSED, "m-3", status=400)):
-        log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}\n")
+    for entry in (line(BOUGHT, "m-1", status=201), line(BOUGHT, "m-2"), line(REFUSED, "m-3", status=400)):
+        log.add(f"10:00:00 {json.dumps(entry, separators=(',', ':'))}\n")
     bought, failed = event(BOUGHT, Outcome.COMPLETED), event(REFUSED, Outcome.FAILED)
     return Evidence(
         plan=ChaosPlan(
@@ -170,8 +170,8 @@ def too_many_copies(evidence: Evidence) -> None:
 
 
 def raised_an_unexpected_exception(evidence: Evidence) -> None:
-    said = line(BOUGHT, "m-1", result="raised", exception="KeyError")
-    evidence.log.add(f"10:00:00 {json.dumps(said, separators=(',', ':'))}")
+    entry = line(BOUGHT, "m-1", result="raised", exception="KeyError")
+    evidence.log.add(f"10:00:00 {json.dumps(entry, separators=(',', ':'))}")
 
 
 def a_worker_ended_by_itself(evidence: Evidence) -> None:
@@ -211,12 +211,12 @@ LIES = [
 ]
 
 
-def test_a_true_history_has_no_violations() -> None:
+def test_a_correct_history_has_no_violations() -> None:
     assert [] == check(honest()).violations
 
 
 @pytest.mark.parametrize(("lie", "said"), LIES, ids=[lie.__name__ for lie, _ in LIES])
-def test_a_lie_is_found(lie: Lie, said: str) -> None:
+def test_a_violation_is_found(lie: Lie, said: str) -> None:
     evidence = honest()
     lie(evidence)
 
@@ -247,7 +247,7 @@ def test_a_correction_is_counted_and_named() -> None:
     assert ["bought: failed, corrected to completed"] == report["corrections"]
 
 
-def test_the_report_says_how_it_went() -> None:
+def test_the_report_summarizes_the_run() -> None:
     report = report_of(honest())
 
     assert (2, 2, 1, 4) == (report["carts"], report["requests"], report["invalid"], report["messages"])

@@ -37,7 +37,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
                 assert witness.recv(1) == b""
 
 
-def test_a_child_that_says_nothing_is_not_ready() -> None:
+def test_a_child_without_output_is_not_ready() -> None:
     child = ManagedProcess.of_module("local.simulator", environ=os.environ, cwd=ROOT)
     try:
         with pytest.raises(ProcessFailed, match=r"local\.simulator was not ready in 0 s"):

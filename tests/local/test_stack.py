@@ -70,7 +70,7 @@ def test_the_hosts_lines_are_passed_on(stack: Stack, lines: list[str]) -> None:
     assert any("listens on carts-" in line for line in lines)
 
 
-def test_the_shells_settings_for_another_account_are_kept_out(
+def test_settings_of_the_shell_for_another_account_are_not_inherited(
     azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CheckoutStorage__queueServiceUri", "https://production.queue.core.windows.net")
@@ -163,7 +163,9 @@ def test_the_default_ports_are_those_of_the_example() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_the_command_guides_until_it_is_interrupted(azurite: Azurite, number: signal.Signals) -> None:
+def test_the_command_prints_the_guide_and_runs_until_it_is_interrupted(
+    azurite: Azurite, number: signal.Signals
+) -> None:
     del azurite  # only to be skipped, or failed, where Azurite is absent
     command = [sys.executable, "-m", "local.stack", "--free-ports"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603

@@ -1,7 +1,7 @@
-"""What the mutator starts from: valid messages of every shape, deferred copies, the service's answers, and spite.
+"""The corpus of the mutator: valid messages of every format, deferred copies, the service's responses, hostile values.
 
-`SPITE` holds what hostile or careless producers put in the place of a value; `FRAGMENTS` what they leave lying
-about in the middle of one. Both are remembered mistakes of other people's parsers.
+`HOSTILE` holds values that hostile or careless producers send, and `FRAGMENTS` text that they leave in the middle of
+one. Both are taken from known mistakes of parsers.
 """
 
 import base64
@@ -157,7 +157,7 @@ _TIMES = (
     "2026-11-22T23:59:60Z",
     1763805600,
 )
-SPITE: tuple[str, ...] = (
+HOSTILE: tuple[str, ...] = (
     *map(text_of, (*TRICKY_IDS, *HEADERS, *_TEXT, *_TIMES, TRACE.upper(), "ff" + TRACE[2:])),
     *map(text_of, (None, True, False, 0, -1, 1.5, [], {}, [[]], {"": 0}, "1", "true", "null")),
     text_of(CUSTOMER),

@@ -1,11 +1,11 @@
-"""Hostile bodies and answers through the real program, a million if asked: whatever comes, it must be answered.
+"""Hostile bodies and responses through the real program, a million by default: each body must be answered.
 
     python -m tests.security.fuzz --bodies 1000000 --seed 1       the same bodies again: the same seed
     python -m tests.security.fuzz --body 7b7d                     one body again, in hexadecimal
 
-Each body is decoded, and what it is told as, or sent to wait as, is checked. Every tenth goes the whole way, to a
-service that answers as hostilely, and its copies after it. What a step costs is measured as work: by its processor
-time against that of parsing JSON of the same length here and now, so that a slow machine changes nothing.
+Each body is decoded, and its event or its deferred copy is checked. Every tenth goes through the whole program, with a
+service whose responses are hostile too, and so do its copies. The cost of a step is its processor time relative to that
+of parsing JSON of the same length on this machine, so that a slow machine changes nothing.
 """
 
 import argparse
@@ -44,20 +44,20 @@ HEADER = re.compile(r"[ -~]+", re.ASCII)
 TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 ADDRESS = "https://" + "a" * 24 + ".blob.core.windows.net/" + "c" * 63 + "/"
 """The longest address that a container can have."""
-WHOLE_WAY = 10
+WHOLE_PROGRAM = 10
 """One body in so many goes through the whole program."""
 MOST_WORK = 100.0
-"""How much longer a step may take than parsing as much dense JSON; the worst honest one takes a sixth of that."""
-_LEAST = 8_192  # bytes: what is shorter costs calls, not its length
+"""How much longer a step may take than parsing as much dense JSON; the slowest known one takes a sixth of that."""
+_LEAST = 8_192  # bytes: below that, the cost is that of calls and not of the length
 _SETTINGS = Settings("carts", "checkout-outcomes", "checkout-records", storage_connection_string="unused")
 
 
 class Broken(BaseException):
-    """Something that must hold does not. No Exception, since the program answers those itself."""
+    """A check failed. Not an Exception, since the program handles those itself."""
 
 
 def must(holds: object, what: str) -> None:
-    """Raise Broken, with what must have held."""
+    """Raise Broken, with the claim that does not hold."""
     if not holds:
         raise Broken(what)
 
@@ -72,31 +72,31 @@ class Yardstick:
         self._per_byte = min(self._cost(lambda: json.loads(text)) for _ in range(50)) / len(text)
 
     def measure(self, what: str, size: int, step: Callable[[], Any]) -> Any:
-        """Take a step that deals with so many bytes; Broken where it works too long, and again and again so."""
-        began = self._timer()
+        """Take a step that processes so many bytes. Raises Broken where it repeatedly takes too long."""
+        started = self._timer()
         found = step()
         allowed = self._most * self._per_byte * max(size, _LEAST)
-        if self._timer() - began > allowed:  # or something else was at work: the best of some more tells
+        if self._timer() - started > allowed:  # other processes may have interfered: take the best of some more
             took = min(self._cost(step) for _ in range(5))
             must(took <= allowed, f"{what}: {took / allowed * self._most:.0f} times the work of parsing {size} bytes")
         return found
 
     def _cost(self, step: Callable[[], Any]) -> float:
-        began = self._timer()
+        started = self._timer()
         step()
-        return self._timer() - began
+        return self._timer() - started
 
 
 # --- one body -------------------------------------------------------------------------------------------------
 
 
 def examine(body: bytes, yardstick: Yardstick) -> str:
-    """Decode a body and check what it is answered with; returns what kind of body it is."""
-    here = delivery()
-    found = yardstick.measure("decode", len(body), lambda: decode(body, here))
+    """Decode a body, check how it is answered, and return its kind."""
+    current = delivery()
+    found = yardstick.measure("decode", len(body), lambda: decode(body, current))
     if isinstance(found, InvalidMessage):
         check_invalid(body, found, yardstick)
-        must(decode(body, here) == found, "the same body is read alike twice")
+        must(decode(body, current) == found, "the same body is decoded alike twice")
         return f"invalid: {_kind_of(found)}"
     check_request(found)
     check_copy(body, found, yardstick)
@@ -105,7 +105,7 @@ def examine(body: bytes, yardstick: Yardstick) -> str:
 
 
 def check_request(request: CheckoutRequest) -> None:
-    """Nothing but checked text goes to the URL, the headers, the record's name or the event."""
+    """Check the text that goes into the URL, the headers, the record's name and the event."""
     must(GUID.fullmatch(request.customer_id), "the customer's id is a GUID")
     must(GUID.fullmatch(request.cart_id), "the cart's id is a GUID")
     must(GUID.fullmatch(request.correlation_id), "the correlation id is a GUID")
@@ -119,7 +119,7 @@ def check_request(request: CheckoutRequest) -> None:
 
 
 def check_copy(body: bytes, request: CheckoutRequest, yardstick: Yardstick) -> None:
-    """A copy says the same request, and a copy of the copy too."""
+    """Check that a copy is the same request, and that a copy of the copy is too."""
     copy = yardstick.measure("copy", len(body), lambda: request.copy(request.retry))
     must(len(base64.b64encode(copy)) <= LONGEST_TEXT, "a copy fits a queue message")
     must(request.deferred or len(copy) <= LONGEST_COPY, "a first copy is short enough to be read again")
@@ -130,16 +130,16 @@ def check_copy(body: bytes, request: CheckoutRequest, yardstick: Yardstick) -> N
         again = decode(text, later)
         must(isinstance(again, CheckoutRequest), f"a copy is a request: {again}")
         assert isinstance(again, CheckoutRequest)
-        must(again.deferred, "a copy is known as one")
-        must(again.retry == replace_started(request), "a copy remembers")
+        must(again.deferred, "a copy is recognized as one")
+        must(again.retry == replace_started(request), "a copy has the retry state")
         expected = replace(request, retry=again.retry, deferred=True, raw_fields={}, raw_envelope=None)
         must(replace(again, raw_fields={}, raw_envelope=None) == expected, "a copy decodes to the same request")
-        must(again.event_id == request.event_id, "a copy is told under the same id")
+        must(again.event_id == request.event_id, "a copy has the same event id")
         must(again.copy(again.retry) == copy, "a copy of a copy is the same text")
 
 
 def replace_started(request: CheckoutRequest) -> Any:
-    """The request's memory as its copy must have it: when it began is pinned."""
+    """The retry state as its copy must have it, with the start pinned."""
     return type(request.retry)(**{**_asdict(request.retry), "started_at": request.started_at})
 
 
@@ -148,13 +148,13 @@ def _asdict(struct: Any) -> dict[str, Any]:
 
 
 def check_events(request: CheckoutRequest) -> None:
-    """What it can be told as is JSON, and fits a queue message, if need be without its data."""
+    """Check that its events are JSON and fit a queue message, if need be without their data."""
     for outcome in (Outcome.COMPLETED, Outcome.UNKNOWN):
         check_event(decided(request, Decision(outcome, 1, result='{"orders":[]}'), NOW, corrects=request.event_id))
 
 
 def check_event(event: Event) -> dict[str, Any]:
-    """An event is JSON, fits a queue message, and is read again as what it is. Returns its tree."""
+    """Check that an event is JSON, fits a queue message and can be parsed again. Returns its tree."""
     if event.too_large:
         _is_json(event.data or "")
         event = event.claim_check(f"{ADDRESS}{'0' * 36}/{'0' * 36}/{event.id}.{'0' * 16}.data.json")
@@ -168,17 +168,17 @@ def check_event(event: Event) -> dict[str, Any]:
 
 
 def check_invalid(body: bytes, message: InvalidMessage, yardstick: Yardstick) -> None:
-    """What is no request is told, and says where it failed without saying what stood there."""
+    """Check the event of an invalid message: it names the path of the fault, but not the value there."""
     event = yardstick.measure("invalid", len(body), lambda: invalid(message))
     must(not event.too_large, "the outcome of an invalid message is short")
     tree = check_event(event)
-    must(invalid(message).text == event.text, "the same bytes are told alike")
+    must(invalid(message).text == event.text, "the same bytes have the same event")
     data = tree["data"]
     must(body.startswith(base64.b64decode(data["body"])), "it repeats the body's beginning")
     must(data["error"]["path"].startswith("$") and len(data["error"]["path"]) <= 100, "it names a path")
-    must(data["outcome"] == ("unknown" if message.deferred else "failed"), "a copy is never told as failed")
+    must(data["outcome"] == ("unknown" if message.deferred else "failed"), "a copy is never published as failed")
     for name in ("customerId", "cartId"):
-        must(name not in data or GUID.fullmatch(data[name]), f"its {name}, where it is told, is a GUID")
+        must(name not in data or GUID.fullmatch(data[name]), f"its {name}, where it is published, is a GUID")
 
 
 def _kind_of(message: InvalidMessage) -> str:
@@ -200,26 +200,26 @@ def _no_json(word: str) -> None:
     raise ValueError(word)
 
 
-# --- one answer of the service --------------------------------------------------------------------------------
+# --- one response of the service ------------------------------------------------------------------------------
 
 
 def examine_answer(answer: ServiceResponse, request: CheckoutRequest, yardstick: Yardstick) -> str:
-    """Judge an answer and check what is told of it; returns the verdict's kind."""
+    """Judge a response, check its event, and return the verdict's kind."""
     size = len(answer.body)
     verdict = view(yardstick.measure("judge", size, lambda: judge(answer)))
     if _has_orders(answer):
-        must(verdict.kind in BOUGHT, f"an answer with orders is never {verdict.kind}")
+        must(verdict.kind in BOUGHT, f"a response with orders is never {verdict.kind}")
     if verdict.kind in BOUGHT:
         must(verdict.result == answer.body.decode("utf-8-sig"), "the result is passed on as it came")
     must(verdict.error is not None or verdict.kind == "completed", "what is not completed has its error")
-    yardstick.measure("standing", size, lambda: read_cart_status(answer))
+    yardstick.measure("cart status", size, lambda: read_cart_status(answer))
     ids = yardstick.measure("candidates", size, lambda: candidates(answer, answer, NOW))
     must(all(isinstance(each, str) and each for each in ids), "the ids of orders are texts")
     found = Decision(
         Outcome.UNKNOWN, 1, verdict.result, verdict.error, response_ids(answer, request.ms_request_id, request.cart_id)
     )
     check_event(decided(request, found, NOW))
-    return f"answer: {verdict.kind}"
+    return f"response: {verdict.kind}"
 
 
 def _has_orders(answer: ServiceResponse) -> bool:
@@ -235,7 +235,7 @@ def _has_orders(answer: ServiceResponse) -> bool:
 
 
 def _depth(body: bytes) -> int:
-    """How deep a JSON text goes, what a repeated key has hidden included."""
+    """How deep a JSON text goes, including the values that a duplicate key overwrites."""
     deepest = depth = 0
     for bracket in re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*+"', b"", body)):
         depth += 1 if bracket in b"[{" else -1
@@ -243,14 +243,14 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-# --- the whole way --------------------------------------------------------------------------------------------
+# --- the whole program -----------------------------------------------------------------------------------------
 
 
 class Deployment:
-    """The whole program, with a service that answers what the mutator makes, and storage that fails at times."""
+    """The whole program, with a service that returns the responses of the mutator, and storage that sometimes fails."""
 
     def __init__(self, mutator: Mutator, yardstick: Yardstick, rng: random.Random, counts: Counter[str]) -> None:
-        self._mutator, self._yardstick, self._dice, self._counts = mutator, yardstick, rng, counts
+        self._mutator, self._yardstick, self._random, self._counts = mutator, yardstick, rng, counts
         self._clock = VirtualClock(NOW)
         self._sent: dict[str, list[tuple[str, float]]] = {}
         self._container = MemoryBlobs()
@@ -268,55 +268,57 @@ class Deployment:
         return _Sender(self, self._sent.setdefault(name, []), may_fail=name == _SETTINGS.outcomes_queue)
 
     def handle(self, body: bytes) -> None:
-        """Deliver a body, and what is sent to wait after it, some rounds long."""
+        """Deliver a body, and for some rounds its deferred copies."""
         self._clock.advance(3600.0)
         self.answers.clear()
         self._container.blobs.clear()
-        waiting = [(body, self._dice.random() < 0.1)]
+        waiting = [(body, self._random.random() < 0.1)]
         for number in range(6):
             following: list[tuple[bytes, bool]] = []
             for text, last in waiting:
-                began = self._clock.now - timedelta(days=self._dice.choice((0, 0, 0, 6)))
-                here = Delivery(f"m-{number}", self._dice.choice((1, 1, 1, 2, 4)), began, last)
-                self._checkout.handle(text, here)
-                following += [(_bytes(sent), name == _SETTINGS.poison_queue) for name, sent in self._take(text, here)]
+                started = self._clock.now - timedelta(days=self._random.choice((0, 0, 0, 6)))
+                current = Delivery(f"m-{number}", self._random.choice((1, 1, 1, 2, 4)), started, last)
+                self._checkout.handle(text, current)
+                following += [
+                    (_bytes(sent), name == _SETTINGS.poison_queue) for name, sent in self._take(text, current)
+                ]
             waiting = following
 
     def _take(self, text: bytes, delivery: Delivery) -> Iterator[tuple[str, str]]:
-        """What was sent to wait; what was told is checked against the record."""
+        """Yield the deferred copies, and check the published events against the record."""
         for name, messages in self._sent.items():
             for sent, delay in messages:
                 if name == _SETTINGS.outcomes_queue:
-                    self._check_told(sent)
+                    self._check_published(sent)
                 else:
                     must(0 <= delay <= 86_400, f"a delay of {delay} s")
-                    self._check_waits(text, sent, delivery)
+                    self._check_deferred(text, sent, delivery)
                     self._clock.advance(delay / 4)
                     yield name, sent
             messages.clear()
 
-    def _check_told(self, sent: str) -> None:
+    def _check_published(self, sent: str) -> None:
         tree = _is_json(base64.b64decode(sent, validate=True).decode())
         kind = tree["type"].rpartition(".")[2]
-        self._counts[f"told: {kind}"] += 1
+        self._counts[f"published: {kind}"] += 1
         if "time" not in tree:  # an invalid message has no record
             return
         _, customer, _, cart = tree["subject"].split("/")
         record = _is_json(self._container.blobs[f"{customer}/{cart}.json"][0].decode())
-        must(tree in record, "what is told is kept, as it is told")
+        must(tree in record, "a published event is recorded unchanged")
         if "dataref" in tree:
-            self._counts["told with a dataref"] += 1
+            self._counts["published with a dataref"] += 1
             _is_json(self._container.blobs[tree["dataref"].removeprefix("memory://records/")][0].decode())
 
-    def _check_waits(self, text: bytes, sent: str, delivery: Delivery) -> None:
+    def _check_deferred(self, text: bytes, sent: str, delivery: Delivery) -> None:
         before, after = (decode(each, delivery) for each in (text, _bytes(sent)))
-        self._counts["sent to wait"] += 1
+        self._counts["deferred"] += 1
         if isinstance(before, InvalidMessage):
-            must(_bytes(sent) == text, "what is no request goes back as it came")
+            must(_bytes(sent) == text, "an invalid message is deferred unchanged")
         elif isinstance(after, InvalidMessage):
             must(before.deferred and len(base64.b64decode(sent)) > LONGEST_COPY, f"a copy is a request: {after}")
         else:
-            must(after.event_id == before.event_id, "a copy is told under the same id")
+            must(after.event_id == before.event_id, "a copy has the same event id")
 
     # --- the service: PartnerCenterApi ---
 
@@ -341,11 +343,11 @@ class Deployment:
 
     def fails(self) -> bool:
         """Whether storage fails now."""
-        return self._dice.random() < 0.03
+        return self._random.random() < 0.03
 
 
 class _Sender:
-    """A queue that keeps what is sent; the outcomes queue fails at times, the others take every copy."""
+    """A queue that stores what is sent. The outcomes queue sometimes fails, the others never do."""
 
     def __init__(self, deployment: Deployment, sent: list[tuple[str, float]], *, may_fail: bool) -> None:
         self._deployment, self._sent, self._may_fail = deployment, sent, may_fail
@@ -354,24 +356,24 @@ class _Sender:
         """See `Queue.send`."""
         must(len(_bytes(text)) <= LONGEST_TEXT, "what is sent fits a queue message")
         if self._may_fail and self._deployment.fails():
-            raise StorageUnavailable("the outcomes queue is away")
+            raise StorageUnavailable("the outcomes queue is unavailable")
         self._sent.append((text, delay))
 
 
 class _Failing:
-    """Blobs that fail at times."""
+    """Blobs that sometimes fail."""
 
     def __init__(self, deployment: Deployment, blobs: MemoryBlobs) -> None:
         self._deployment, self._blobs = deployment, blobs
 
     def __getattr__(self, method: str) -> Any:
         if method != "url" and self._deployment.fails():
-            raise StorageUnavailable("the records are away")
+            raise StorageUnavailable("the records are unavailable")
         return getattr(self._blobs, method)
 
 
 class Lines(logging.Handler):
-    """Checks what the program logs of hostile messages: one line of JSON, and no exception that nobody foresaw."""
+    """Checks what the program logs of hostile messages: one line of JSON, and no unexpected exception."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
@@ -381,7 +383,7 @@ class Lines(logging.Handler):
         if facts.get("exception") == Broken.__name__:  # on its way up already
             return
         must(
-            facts.get("exception", "StorageUnavailable") == "StorageUnavailable", f"foreseen: {facts.get('exception')}"
+            facts.get("exception", "StorageUnavailable") == "StorageUnavailable", f"expected: {facts.get('exception')}"
         )
 
 
@@ -393,7 +395,7 @@ def _bytes(text: str) -> bytes:
 
 
 class Fuzz:
-    """A seeded run. `counts`: how many bodies and answers came to what end."""
+    """A seeded run. `counts`: the bodies and responses by their results."""
 
     def __init__(self, seed: int, yardstick: Yardstick | None = None) -> None:
         self.counts: Counter[str] = Counter()
@@ -403,17 +405,17 @@ class Fuzz:
         self.deployment = Deployment(self._mutator, self._yardstick, random.Random(seed), self.counts)
 
     def run(self, bodies: int) -> Iterator[int]:
-        """Try so many bodies, and yield the number of each; raises at the first that breaks something."""
+        """Try so many bodies, and yield the number of each. Raises at the first that fails a check."""
         with _listening():
             for number in range(1, bodies + 1):
                 self.body = self._mutator.body()
-                self.examine(self.body, whole_way=number % WHOLE_WAY == 0)
+                self.examine(self.body, whole_program=number % WHOLE_PROGRAM == 0)
                 yield number
 
-    def examine(self, body: bytes, *, whole_way: bool) -> None:
+    def examine(self, body: bytes, *, whole_program: bool) -> None:
         """Try one body."""
         self.counts[examine(body, self._yardstick)] += 1
-        if whole_way and len(body) <= LONGEST_TEXT:
+        if whole_program and len(body) <= LONGEST_TEXT:
             self.deployment.handle(body)
 
 
@@ -432,32 +434,32 @@ def _listening() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, and say what came of it; 1 where something broke."""
+    """Run and report. Returns 1 where a check failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.security.fuzz", description="Hostile bodies, seeded.")
     parser.add_argument("--bodies", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--body", type=bytes.fromhex, help="one body in hexadecimal, and no other")
-    chosen = parser.parse_args(arguments)
-    fuzz, began = Fuzz(chosen.seed), time.monotonic()
+    options = parser.parse_args(arguments)
+    fuzz, started = Fuzz(options.seed), time.monotonic()
     try:
-        if chosen.body is not None:
-            fuzz.body = chosen.body
+        if options.body is not None:
+            fuzz.body = options.body
             with _listening():
-                fuzz.examine(chosen.body, whole_way=True)
+                fuzz.examine(options.body, whole_program=True)
         else:
-            for number in fuzz.run(chosen.bodies):
-                if number % 5_000 == 0 or number == chosen.bodies:
-                    rate = number / max(time.monotonic() - began, 1e-9)
-                    sys.stderr.write(f"\r{number:,} of {chosen.bodies:,} bodies, {rate:,.0f} a second ")
+            for number in fuzz.run(options.bodies):
+                if number % 5_000 == 0 or number == options.bodies:
+                    rate = number / max(time.monotonic() - started, 1e-9)
+                    sys.stderr.write(f"\r{number:,} of {options.bodies:,} bodies, {rate:,.0f} a second ")
     except BaseException as broken:
         if isinstance(broken, KeyboardInterrupt):
             raise
-        _report(fuzz, chosen.seed, broken)
+        _report(fuzz, options.seed, broken)
         return 1
     sys.stderr.write("\n")
     for kind, count in sorted(fuzz.counts.items()):
         sys.stdout.write(f"{count:>12,}  {kind}\n")
-    sys.stdout.write(f"Nothing broke: seed {chosen.seed}, {time.monotonic() - began:.0f} s.\n")
+    sys.stdout.write(f"Nothing broke: seed {options.seed}, {time.monotonic() - started:.0f} s.\n")
     return 0
 
 
@@ -465,7 +467,7 @@ def _report(fuzz: Fuzz, seed: int, broken: BaseException) -> None:
     traceback.print_exception(broken)
     sys.stdout.write(f"Broken, with seed {seed}: {broken!r}\nThe body, in hexadecimal:\n{fuzz.body.hex()}\n")
     for answer in fuzz.deployment.answers[-3:]:
-        sys.stdout.write(f"The service had answered {answer.status}, in hexadecimal:\n{answer.body.hex()}\n")
+        sys.stdout.write(f"The service had responded {answer.status}, in hexadecimal:\n{answer.body.hex()}\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Makes hostile bodies out of valid ones, by the byte and by the structure. Seeded: a number names a whole run.
+"""Makes hostile bodies out of valid ones, by byte and by structure. Seeded: the seed determines a whole run.
 
     by the byte        flip, cut, repeat, splice two, drop a fragment somewhere
-    by the structure   put spite in a member's place; name it again, twice, or otherwise; leave it out
+    by the structure   put hostile in a member's place; name it again, twice, or otherwise; leave it out
     by the wrapping    base64 in every dialect, byte order marks, a CloudEvent, layers of all of them
 
 The structure is that of text, not of a parsed tree: a tree could not hold a key twice, or half a surrogate pair.
@@ -56,7 +56,7 @@ class Node:
 
 
 class Mutator:
-    """A source of hostile bodies and answers. The same seed gives the same ones, on every machine."""
+    """A source of hostile bodies and responses. The same seed gives the same ones, on every machine."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -80,7 +80,7 @@ class Mutator:
         return text if rng < 0.7 else self._wrap(text)
 
     def answer(self) -> ServiceResponse:
-        """An answer of the service, or of whatever stands between."""
+        """A response of the service, or of a gateway."""
         if self._random.random() < 0.02:
             return corpus.HUGE
         found, tree = self._pick(self._answers)
@@ -149,11 +149,11 @@ class Mutator:
         members, rng = node.members, self._random.random()
         at = self._random.randrange(len(members)) if members else 0
         name = text_of(self._pick(names)) if node.brackets == "{}" else ""
-        spite = Node("", text=self._pick(corpus.SPITE))
+        hostile = Node("", text=self._pick(corpus.HOSTILE))
         if not members or rng < 0.15:
-            members.insert(at, (name, spite))
+            members.insert(at, (name, hostile))
         elif rng < 0.5:
-            members[at] = members[at][0], spite
+            members[at] = members[at][0], hostile
         elif rng < 0.6:
             del members[at]
         elif rng < 0.65:
@@ -161,9 +161,9 @@ class Mutator:
         elif rng < 0.7:
             members.append(members[at])
         elif rng < 0.75:
-            members[at] = self._pick(corpus.SPITE) if name else "", members[at][1]
+            members[at] = self._pick(corpus.HOSTILE) if name else "", members[at][1]
         elif rng < 0.9:
-            node.members = [each for each in members if each[0] != '"context"'] + [('"context"', spite)]
+            node.members = [each for each in members if each[0] != '"context"'] + [('"context"', hostile)]
         else:
             self._random.shuffle(members)
 

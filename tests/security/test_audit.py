@@ -46,21 +46,21 @@ def audit(tmp_path: Path, *said: dict[str, str], required: bool = False) -> tupl
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_no_finding_is_no_failure(required: bool, tmp_path: Path) -> None:
-    code, said = audit(tmp_path, GOOD, required=required)
+def test_without_a_finding_the_audit_passes(required: bool, tmp_path: Path) -> None:
+    code, output = audit(tmp_path, GOOD, required=required)
     assert 0 == code
-    assert "SKIPPED" not in said
+    assert "SKIPPED" not in output
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_a_finding_fails_and_says_which_version_mends_it(required: bool, tmp_path: Path) -> None:
-    code, said = audit(tmp_path, VULNERABLE, required=required)
+def test_a_finding_fails_and_says_which_version_fixes_it(required: bool, tmp_path: Path) -> None:
+    code, output = audit(tmp_path, VULNERABLE, required=required)
     assert 1 == code
-    assert "bad 2 CVE-2026-1 3" in said
+    assert "bad 2 CVE-2026-1 3" in output
 
 
 @pytest.mark.parametrize("said", [UNREACHABLE, UNKNOWN], ids=["no answer", "no advice"])
-def test_where_nobody_can_be_asked_it_says_skipped_and_fails_only_if_it_must_not_be(
+def test_an_audit_that_cannot_look_up_is_skipped_and_fails_only_if_required(
     said: dict[str, str], tmp_path: Path
 ) -> None:
     code, printed = audit(tmp_path, said)
@@ -70,14 +70,14 @@ def test_where_nobody_can_be_asked_it_says_skipped_and_fails_only_if_it_must_not
     assert 1 == audit(folder, said, required=True)[0]
 
 
-def test_a_requirement_that_nobody_knows_is_named_and_the_others_count(tmp_path: Path) -> None:
-    code, said = audit(tmp_path, UNKNOWN, VULNERABLE)
+def test_an_unknown_requirement_is_named_and_the_others_are_audited(tmp_path: Path) -> None:
+    code, output = audit(tmp_path, UNKNOWN, VULNERABLE)
     assert 1 == code
-    assert "strange: Dependency not found" in said
-    assert "bad 2 CVE-2026-1" in said
+    assert "strange: Dependency not found" in output
+    assert "bad 2 CVE-2026-1" in output
 
 
-def test_a_missing_tool_is_no_skipped_audit(tmp_path: Path) -> None:
-    code, said = audit(tmp_path, MISSING)
+def test_a_missing_tool_is_a_failure_and_not_a_skipped_audit(tmp_path: Path) -> None:
+    code, output = audit(tmp_path, MISSING)
     assert 1 == code
-    assert "No module named pip_audit" in said
+    assert "No module named pip_audit" in output

@@ -81,9 +81,9 @@ def readings(text: bytes) -> Iterator[bytes]:
         yield unquote(text.decode("latin-1"), "latin-1").encode("latin-1")
     if b"\\u" in text:
         yield re.sub(rb"\\u00([0-9a-fA-F]{2})", lambda found: bytes.fromhex(found[1].decode()), text)
-    for said in runs_in_base64(text):
-        yield said
-        yield from runs_in_base64(said)
+    for decoded in runs_in_base64(text):
+        yield decoded
+        yield from runs_in_base64(decoded)
 
 
 def leaks(text: str | bytes, secrets: Iterable[str]) -> list[str]:
@@ -112,11 +112,11 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("secret", [UPN, KEY, SIGNATURE, HEADER, MARKER])
 @pytest.mark.parametrize("disguise", DISGUISES)
-def test_the_search_finds_a_secret_in_every_disguise(secret: str, disguise: str) -> None:
+def test_the_search_finds_a_secret_in_every_encoding(secret: str, disguise: str) -> None:
     assert [secret] == leaks(f"before {DISGUISES[disguise](secret)} behind", [secret])
 
 
-def test_the_search_finds_nothing_where_nothing_is() -> None:
+def test_the_search_finds_nothing_where_there_is_no_secret() -> None:
     text = json.dumps({"id": CUSTOMER, "body": base64.b64encode(body(context="x" * 300)).decode()})
     assert [] == leaks(text, [UPN, KEY, SIGNATURE, HEADER, MARKER, TENANT])
 
@@ -132,11 +132,11 @@ class Ears(logging.Handler):
         self.heard: list[tuple[str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = f"{self.format(record)}\n{record.args!r}\n{record.__dict__!r}"
-        self.heard.append((record.name, said))
+        text = f"{self.format(record)}\n{record.args!r}\n{record.__dict__!r}"
+        self.heard.append((record.name, text))
 
     def text(self) -> str:
-        return "\n".join(said for _, said in self.heard)
+        return "\n".join(text for _, text in self.heard)
 
 
 @pytest.fixture
@@ -269,14 +269,14 @@ STORIES = [
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_whatever_the_service_does_no_secret_gets_out(story: str, scene: Scene) -> None:
+def test_no_secret_leaks_in_any_scenario(story: str, scene: Scene) -> None:
     scene.play(story)
     assert scene.world.outcome()
     scene.check()
     assert [MARKER] == leaks(scene.world.outcomes.messages[0].text + str(scene.world.container.blobs), [MARKER])
 
 
-def test_the_name_travels_in_the_copy_that_waits_and_in_nothing_else(scene: Scene) -> None:
+def test_the_upn_is_in_the_deferred_copy_and_in_nothing_else(scene: Scene) -> None:
     cart = scene.world.enqueue("coded-500", customerUserUpn=UPN)
     scene.world.deliver(scene.world.carts.receive())  # type: ignore[arg-type]
     (copy,) = scene.world.carts.messages
@@ -288,7 +288,7 @@ def test_the_name_travels_in_the_copy_that_waits_and_in_nothing_else(scene: Scen
 
 @pytest.mark.parametrize("how", [how for how in Failure if not how.name.startswith("KILLED")])
 @pytest.mark.parametrize("story", ["created", "huge-result", "dropped-after-then-refused", "unauthorized-once"])
-def test_whichever_step_fails_no_secret_gets_out(story: str, how: Failure, scene: Scene) -> None:
+def test_no_secret_leaks_whichever_step_fails(story: str, how: Failure, scene: Scene) -> None:
     scene.world.tap(dict.fromkeys(range(1, 400, 7), how))
     scene.play(story)
     scene.world.journal.plan.clear()
@@ -297,7 +297,7 @@ def test_whichever_step_fails_no_secret_gets_out(story: str, how: Failure, scene
 
 
 @pytest.mark.parametrize("failure", [400, 401, 403, 404, 429, 500, 503])
-def test_an_identity_endpoint_that_fails_lets_nothing_out(failure: int, scene: Scene) -> None:
+def test_a_failing_identity_endpoint_leaks_nothing(failure: int, scene: Scene) -> None:
     scene.play("created")  # so that there are tokens to be told
     scene.simulator.identity.failure = failure
     scene.simulator.identity.revoke()
@@ -318,15 +318,15 @@ def test_another_tenants_token_is_not_quoted(scene: Scene) -> None:
 def test_an_identity_endpoint_that_quotes_what_it_was_sent_is_not_quoted(
     quoting: str, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"error": f"you sent {HEADER}", "error_description": HEADER, "statusCode": 1, "message": HEADER}
-    with edges.Server(edges.always(edges.answer(int(quoting), json.dumps(said).encode()))) as server:
+    quoted = {"error": f"you sent {HEADER}", "error_description": HEADER, "statusCode": 1, "message": HEADER}
+    with edges.Server(edges.always(edges.answer(int(quoting), json.dumps(quoted).encode()))) as server:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
         identity = TokenProvider(credential_factory(HASTY), HASTY.scope, TENANT)
         with pytest.raises(TokenUnavailable) as caught:
             identity.token()
     assert [] == leaks("".join(traceback.format_exception(caught.value)), [HEADER])
-    ours = [said for name, said in ears.heard if name.startswith(("cart_checkout", "shared"))]
+    ours = [text for name, text in ears.heard if name.startswith(("cart_checkout", "shared"))]
     assert [] == leaks("\n".join(ours), [HEADER])
 
 
@@ -338,7 +338,7 @@ REFUSED = {"error": "invalid_client", "error_description": f"AADSTS7000215: not 
 
 @pytest.fixture
 def vouching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TokenProvider]]:
-    """A federated identity, its sign-in answered as told. The wiring of a world makes the SDK quiet."""
+    """A federated identity, with a configured response to its sign-in. The wiring of a world makes the SDK quiet."""
     World()
     with edges.Server(edges.always(gives(ASSERTION))) as server:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
@@ -351,7 +351,7 @@ def vouching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TokenPro
         yield identity
 
 
-def test_federated_neither_the_assertion_nor_the_apps_token_gets_out(
+def test_federated_neither_the_assertion_nor_the_apps_token_leaks(
     vouching: Callable[..., TokenProvider], ears: Ears
 ) -> None:
     identity = vouching(200, GIVEN)
@@ -391,7 +391,7 @@ SAID: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("said", SAID)
-def test_what_the_service_wrote_is_in_no_log(said: str, ears: Ears) -> None:
+def test_text_of_the_service_is_in_no_log(said: str, ears: Ears) -> None:
     class Token:
         def token(self) -> str:
             return "eyJhbGciOiJub25lIn0.eyJwbGFudGVkIjoidG9rZW4ifQ.c2lnbmF0dXJlIG9mIGl0"
@@ -445,13 +445,13 @@ def test_what_the_service_wrote_is_in_no_log(said: str, ears: Ears) -> None:
     ],
     ids=lambda message: message[:40].decode("latin-1"),
 )
-def test_what_the_producer_wrote_is_in_no_log_and_no_exception(message: bytes, ears: Ears) -> None:
+def test_text_of_the_producer_is_in_no_log_and_no_exception(message: bytes, ears: Ears) -> None:
     world = World(HASTY)
     world.checkout.handle(message, delivery())
     world.checkout.handle(message, delivery(from_poison=True))
-    said = "\n".join(line for _, line in ears.heard)
-    assert '"result"' in said
-    assert [] == leaks(said, [MARKER, UPN])
+    logs = "\n".join(line for _, line in ears.heard)
+    assert '"result"' in logs
+    assert [] == leaks(logs, [MARKER, UPN])
     found = decode(message, delivery())
     assert [] == leaks(repr(found), [UPN])
     for event in world.outcomes.messages:
@@ -510,7 +510,7 @@ def void(*_: object) -> None:
 
 @pytest.mark.parametrize("connection", [keyed, signed])
 @pytest.mark.parametrize("storage", STORAGES)
-def test_storage_that_fails_lets_no_key_and_no_signature_out(
+def test_failing_storage_leaks_no_key_and_no_signature(
     storage: str, connection: Callable[[str], str], ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RequestsTransport, "sleep", lambda *_: None)
@@ -528,7 +528,7 @@ def test_storage_that_fails_lets_no_key_and_no_signature_out(
     assert [] == leaks(ears.text(), [KEY, SIGNATURE, quote(SIGNATURE), UPN, MARKER])
 
 
-def test_on_real_storage_no_secret_lies_in_a_queue_a_blob_or_a_log(
+def test_on_real_storage_no_secret_is_in_a_queue_a_blob_or_a_log(
     storage: conftest.Storage, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Simulator(tenant_id=TENANT, scale=0.001) as simulator:
@@ -579,7 +579,7 @@ def test_the_settings_do_not_show_the_connection_string() -> None:
 
 @pytest.mark.parametrize("name", sorted(settings_read()))
 @pytest.mark.parametrize("value", [keyed("http://x"), signed("http://x"), KEY, f"https://x?sig={SIGNATURE}"])
-def test_a_secret_in_the_wrong_setting_is_not_repeated_by_the_complaint(name: str, value: str) -> None:
+def test_a_secret_in_the_wrong_setting_is_not_repeated_in_the_error(name: str, value: str) -> None:
     try:
         shown = repr(Settings.from_env({"IDENTITY_HEADER": HEADER, name: value}))
     except SettingsError as error:

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
 def after(seconds: float = 0.0, **more: float) -> datetime:
-    """Return the time so long after NOW (before it, where negative)."""
+    """Return the time so many seconds after NOW (before it, where negative)."""
     return NOW + timedelta(seconds=seconds, **more)
 
 

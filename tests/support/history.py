@@ -25,7 +25,7 @@ _NO_STEP = frozenset({"url"})  # methods of a port without I/O
 
 
 class Killed(BaseException):
-    """The process was killed: nothing of it runs any more."""
+    """The process was killed."""
 
 
 class Failure(StrEnum):
@@ -54,7 +54,7 @@ class Journal:
     """Every step in order. `plan` says which steps, by number, fail and how."""
 
     plan: dict[int, Failure] = field(default_factory=dict)
-    rivals: dict[str, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
+    actions: dict[str, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
     steps: list[JournalStep] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _deliveries: Iterator[int] = field(default_factory=itertools.count)
@@ -62,24 +62,24 @@ class Journal:
 
     @contextmanager
     def delivery(self) -> Iterator[None]:
-        """Record the steps of one delivery. A rival's delivery is nested in another's."""
+        """Record the steps of one delivery. A concurrent delivery is nested in another."""
         self._at.append(next(self._deliveries))
         try:
             yield
         finally:
             self._at.pop()
 
-    def run_before(self, name: str, rival: Callable[[], object]) -> None:
-        """Call `rival` just before the next step of this name."""
-        self.rivals[f"before {name}"].append(rival)
+    def run_before(self, name: str, action: Callable[[], object]) -> None:
+        """Call `action` just before the next step of this name."""
+        self.actions[f"before {name}"].append(action)
 
-    def run_after(self, name: str, rival: Callable[[], object]) -> None:
-        """Call `rival` just after the next step of this name."""
-        self.rivals[f"after {name}"].append(rival)
+    def run_after(self, name: str, action: Callable[[], object]) -> None:
+        """Call `action` just after the next step of this name."""
+        self.actions[f"after {name}"].append(action)
 
     def take(self, name: str, call: Callable[[], Any], failing: Callable[[], Any], subject: Any = None) -> Any:
         """Take a step, or fail it as planned. `failing` raises or returns the failure."""
-        self._let_rivals(f"before {name}")
+        self._run_concurrent(f"before {name}")
         number, delivery = next(self._numbers), self._at[-1]
         how = self.plan.get(number)
         if how in (Failure.RAISES_BEFORE, Failure.KILLED_BEFORE, Failure.BUG):
@@ -87,7 +87,7 @@ class Journal:
             return self._fail(how, name, failing)
         answer = call()
         self.steps.append(JournalStep(number, delivery, name, subject, answer))
-        self._let_rivals(f"after {name}")
+        self._run_concurrent(f"after {name}")
         return answer if how is None else self._fail(how, name, failing)
 
     def _fail(self, how: Failure, name: str, failing: Callable[[], Any]) -> Any:
@@ -97,9 +97,9 @@ class Journal:
             raise RuntimeError(name)
         return failing()
 
-    def _let_rivals(self, point: str) -> None:
-        if self.rivals.get(point):
-            self.rivals[point].pop(0)()
+    def _run_concurrent(self, point: str) -> None:
+        if self.actions.get(point):
+            self.actions[point].pop(0)()
 
 
 class TappedStorage:
@@ -171,10 +171,10 @@ def violations(
     }
     found = list(invariants.recorded_before_published(published, records))
     for request in accepted:
-        mine = [event for event in published if event["id"] in (request.event_id, request.correction_id)]
-        found += invariants.answered_once(request, mine)
+        own = [event for event in published if event["id"] in (request.event_id, request.correction_id)]
+        found += invariants.answered_once(request, own)
         found += invariants.bought_once(request, purchases(request))
-        found += invariants.outcome_is_true(request, mine, purchases(request), alone=alone)
+        found += invariants.outcome_is_true(request, own, purchases(request), alone=alone)
         found += _same_ms_request_id(request, journal)
     found += _never_posted_again(journal)
     return found
@@ -205,7 +205,7 @@ def _failed_with_a_code(answer: ServiceResponse | None) -> bool:
 
 
 def _never_posted_again(journal: Journal) -> Iterator[str]:
-    """4: no delivery that read of a purchase in the record posts the cart."""
+    """4: no delivery that has read a purchase in the record posts the cart."""
     recalled: dict[int, list[dict[str, Any]]] = {}
     for step in journal.steps:
         if step.name == "records.read" and isinstance(step.answer, StoredBlob) and step.subject[0].count("/") == 1:

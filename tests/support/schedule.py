@@ -28,10 +28,10 @@ class Schedule(VirtualClock):
 
     def advance(self, seconds: float) -> None:
         """Sleep, in virtual time."""
-        mine = threading.Event()
-        heapq.heappush(self._wakes, (self.epoch() + max(seconds, 0.0), next(self._order), mine))
+        turn = threading.Event()
+        heapq.heappush(self._wakes, (self.epoch() + max(seconds, 0.0), next(self._order), turn))
         self._turn.set()
-        mine.wait()
+        turn.wait()
 
     def spawn(self, task: Callable[[], None]) -> None:
         """Start a task at the present time, when its turn comes."""

@@ -1,4 +1,4 @@
-"""A verdict of any kind with every member there, so that one assertion holds for all kinds."""
+"""A verdict of any kind with all members, so that one assertion fits all kinds."""
 
 from dataclasses import dataclass
 

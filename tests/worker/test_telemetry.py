@@ -66,7 +66,7 @@ def test_a_cart_is_one_trace_in_the_worker_whatever_trace_the_host_is_in(storage
     assert UPN not in json.dumps(result["spans"])
 
 
-def test_without_a_trace_of_its_own_a_message_begins_one_since_this_worker_hands_over_none(storage: Storage) -> None:
+def test_a_message_without_a_trace_begins_one_in_the_worker(storage: Storage) -> None:
     with Simulator(tenant_id=TENANT) as simulator:
         environ = {**simulator.environment(), **storage.environ}
         result = invoke("checkout_cart", body(), environ, "--record")
@@ -76,7 +76,7 @@ def test_without_a_trace_of_its_own_a_message_begins_one_since_this_worker_hands
     assert message["context"]["trace_id"] == f"0x{published(storage)['traceparent'].split('-')[1]}"
 
 
-def test_by_otlp_spans_and_metrics_arrive_where_a_setting_says_so(storage: Storage) -> None:
+def test_spans_and_metrics_are_exported_by_otlp_to_the_configured_endpoint(storage: Storage) -> None:
     with collector() as (endpoint, received), Simulator(tenant_id=TENANT) as simulator:
         environ = {
             **simulator.environment(),
@@ -103,7 +103,7 @@ def test_by_otlp_spans_and_metrics_arrive_where_a_setting_says_so(storage: Stora
     assert not [path for path, content in received if UPN.encode() in content]
 
 
-def test_a_collector_that_is_away_breaks_no_checkout(storage: Storage) -> None:
+def test_an_unreachable_collector_does_not_fail_a_checkout(storage: Storage) -> None:
     with Simulator(tenant_id=TENANT) as simulator:
         environ = {
             **simulator.environment(),

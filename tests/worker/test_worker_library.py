@@ -58,7 +58,9 @@ def test_the_worker_indexes_both_functions_with_bytes_as_their_message(storage: 
 
 
 @pytest.mark.parametrize("function", ["checkout_cart", "report_poison"])
-def test_the_worker_delivers_a_body_that_is_no_request_and_it_is_published(storage: Storage, function: str) -> None:
+def test_the_outcome_of_an_invalid_message_delivered_by_the_worker_is_published(
+    storage: Storage, function: str
+) -> None:
     body = b'{"dequeueCount": "x", "id": "spoofed"}'
     with Simulator(tenant_id=TENANT) as simulator:
         result = invoke(function, body, {**simulator.environment(), **storage.environ})

@@ -42,7 +42,7 @@ def test_the_seed_fixes_what_happens_when() -> None:
     assert {Kill, LineFault, PlannedMessage} <= {type(event) for _, event in plan.events}
 
 
-def test_a_plan_is_mostly_success_with_duplicates_and_nonsense() -> None:
+def test_a_plan_is_mostly_success_with_duplicates_and_invalid_messages() -> None:
     plan = build_plan("seed", 2000, 3)
 
     twice = sum(expected.copies > 1 for expected in plan.requests)

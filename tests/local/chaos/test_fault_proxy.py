@@ -128,7 +128,7 @@ def ask(client: http.client.HTTPConnection, method: str = "POST", path: str = "/
     return client.getresponse().read()
 
 
-def test_requests_and_answers_pass_unharmed_over_one_connection(
+def test_requests_and_responses_pass_unchanged_over_one_connection(
     client: http.client.HTTPConnection, server: RecordingServer
 ) -> None:
     assert b"<hi>" == ask(client)
@@ -148,19 +148,19 @@ def test_bodies_in_chunks_pass_both_ways(client: http.client.HTTPConnection, ser
 
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("GET", "/empty")])
-def test_an_answer_without_a_body_does_not_keep_the_next_one_waiting(
+def test_a_response_without_a_body_does_not_delay_the_next_one(
     client: http.client.HTTPConnection, method: str, path: str
 ) -> None:
     assert b"" == ask(client, method, path, None)
     assert b"<hi>" == ask(client)
 
 
-def test_an_answer_that_ends_with_its_connection_passes(client: http.client.HTTPConnection) -> None:
+def test_a_response_that_ends_with_its_connection_passes(client: http.client.HTTPConnection) -> None:
     assert b"to the end" == ask(client, "GET", "/until-it-ends", None)
     assert b"<hi>" == ask(client)
 
 
-def test_an_answer_that_is_cut_behind_is_cut_in_front(client: http.client.HTTPConnection) -> None:
+def test_a_response_that_the_service_cuts_is_cut_for_the_client(client: http.client.HTTPConnection) -> None:
     client.request("GET", "/cut")
     answer = client.getresponse()
 
@@ -168,7 +168,7 @@ def test_an_answer_that_is_cut_behind_is_cut_in_front(client: http.client.HTTPCo
         answer.read()
 
 
-def test_a_request_that_is_dropped_before_never_arrives(
+def test_a_request_that_is_dropped_never_arrives(
     client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer
 ) -> None:
     proxy.set(ProxyFault(ProxyFaultKind.DROP_BEFORE))
@@ -180,7 +180,7 @@ def test_a_request_that_is_dropped_before_never_arrives(
     assert 1 == proxy.counts[ProxyFaultKind.DROP_BEFORE]
 
 
-def test_a_lost_reply_is_lost_after_the_request_took_effect(
+def test_a_response_is_dropped_after_the_request_took_effect(
     client: http.client.HTTPConnection, proxy: Proxy, server: RecordingServer
 ) -> None:
     proxy.set(ProxyFault(ProxyFaultKind.DROP_AFTER))
@@ -328,7 +328,7 @@ def test_a_client_that_sends_no_http_is_disconnected(proxy: Proxy, server: Recor
     assert [] == server.asked
 
 
-def test_a_service_that_is_away_is_a_connection_that_is_cut(proxies: Proxies) -> None:
+def test_the_connection_is_cut_if_the_service_is_unreachable(proxies: Proxies) -> None:
     with socket.socket() as unused:
         unused.bind((HOST, 0))
         proxy = proxies.add(unused.getsockname()[1])

@@ -104,7 +104,7 @@ def test_a_message_that_fails_again_is_settled_by_reading_the_cart(evidence: Evi
     assert "already_ordered" == evidence.data_of(event)["error"]["class"]
 
 
-def test_the_neighbours_of_a_poison_message_are_checked_out(evidence: Evidence) -> None:
+def test_the_messages_beside_a_poison_message_are_checked_out(evidence: Evidence) -> None:
     outcomes = [outcome_of(event_of(evidence, f"innocent {number}")) for number in range(10)]
 
     assert ["completed"] * 10 == outcomes

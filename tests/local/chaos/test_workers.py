@@ -54,23 +54,23 @@ def test_a_message_kills_at_its_point_and_nowhere_else(
     for other in CrashPoint:
         injector = CrashInjector({CART: Crash(other, 1)}, NAMES)
 
-        assert (other is point) == injector.strike(line, exchange, stage, lambda: True)
+        assert (other is point) == injector.crash_if_planned(line, exchange, stage, lambda: True)
 
 
 def test_a_message_kills_as_often_as_planned() -> None:
     injector = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 2)}, NAMES)
 
-    struck = [injector.strike("service", POST, ExchangeStage.ANSWERED, lambda: True) for _ in range(4)]
+    crashed = [injector.crash_if_planned("service", POST, ExchangeStage.ANSWERED, lambda: True) for _ in range(4)]
 
-    assert [True, True, False, False] == struck
+    assert [True, True, False, False] == crashed
     assert {CrashPoint.AFTER_POST: 2} == injector.counts
 
 
 def test_a_dead_worker_cannot_be_killed_again() -> None:
     injector = CrashInjector({CART: Crash(CrashPoint.AFTER_POST, 1)}, NAMES)
 
-    assert not injector.strike("service", POST, ExchangeStage.ANSWERED, lambda: False)
-    assert injector.strike("service", POST, ExchangeStage.ANSWERED, lambda: True)
+    assert not injector.crash_if_planned("service", POST, ExchangeStage.ANSWERED, lambda: False)
+    assert injector.crash_if_planned("service", POST, ExchangeStage.ANSWERED, lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_a_request_without_effect_or_for_another_purpose_kills_no_worker(
 ) -> None:
     injector = CrashInjector({CART: Crash(point, 1)}, NAMES)
 
-    assert not injector.strike(line, exchange, ExchangeStage.ANSWERED, lambda: True)
+    assert not injector.crash_if_planned(line, exchange, ExchangeStage.ANSWERED, lambda: True)
 
 
-def test_a_worker_sees_no_account_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_does_not_inherit_the_accounts_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CheckoutStorage", "another account")
     monkeypatch.setenv("HTTP_PROXY", "http://somewhere")
 

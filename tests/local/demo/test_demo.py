@@ -38,7 +38,7 @@ def test_the_demo_passes(azurite: Azurite) -> None:
     assert result["seconds"] < 90
 
 
-def test_it_shows_every_outcome_and_every_class_that_can_come_of_a_cart_in_a_minute() -> None:
+def test_it_shows_every_outcome_and_every_class_that_a_cart_can_have_within_a_minute() -> None:
     shown = [BY_NAME[row.scenario] for row in ROWS]
     assert {scenario.expected for scenario in shown} == {scenario.expected for scenario in BY_NAME.values()}
     # authentication ends like configuration, and would request tokens meanwhile
@@ -47,11 +47,11 @@ def test_it_shows_every_outcome_and_every_class_that_can_come_of_a_cart_in_a_min
     assert len({row.scenario for row in ROWS}) >= 24
 
 
-def test_what_happens_fits_a_terminal_of_120_columns() -> None:
+def test_the_descriptions_fit_a_terminal_of_120_columns() -> None:
     assert max(len(row.about) for row in (*ROWS, *INVALID_ROWS)) <= 34
 
 
-def test_two_runs_of_one_seed_send_the_same_and_of_two_seeds_nothing_of_it() -> None:
+def test_the_seed_determines_the_requests() -> None:
     def ids(seed: str) -> set[str]:
         return {request.event_id for request in demo_run(seed).requests if request.cart_id}
 
@@ -63,7 +63,7 @@ def test_every_check_holds_when_all_arrived_as_expected() -> None:
     assert [check.faults for check in check_demo(answered())] == [()] * 5
 
 
-def test_a_wrong_outcome_is_named_with_what_was_expected_and_what_came() -> None:
+def test_a_wrong_outcome_is_reported_with_the_expected_and_the_received_one() -> None:
     demo = answered()
     request = named(demo, "partial")
     request.data = {"outcome": "failed", "error": {"class": "cart", "code": "1"}}
@@ -142,7 +142,7 @@ def test_two_different_events_under_one_id_are_a_fault() -> None:
     assert check_demo(demo)[1].faults == ("2: different events of the request test partial have one id",)
 
 
-def test_a_correction_is_no_second_id() -> None:
+def test_a_correction_does_not_count_as_a_second_id() -> None:
     demo = answered()
     request = named(demo, "partial")
     assert isinstance(request.message, CheckoutRequest)
@@ -157,7 +157,7 @@ def test_a_message_that_is_left_in_a_queue_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize("height", [5, 20, 40, 200])
-def test_a_low_terminal_shows_what_is_waiting_and_what_came_last(height: int) -> None:
+def test_a_small_terminal_shows_the_waiting_requests_and_the_latest_outcomes(height: int) -> None:
     demo = answered()
     waiting = named(demo, "never-tells")
     waiting.events.clear()

@@ -90,7 +90,7 @@ def test_sys_exit_in_a_function_is_a_failure_of_the_function(storage: Storage) -
         until(lambda: count(storage.poison) == 1)
 
 
-def test_a_message_that_died_too_often_goes_to_poison_without_a_call(storage: Storage) -> None:
+def test_a_message_over_the_maximum_dequeue_count_goes_to_poison_without_a_call(storage: Storage) -> None:
     seen = Calls()
     storage.carts.send_message("killer")
     for _ in range(QUICK.max_dequeue_count):
@@ -168,7 +168,9 @@ def test_a_lease_is_renewed_while_the_function_runs(storage: Storage) -> None:
     assert len(seen.messages) == 1
 
 
-def test_a_message_that_another_took_is_left_to_it(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_that_another_receiver_has_leased_is_not_settled(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = threading.Event()
     seen = Calls(before=lambda: gate.wait(PATIENCE))
     storage.carts.send_message("x")
@@ -227,18 +229,18 @@ def test_sigterm_lets_running_functions_finish(storage: Storage, tmp_path: Path)
             assert process.stderr is not None
             until((tmp_path / "started").exists)
             process.send_signal(signal.SIGTERM)
-            said = []
+            lines = []
             while "stopping" not in (line := process.stderr.readline()):
                 assert line, "it ended early"
-                said.append(line)
+                lines.append(line)
             (tmp_path / "go").touch()
-            said += process.stderr.readlines()
+            lines += process.stderr.readlines()
             assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
 
-    assert "stands in for `func start`" in said[0]
-    assert "succeeded" in "".join(said)
+    assert "stands in for `func start`" in lines[0]
+    assert "succeeded" in "".join(lines)
     assert count(storage.carts) == 0
 
 
@@ -283,9 +285,9 @@ def test_an_app_that_cannot_be_imported_is_reported_and_ends_with_1(
 
     assert main(["--app-dir", str(tmp_path)]) == 1
 
-    said = capsys.readouterr().err
-    assert "no function is indexed, so messages wait: ValueError: PARTNER_CENTER_URL is wrong; and more" in said
-    assert f"{tmp_path}/function_app.py:1" in said
+    errors = capsys.readouterr().err
+    assert "no function is indexed, so messages wait: ValueError: PARTNER_CENTER_URL is wrong; and more" in errors
+    assert f"{tmp_path}/function_app.py:1" in errors
 
 
 def test_a_module_without_an_app_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +371,7 @@ def test_host_json_is_read() -> None:
         ('{"extensions": {"queues": {"messageEncoding": "none", "visibilityTimeout": "30"}}}', "hh:mm:ss"),
     ],
 )
-def test_a_host_json_that_it_cannot_follow_is_refused(tmp_path: Path, text: str, mistake: str) -> None:
+def test_an_unsupported_host_json_is_refused(tmp_path: Path, text: str, mistake: str) -> None:
     (tmp_path / "host.json").write_text(text)
     with pytest.raises(ValueError, match=mistake):
         QueueOptions.from_file(tmp_path / "host.json")

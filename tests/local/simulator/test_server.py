@@ -129,7 +129,7 @@ def test_a_post_dropped_before_the_purchase_bought_nothing(client: Client) -> No
     assert client.checkout(cart).status_code == 201
 
 
-def test_half_a_body_is_a_lost_answer(client: Client) -> None:
+def test_half_a_body_is_a_lost_response(client: Client) -> None:
     cart = cart_id("dropped-mid-body", "")
     with pytest.raises(requests.RequestException, match="IncompleteRead"):
         client.checkout(cart)
@@ -137,7 +137,7 @@ def test_half_a_body_is_a_lost_answer(client: Client) -> None:
     assert client.page(cart)["purchases"] == 1
 
 
-def test_a_slow_answer_comes_when_it_comes() -> None:
+def test_a_slow_response_arrives_after_its_delay() -> None:
     with Simulator(scale=0.01) as simulator:
         caller = Client(simulator)
         with caller.session:
@@ -146,7 +146,7 @@ def test_a_slow_answer_comes_when_it_comes() -> None:
             assert time.monotonic() - began >= 0.2
 
 
-def test_a_caller_that_disconnects_early_meets_its_own_first_call() -> None:
+def test_a_repeat_after_an_early_disconnect_finds_the_first_call_in_progress() -> None:
     with Simulator(scale=0.01) as simulator:
         caller = Client(simulator)
         cart = cart_id("too-slow", "")
@@ -228,7 +228,7 @@ def test_a_missing_or_malformed_token_is_refused(client: Client, header: str) ->
     assert client.simulator.snapshot()["totals"]["refusedTokens"] == 1
 
 
-def test_a_token_for_somebody_else_is_refused(client: Client) -> None:
+def test_a_token_for_another_audience_is_refused(client: Client) -> None:
     token = client.simulator.identity.issue("https://graph.windows.net", time.time())
     client.session.headers["Authorization"] = f"Bearer {token}"
     assert_refused(client, 401, 900420)
@@ -256,7 +256,7 @@ def test_another_tenants_token_is_refused(client: Client) -> None:
     assert_refused(client, 401, 800001)
 
 
-def test_json_must_be_asked_for(client: Client) -> None:
+def test_an_accept_header_without_json_is_refused(client: Client) -> None:
     client.session.headers["Accept"] = "*/*"
     assert_refused(client, 400, 800002)
 

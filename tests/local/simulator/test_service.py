@@ -77,7 +77,7 @@ def test_a_scenario_can_be_documented_in_a_strict_service() -> None:
     assert purchases(service, "coded-500-after-purchase") == 1
 
 
-def test_a_coded_500_sticks_to_its_ms_request_id() -> None:
+def test_a_coded_500_is_repeated_for_its_ms_request_id() -> None:
     assert [reply.status for reply in posts(SimulatedService(), "coded-500", "AAAB")] == [500, 500, 500, 201]
 
 
@@ -205,7 +205,7 @@ def test_an_outage_answers_503_or_nothing_and_buys_nothing() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_a_patient_caller_makes_every_scenario_buy_as_often_as_it_says(scenario: Scenario) -> None:
+def test_repeated_calls_buy_every_scenario_as_often_as_it_declares(scenario: Scenario) -> None:
     """Like the function: a new MS-RequestId after a coded 5xx only, and no call after the last step."""
     service, epoch, now = SimulatedService(), 0, NOW
     cart = cart_id(scenario.name, "")
@@ -303,7 +303,7 @@ def test_a_pending_order_has_no_subscription_yet() -> None:
     assert "subscriptionId" not in tree(post(SimulatedService(), cart_id("pending", "")))["orders"][0]["lineItems"][0]
 
 
-def test_the_huge_result_is_huge() -> None:
+def test_the_huge_result_is_larger_than_a_queue_message() -> None:
     body = post(SimulatedService(), cart_id("huge-result", "")).body
     assert len(body) > 65_536
     assert len(json.loads(body)["orders"][0]["lineItems"]) == 200
@@ -312,7 +312,7 @@ def test_the_huge_result_is_huge() -> None:
 @pytest.mark.parametrize(
     ("name", "ending"), [("created", "0Z"), ("dates-with-zero-offset", "+00:00"), ("dates-with-offset", "-08:00")]
 )
-def test_dates_come_in_the_services_spellings(name: str, ending: str) -> None:
+def test_dates_have_the_formats_of_the_service(name: str, ending: str) -> None:
     date = tree(post(SimulatedService(), cart_id(name, "")))["orders"][0]["creationDate"]
     assert date.endswith(ending)
     assert datetime.fromisoformat(date).timestamp() == NOW
@@ -324,7 +324,7 @@ def test_a_byte_order_mark_comes_first_and_once() -> None:
     assert json.loads(body.removeprefix(BOM))["orders"]
 
 
-def test_a_trickle_takes_its_time() -> None:
+def test_a_trickle_pauses_after_each_chunk() -> None:
     reply = post(SimulatedService(scale=0.5), cart_id("endless-trickle", ""))
     assert (reply.trickle, reply.seconds > 200) == ((8, 2.0), True)
 

@@ -1,7 +1,7 @@
-"""Two workers and one cart: a rival acts at an exact point, just before or just after a named step.
+"""Two workers and one cart: a concurrent action happens at an exact point, just before or just after a named step.
 
-Each story runs with the rival at every step that the first worker takes, before it and after it, so the points
-are all there are, not those that somebody thought of.
+Each case runs with the concurrent action before and after every step that the first worker takes, so that every point
+is covered.
 """
 
 import base64
@@ -61,7 +61,7 @@ def play(rival: Rival | None, point: str | None, plan: dict[int, Failure] | None
     # as documented: two requests that are at work at once are the service's to keep apart
     world = World(HASTY, strict=False).tap(plan)
     if rival is not None and point is not None:
-        world.journal.rivals[point].append(lambda: rival(world))
+        world.journal.actions[point].append(lambda: rival(world))
     world.enqueue("created")
     message = world.carts.receive()
     assert message is not None
@@ -82,7 +82,7 @@ RIVALS = [
 
 
 @pytest.mark.parametrize(("rival", "point"), RIVALS)
-def test_a_rival_at_any_point_changes_nothing_that_is_promised(rival: Rival, point: str) -> None:
+def test_the_invariants_hold_with_a_concurrent_delivery_at_any_point(rival: Rival, point: str) -> None:
     world = play(rival, point)
 
     assert [] == world.violations()
@@ -91,7 +91,7 @@ def test_a_rival_at_any_point_changes_nothing_that_is_promised(rival: Rival, poi
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("rival", [duplicate, another_request], ids=lambda f: f.__name__)
-def test_a_rival_and_a_fault_together_change_nothing_either(rival: Rival, point: str) -> None:
+def test_the_invariants_hold_with_a_concurrent_delivery_and_a_fault(rival: Rival, point: str) -> None:
     steps = len(play(rival, point).journal.steps)
 
     for number in range(steps):
@@ -118,7 +118,7 @@ def keep_failed_meanwhile(world: World) -> None:
 
 
 @pytest.mark.parametrize("point", ["before records.write", "after service.checkout"])
-def test_an_order_in_hand_corrects_the_failure_that_a_duplicate_kept(point: str) -> None:
+def test_a_confirmed_purchase_corrects_the_failure_that_a_duplicate_recorded(point: str) -> None:
     world = play(keep_failed_meanwhile, point)
 
     failed, corrected = world.published()
@@ -127,7 +127,7 @@ def test_an_order_in_hand_corrects_the_failure_that_a_duplicate_kept(point: str)
     assert failed["id"] == corrected["data"]["corrects"]
 
 
-def test_a_correction_carries_what_another_request_bought_meanwhile() -> None:
+def test_a_correction_copies_the_purchase_of_another_request() -> None:
     def both(world: World) -> None:
         keep_failed_meanwhile(world)
         another_request(world)
@@ -142,7 +142,7 @@ def test_a_correction_carries_what_another_request_bought_meanwhile() -> None:
     assert bought["data"]["result"] == corrected["data"]["result"]
 
 
-def test_a_new_request_between_the_keep_of_another_and_its_redelivery_borrows_its_order() -> None:
+def test_a_new_request_before_the_redelivery_of_a_recorded_one_copies_its_order() -> None:
     world = World(HASTY).tap({4: Failure.KILLED_BEFORE})  # recall, token, POST, keep, and dead before the publish
     cart = world.enqueue("created")
     first = world.carts.receive()

@@ -1,4 +1,4 @@
-"""The small print of the pure core: what a changed word or number would break without anybody noticing."""
+"""Edge cases of the pure core: texts, limits and defaults that the other tests do not cover."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from shared.core.retry import (
     RetryPolicy,
     RetryState,
     ThrottleGate,
-    after_answer,
+    after_transient,
     after_unrecorded_response,
     backoff,
 )
@@ -69,13 +69,13 @@ def test_the_backoff_doubles_sixty_four_times_at_most() -> None:
 
 
 @pytest.mark.parametrize(("before", "then"), [(0, 1), (MAX_COUNT - 1, MAX_COUNT), (MAX_COUNT, MAX_COUNT)])
-def test_attempts_are_counted_up_to_the_most_that_a_copy_may_say(before: int, then: int) -> None:
+def test_attempts_are_counted_up_to_the_largest_count_of_a_copy(before: int, then: int) -> None:
     retry, policy = RetryState(attempt=before), RetryPolicy()
-    assert then == after_answer(retry, policy, longest, NOW, reason="service", wait=0).retry.attempt
+    assert then == after_transient(retry, policy, longest, NOW, reason="service", wait=0).retry.attempt
     assert then == after_unrecorded_response(retry, policy, longest, NOW).retry.attempt
 
 
-def test_a_third_customer_throttled_for_longer_holds_everybody_for_longer() -> None:
+def test_a_third_customer_throttled_for_longer_keeps_the_gate_closed_for_all() -> None:
     gate = ThrottleGate()
     gate.close("a", NOW, 60)
     gate.close("b", NOW, 60)
@@ -83,7 +83,7 @@ def test_a_third_customer_throttled_for_longer_holds_everybody_for_longer() -> N
     assert after(90) == gate.opening("somebody else", NOW)
 
 
-def test_everybody_waits_as_long_as_was_said_before_though_a_shorter_wait_is_named_later() -> None:
+def test_a_later_shorter_wait_does_not_open_the_gate_earlier_for_all() -> None:
     gate = ThrottleGate()
     gate.close("a", NOW, 90)
     gate.close("b", NOW, 60)
@@ -95,7 +95,7 @@ def test_everybody_waits_as_long_as_was_said_before_though_a_shorter_wait_is_nam
 
 
 def kept_large(result: str) -> tuple[MemoryBlobs, Records, CheckoutRequest, Event]:
-    """An entry whose data lies in a blob of its own."""
+    """An entry whose data is stored in a blob of its own."""
     blobs, ours = MemoryBlobs(), request()
     records = Records(blobs)
     record = records.load(CUSTOMER, CART)
@@ -110,8 +110,8 @@ def test_data_as_deep_as_a_result_may_be_is_loaded_again() -> None:
     assert result in records.data_of(ours, entry)
 
 
-@pytest.mark.parametrize(("content", "what"), [(None, "gone"), (b"{", "damaged")])
-def test_data_that_cannot_be_had_is_named_by_its_entry(content: bytes | None, what: str) -> None:
+@pytest.mark.parametrize(("content", "what"), [(None, "missing"), (b"{", "damaged")])
+def test_the_error_of_unavailable_data_names_its_entry(content: bytes | None, what: str) -> None:
     blobs, records, ours, entry = kept_large(f'"{LARGE}"')
     (name,) = (name for name in blobs.blobs if name.endswith(".data.json"))
     blobs.overwrite(name, content)

@@ -97,7 +97,7 @@ class AzureBlobs:
 
     def _download(self, name: str, answers: list[datetime | None]) -> StoredBlob:
         """Download a blob. What fails at once (refused, cut, busy) is tried again like every other operation."""
-        began = time.monotonic()
+        started = time.monotonic()
         for _ in range(TRIES - 1):
             try:
                 return self._download_once(name, answers)

@@ -45,7 +45,7 @@ class Records:
             raise StorageUnavailable(f"the record {customer_id}/{cart_id}.json is damaged") from error
 
     def enter(self, request: CheckoutRequest, record: Record, metadata: Mapping[str, str]) -> Record:
-        """Write the working state of a cart that is to be posted. Without this entry there is no POST.
+        """Write the working state of a cart before its POST.
 
         A cart without a record gets one without outcomes; of one that has a record only the metadata are sent.
 
@@ -118,7 +118,7 @@ class Records:
         name = f"{request.customer_id}/{request.cart_id}/{entry.dataref.rpartition('/')[2]}"
         found = self._blobs.read(name)
         if isinstance(found, MissingBlob):
-            raise StorageUnavailable(f"the data of the entry {entry.id} is gone")
+            raise StorageUnavailable(f"the data of the entry {entry.id} is missing")
         try:
             jsontext.load(found.content, depth=_DEEPEST)
             return jsontext.decode(found.content)

@@ -18,6 +18,7 @@ help:
 	@echo 'make bench   what it costs, beside what it must beat; 30 minutes (make bench ARGS=--quick: two)'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
+	@echo 'make model   every history of two and three messages of one cart, in ten services; 30 minutes'
 	@echo 'make mutants every small change of the pure core: does a test notice? 20 minutes'
 	@echo 'make lint    ruff, and mypy'
 	@echo 'make lock    compile the requirements (make lock ARGS=--upgrade)'
@@ -47,6 +48,10 @@ test: $(VENV)/.azurite $(VENV)/.asyncapi
 .PHONY: fuzz
 fuzz: $(VENV)/.installed
 	@$(BIN)/python -m tests.security.fuzz $(ARGS)
+
+.PHONY: model
+model: $(VENV)/.installed
+	@$(BIN)/python -m tests.model $(ARGS)
 
 .PHONY: mutants
 mutants: $(VENV)/.installed

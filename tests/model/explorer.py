@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.model.liveness import Quiet
 from tests.model.story import Step, Story
 from tests.model.world import Message, World, canonical
 
@@ -22,13 +23,17 @@ def start(names: str, faults: int) -> World:
     return canonical(World(tuple(Message(name) for name in names), faults=faults))
 
 
-def explore(story: Story, names: str, faults: int, limit: int | None = None) -> Result:
-    """Visit all states, or `limit` of them."""
+def explore(story: Story, names: str, faults: int, *, limit: int | None = None, live: bool = False) -> Result:
+    """Visit all states, or `limit` of them. `live`: play on from each until every message has ended."""
+    quiet = [Quiet(story.rules, story.service, fails=fails) for fails in (False, True)] if live else []
     first = start(names, faults)
     origin: dict[World, World | None] = {first: None}
     queue = deque([first])
     while queue:
         world = queue.popleft()
+        if not all(each.ends(world) for each in quiet):
+            steps = list(history(story, origin, world, complete=True))
+            return Result(len(origin), "a message never ends", [each.label for each in steps])
         for step in story.steps(world):
             after = canonical(step.after)
             if step.wrong or wrong_in(after):
@@ -53,8 +58,8 @@ def wrong_in(world: World) -> str:
     return ""
 
 
-def history(story: Story, origin: dict[World, World | None], last: World) -> Iterator[Step]:
-    """The steps that led to a state, and the one after it that is wrong.
+def history(story: Story, origin: dict[World, World | None], last: World, *, complete: bool = False) -> Iterator[Step]:
+    """The steps that led to a state, and unless they are complete the one after it that is wrong.
 
     They are played again without renaming anything, so that a POST keeps its number and a message its place.
     """
@@ -66,4 +71,5 @@ def history(story: Story, origin: dict[World, World | None], last: World) -> Ite
         step = next(step for step in story.steps(world) if canonical(step.after) == target)
         yield step
         world = step.after
-    yield next(step for step in story.steps(world) if step.wrong or wrong_in(step.after))
+    if not complete:
+        yield next(step for step in story.steps(world) if step.wrong or wrong_in(step.after))

@@ -12,7 +12,7 @@ from shared.core.cart_state import CartState, Left, Look, Post
 from shared.core.models import ServiceResponse
 from shared.core.verdict import Verdict
 from tests.model.rules import SETTLE, Rules
-from tests.model.services import FORGETFUL, LATE, SILENT, STRICT, Service
+from tests.model.services import FORGETFUL, LATE, RESTORED, SILENT, STRICT, Service
 from tests.model.story import Story
 from tests.support.builders import NOW
 
@@ -27,6 +27,8 @@ class Mutant:
     faults: int = 1
     changes: dict[str, Callable[..., Any]] = field(default_factory=dict)
     keeps_look: bool = False
+    wrong: str = "failed"
+    quick: bool = True
 
     def story(self) -> Story:
         """The story with this mistake."""
@@ -100,6 +102,11 @@ def _late_first_byte(_monotonic: float, _wall: float) -> bool:
     return True
 
 
+def _unknown_makes_a_key(state: CartState, answered: Post | None = None) -> CartState:
+    found = cart_state.after_unknown(state, answered)
+    return replace(found, key=found.key or int(NOW.timestamp()))
+
+
 def _new_key_without_closing(state: CartState, by: str, now: datetime, *, closed: bool, **how: Any) -> CartState:
     return cart_state.enter(state, by, now, closed=closed or state.spent, **how)
 
@@ -108,8 +115,10 @@ MUTANTS = (
     Mutant("the replaced entry is forgotten", STRICT, changes={"enter": _forgets_the_replaced}),
     Mutant("settledness is measured after the GET", STRICT, changes={"is_closed": _settled_after_the_get}),
     Mutant("a GET is kept over a lost race", STRICT, keeps_look=True),
-    Mutant("doubt does not block", STRICT, changes={"wait_for_others": _doubt_blocks_nobody}),
-    Mutant("another's entry does not block", STRICT, changes={"wait_for_others": _waits_for_nobody}),
+    Mutant("doubt does not block", STRICT, wrong="two requests", changes={"wait_for_others": _doubt_blocks_nobody}),
+    Mutant(
+        "another's entry does not block", STRICT, wrong="two requests", changes={"wait_for_others": _waits_for_nobody}
+    ),
     Mutant("an unknown code stands without settling", LATE, changes={"left_by": _unknown_codes_are_proof}),
     Mutant("doubt is ignored", STRICT, changes={"is_closed": _closed_by(_doubt_is_ignored)}),
     Mutant("another's entry is ignored", STRICT, changes={"is_closed": _closed_by(_others_are_ignored)}),
@@ -118,7 +127,20 @@ MUTANTS = (
     Mutant("a 5xx counts as heard", STRICT, changes={"left_by": _failures_are_heard}),
     Mutant("a 409 counts as heard", LATE, changes={"left_by": _busy_is_heard}),
     Mutant("unknown leaves no doubt", FORGETFUL, changes={"after_unknown": _no_doubt_after_unknown}),
-    Mutant("not bought, of a bought record", SILENT, changes={"may_tell_not_bought": _not_bought_though_bought}),
-    Mutant("a late first byte", STRICT, changes={"entry_holds": _late_first_byte}),
-    Mutant("a spent key is replaced before the cart is closed", STRICT, changes={"enter": _new_key_without_closing}),
+    Mutant(
+        "not bought, of a bought record",
+        SILENT,
+        quick=False,
+        changes={"may_tell_not_bought": _not_bought_though_bought},
+    ),
+    Mutant("a late first byte", STRICT, wrong="two requests", changes={"entry_holds": _late_first_byte}),
+    Mutant(
+        "unknown makes a lost key anew", RESTORED, wrong="bought twice", changes={"after_unknown": _unknown_makes_a_key}
+    ),
+    Mutant(
+        "a spent key is replaced before the cart is closed",
+        STRICT,
+        wrong="bought twice",
+        changes={"enter": _new_key_without_closing},
+    ),
 )

@@ -47,5 +47,8 @@ SILENT = Service("silent", get_fails=True, six_days=True, operator=True)
 FORGETFUL = Service("forgetful", repeats=False, on_bought=("refused", "already ordered"), operator=True)
 RESTORED = Service("restored", loses_state=True, repeats=False, on_bought=("refused",))
 NOT_ATOMIC = Service("not atomic", atomic=False)
+WORST = replace(
+    LATE, name="worst", answers=(*DOUBTFUL, *HELD, "refused"), on_bought=HELD, remembers=True, never_unknown=False
+)
 
-SOUND = (DOCUMENTED, STRICT, REMEMBERING, LATE, HOLDING, STALE, SILENT, FORGETFUL, RESTORED)
+ALL = (DOCUMENTED, STRICT, REMEMBERING, LATE, HOLDING, STALE, SILENT, FORGETFUL, RESTORED, WORST)

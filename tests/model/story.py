@@ -184,7 +184,7 @@ class Story:
             yield self._tell(world, i, "failed", self.rules.gave_up(world.state), "gives up", end=True)
         else:
             for step in self._ask(world, i, m._replace(mode=Mode.ENDING)):
-                yield step._replace(end=True)
+                yield step._replace(end=step.end or m.mode == Mode.NORMAL)
 
     def _ask(self, world: World, i: int, m: Message) -> Iterator[Step]:
         """In doubt, once settled: GET cart, and what follows where the cart is not closed."""

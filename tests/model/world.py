@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from tests.model.rules import LOST, Entries, Seen, State
 
+GONE = -2
+"""A key that no POST can have any more."""
+
 
 class At(IntEnum):
     """Where a delivery is. It may be killed, or frozen for as long as you like, at each."""
@@ -79,48 +82,53 @@ def next_number(world: World) -> int:
 
 def canonical(world: World) -> World:
     """The same state with the smallest numbers: POSTs by their order, keys by their order and neighbourhood."""
-    messages, state, work = world.messages, world.state, world.work
-    post = state.post
-    live = {m.number for m in messages if m.number} | {w.number for w in work} | ({post.number} if post else set())
-    number = {n: i for i, n in enumerate(sorted(live), 1)}
-    number[0] = 0
-    keys = {m.key for m in messages if m.number} | {w.key for w in work} | {m.mode - 3 for m in messages if m.mode > 2}
-    if state.key != LOST:
-        keys.add(state.key)
-    key = _renumbered(keys)
-    messages = tuple(
-        sorted(
-            (
-                Message(
-                    m.by,
-                    m.at,
-                    m.mode if m.mode < 3 else 3 + key[m.mode - 3],
-                    number[m.number],
-                    key[m.key] if m.number else 0,
-                    *m[5:],
-                )
-                for m in messages
-            ),
-            key=_order,
-        )
-    )
-    if post:
-        post = post._replace(number=number[post.number])
-    before = sum(n < world.told for n in live)
-    return World(
-        messages,
-        State(key.get(state.key, LOST), post, state.doubt, state.spent),
-        world.entries,
-        tuple(sorted(Work(number[w.number], key[w.key], *w[2:]) for w in work)),
-        tuple(sorted((key[k], a) for k, a in world.memory if k in key)),
-        tuple(sorted((key.get(k, -2), fresh) for k, fresh in world.bought)),
-        before + 1 if before else 0,
-        world.operator,
-        world.faults,
-    )
+    messages, state, entries, work, memory, bought, told, operator, faults = world
+    numbers, keys = _live(world)
+    if told:
+        told = sum(n < told for n in numbers)
+        told += bool(told)
+    if memory:
+        memory = tuple([each for each in memory if each[0] in keys])
+    if bought:
+        bought = tuple(sorted([(key if key in keys else GONE, fresh) for key, fresh in bought]))
+    if (numbers and max(numbers) != len(numbers)) or (keys and max(keys) != len(keys) - 1):
+        number = {0: 0, **{n: i for i, n in enumerate(sorted(numbers), 1)}}
+        key = _renumbered(keys)
+        messages = tuple([_renamed(m, number, key) for m in messages])
+        post = state.post and state.post._replace(number=number[state.post.number])
+        state = State(key.get(state.key, LOST), post, state.doubt, state.spent)
+        work = tuple([Work(number[w.number], key[w.key], *w[2:]) for w in work])
+        memory = tuple([(key[k], answer) for k, answer in memory])
+        bought = tuple([(key.get(k, GONE), fresh) for k, fresh in bought])
+    return World(_ordered(messages), state, entries, tuple(sorted(work)), memory, bought, told, operator, faults)
+
+
+def _live(world: World) -> tuple[set[int], set[int]]:
+    """The numbers and the keys that anything may still ask for."""
+    numbers, keys = set(), set()
+    for m in world.messages:
+        if m.number:
+            numbers.add(m.number)
+            keys.add(m.key)
+        if m.mode >= Mode.REFUSED:
+            keys.add(m.mode - Mode.REFUSED)
+    for w in world.work:
+        numbers.add(w.number)
+        keys.add(w.key)
+    if world.state.post:
+        numbers.add(world.state.post.number)
+    if world.state.key != LOST:
+        keys.add(world.state.key)
+    return numbers, keys
+
+
+def _renamed(m: Message, number: dict[int, int], key: dict[int, int]) -> Message:
+    mode = Mode.REFUSED + key[m.mode - Mode.REFUSED] if m.mode >= Mode.REFUSED else m.mode
+    return Message(m.by, m.at, mode, number[m.number], key[m.key] if m.number else 0, *m[5:])
 
 
 def _renumbered(keys: set[int]) -> dict[int, int]:
+    """Neighbours stay neighbours; a greater distance becomes two."""
     found: dict[int, int] = {}
     last, at = -1, -1
     for key in sorted(keys):
@@ -128,6 +136,11 @@ def _renumbered(keys: set[int]) -> dict[int, int]:
         found[key] = at
         last = key
     return found
+
+
+def _ordered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Messages of one request are alike, so their places do not count."""
+    return tuple(sorted(messages, key=_order))
 
 
 def _order(message: Message) -> tuple[object, ...]:

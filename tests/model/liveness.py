@@ -1,7 +1,7 @@
 """From any state, when no more faults come: does every message end?
 
-Quiet days are played: the service answers as well as it can, or it fails for ever. A message that gets nowhere for
-long gives up, as it does by its age.
+Quiet days are played: the service answers as well as it can, or it fails for ever. Where it fails, or repeats a failure
+for ever, a message that gets nowhere for long gives up, as it does by its age.
 """
 
 from collections.abc import Iterable
@@ -23,13 +23,14 @@ class Quiet:
         calm = replace(service, operator=False, loses_state=False)
         self._story = Story(rules, replace(calm, gives_up=True, six_days=True, never_unknown=False))
         self._fails = fails
+        self._steps = 2 * PATIENCE if fails or service.remembers else PATIENCE
         self._ending: set[World] = set()
 
     def ends(self, world: World) -> bool:
         """Whether every message comes to its end."""
         world = canonical(world._replace(faults=0, operator=None))
         passed: list[World] = []
-        for count in range(2 * PATIENCE):
+        for count in range(self._steps):
             if world in self._ending or all(m.at == At.DONE for m in world.messages):
                 self._ending.update(passed)
                 return True

@@ -4,7 +4,8 @@
 
 Each arrow is a step of its own, so that anything may happen between two of them. Loading and writing need no steps
 of their own: a write is conditional, so it is one step with the load that it is based on, or it is lost without an
-effect. What a GET said is lost as soon as the record is written by somebody else.
+effect. An entry that is written late is like one that has aged. What a GET said is lost as soon as the record is
+written by somebody else.
 """
 
 from collections.abc import Iterator

@@ -49,7 +49,7 @@ def _play(service: Service, names: str, faults: int) -> bool:
 def _find_mutants() -> int:
     missed = 0
     for mutant in MUTANTS:
-        found = explore(mutant.story(), mutant.names, mutant.faults, harm_only=True)
+        found = mutant.explored()
         missed += not found.wrong
         _say(f"{mutant.name}: {found.wrong or 'NOT FOUND'} ({found.states:,} states)")
         _show(found)

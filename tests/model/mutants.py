@@ -11,6 +11,7 @@ from shared.core import cart_state, evidence
 from shared.core.cart_state import CartState, Left, Look, Post
 from shared.core.models import ServiceResponse
 from shared.core.verdict import Verdict
+from tests.model.explorer import Result, explore
 from tests.model.rules import SETTLE, Rules
 from tests.model.services import FORGETFUL, LATE, RESTORED, SILENT, STRICT, Service
 from tests.model.story import Story
@@ -29,10 +30,15 @@ class Mutant:
     keeps_look: bool = False
     wrong: str = "failed"
     quick: bool = True
+    live: bool = False
 
     def story(self) -> Story:
         """The story with this mistake."""
         return Story(Rules(**self.changes), self.service, keeps_look=self.keeps_look)
+
+    def explored(self) -> Result:
+        """What the explorer finds: the harm that the mistake does, not that the record is wrong meanwhile."""
+        return explore(self.story(), self.names, self.faults, live=self.live, harm_only=True)
 
 
 def _forgets_the_replaced(state: CartState, by: str, now: datetime, **how: Any) -> CartState:
@@ -45,6 +51,11 @@ def _settled_after_the_get(state: CartState, *, look: Look | None, **how: Any) -
 
 def _doubt_blocks_nobody(state: CartState, by: str, now: datetime, settle: float) -> float:
     return cart_state.wait_for_others(replace(state, doubt=None), by, now, settle)
+
+
+def _doubt_blocks_for_ever(state: CartState, by: str, now: datetime, settle: float) -> float:
+    stuck = state.doubt is not None and not (state.post and state.post.by == by)
+    return 1.0 if stuck else cart_state.wait_for_others(state, by, now, settle)
 
 
 def _waits_for_nobody(_state: CartState, _by: str, _now: datetime, _settle: float) -> float:
@@ -116,6 +127,13 @@ MUTANTS = (
     Mutant("settledness is measured after the GET", STRICT, changes={"is_closed": _settled_after_the_get}),
     Mutant("a GET is kept over a lost race", STRICT, keeps_look=True),
     Mutant("doubt does not block", STRICT, wrong="two requests", changes={"wait_for_others": _doubt_blocks_nobody}),
+    Mutant(
+        "doubt blocks for ever",
+        FORGETFUL,
+        wrong="never ends",
+        live=True,
+        changes={"wait_for_others": _doubt_blocks_for_ever},
+    ),
     Mutant(
         "another's entry does not block", STRICT, wrong="two requests", changes={"wait_for_others": _waits_for_nobody}
     ),

@@ -28,7 +28,7 @@ def test_every_message_ends_when_no_more_faults_come(service: Service) -> None:
 
 @pytest.mark.parametrize("mutant", [each for each in MUTANTS if each.quick], ids=lambda mutant: mutant.name)
 def test_every_mistake_is_found(mutant: Mutant) -> None:
-    assert mutant.wrong in explore(mutant.story(), mutant.names, mutant.faults, harm_only=True).wrong
+    assert mutant.wrong in mutant.explored().wrong
 
 
 def test_the_history_is_a_shortest_one_and_names_each_step() -> None:

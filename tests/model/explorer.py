@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.model.liveness import Quiet
-from tests.model.story import Step, Story
-from tests.model.world import Message, World, canonical
+from tests.model.story import Story
+from tests.model.world import Message, Step, World, canonical
 
 
 @dataclass(frozen=True)

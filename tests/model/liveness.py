@@ -7,10 +7,11 @@ for ever, a message that gets nowhere for long gives up, as it does by its age.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tests.model.outside import serve, time
 from tests.model.rules import Rules
 from tests.model.services import Service
-from tests.model.story import Step, Story
-from tests.model.world import At, World, canonical
+from tests.model.story import Story
+from tests.model.world import At, Step, World, canonical
 
 PATIENCE = 100
 """Steps after which a message gives up. Far more than any history needs that gets somewhere."""
@@ -48,8 +49,8 @@ class Quiet:
         waiting = [i for i in range(len(world.messages)) if i not in at_work]
         groups: list[Iterable[Step]] = [
             *(self._sorted(story.message(world, i), patient=patient) for i in at_work),
-            *(self._served(list(story.serve(world, work))) for work in world.work),
-            story.time(world),
+            *(self._served(list(serve(story.service, world, work))) for work in world.work),
+            time(world),
             *(self._sorted(story.message(world, i), patient=patient) for i in waiting),
         ]
         return next((step for group in groups for step in group if canonical(step.after) != world), None)

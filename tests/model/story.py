@@ -9,23 +9,11 @@ written by somebody else.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from tests.model.rules import LOST, NEVER, Entered, Entries, Entry, Rules, Seen, State, ruling, verdict_of
+from tests.model.outside import readings, serve, time
+from tests.model.rules import LOST, Entered, Entries, Entry, Rules, Seen, State, ruling, verdict_of
 from tests.model.services import Service
-from tests.model.world import At, Message, Mode, Work, World, next_number
-
-LONGEST_LATE = 1
-"""How many POSTs may go on at once that were answered."""
-
-
-class Step(NamedTuple):
-    """One step. `wrong`: what must never happen, and has happened by it. `end`: it gives up, or a person acts."""
-
-    label: str
-    after: World
-    wrong: str = ""
-    end: bool = False
+from tests.model.world import At, Message, Mode, Step, Work, World, next_number
 
 
 class Story:
@@ -109,8 +97,8 @@ class Story:
         closed = renews and self.rules.closed(state, bought, m.seen, None)
         if renews and not closed and m.seen is None:
             yield from self._look(world, i, m)
-        if renews and not closed and m.seen is None and doubt == 1:
-            return
+            if doubt == 1:
+                return
         if state.key == LOST and not closed:
             if m.seen is not None and m.seen.reading == "not_now":
                 yield Step(f"{m.by}{i} defers", put(world, i, Message(m.by, mode=m.mode)))
@@ -223,7 +211,7 @@ class Story:
     def _look(self, world: World, i: int, m: Message) -> Iterator[Step]:
         answered = own(m) if m.answer and self.rules.left(m.answer).heard else None
         settled = self.rules.doubt(world.state, answered) != 0
-        for reading in self.readings(world):
+        for reading in readings(self.service, world):
             after = put(world, i, m._replace(seen=Seen(settled, reading)))
             yield Step(f"{m.by}{i} GETs the cart: {reading}", after)
 
@@ -282,75 +270,9 @@ class Story:
                 )
             if seen is None:
                 settled = self.rules.doubt(world.state, None) != 0
-                for reading in self.readings(world):
+                for reading in readings(self.service, world):
                     after = world._replace(operator=(by, Seen(settled, reading)))
                     yield Step(f"an operator GETs the cart: {reading}", after, end=True)
-
-    # --- the service, and time ----------------------------------------------------------------------------
-
-    def readings(self, world: World) -> list[str]:
-        """What GET cart may say."""
-        found = ["ordered" if world.bought else "active"]
-        if self.service.stale and any(fresh for _, fresh in world.bought):
-            found.append("active")
-        return found + (["not_now", "unclear"] if self.service.get_fails else [])
-
-    def answers(self, world: World, work: Work) -> list[tuple[str, bool, bool]]:
-        """How the service may go on with a POST: (answer, whether it buys, whether the POST goes on)."""
-        service, memory = self.service, dict(world.memory)
-        own_key = any(key == work.key for key, _ in world.bought)
-        if work.answered:
-            return [("", False, False)] + ([] if own_key else [("", True, False)])
-        if service.remembers and work.key in memory:
-            return [(memory[work.key], False, False)]
-        if (own_key and not work.blind) or (world.bought and service.protects):
-            return [(kind, False, False) for kind in (("201",) if service.repeats else ()) + service.on_bought]
-        found = [("201", True, False)] + [(kind, False, False) for kind in service.answers]
-        found += [(kind, True, False) for kind in service.buys_after]
-        if service.late and sum(each.answered for each in world.work) < LONGEST_LATE:
-            found += [(kind, False, True) for kind in service.buys_after]
-        return found
-
-    def serve(self, world: World, work: Work) -> Iterator[Step]:
-        """The service answers a POST, or ends one that it had answered."""
-        rest = tuple(each for each in world.work if each != work)
-        for answer, buys, goes_on in self.answers(world, work):
-            others = rest
-            if buys and not self.service.atomic:
-                others = tuple(each._replace(blind=True) if each.key == work.key else each for each in rest)
-            if goes_on:
-                others = tuple(sorted((*rest, work._replace(answered=True))))
-            messages = tuple(
-                m._replace(at=At.ANSWERED, answer=answer) if (m.at, m.number) == (At.SENT, work.number) else m
-                for m in world.messages
-            )
-            after = world._replace(messages=messages, work=others)
-            if self.service.remembers and answer not in ("", "429", "401"):
-                after = after._replace(memory=tuple(sorted({**dict(world.memory), work.key: answer}.items())))
-            more = (", buys" if buys else "") + (", goes on" if goes_on else "")
-            label = f"the service: POST {work.number} -> {answer or 'ends'}{more}"
-            yield self._buy(after, work, label) if buys else Step(label, after)
-
-    @staticmethod
-    def _buy(after: World, work: Work, label: str) -> Step:
-        wrong = ""
-        if after.bought:
-            wrong = f"the cart is bought twice, under keys {after.bought[0][0]} and {work.key}"
-        elif work.number < after.told:
-            wrong = f"failed was told, and POST {work.number}, begun before, buys the cart"
-        return Step(label, after._replace(bought=(*after.bought, (work.key, True))), wrong)
-
-    def time(self, world: World) -> Iterator[Step]:
-        """SETTLE_SECONDS pass. No POST outlives them."""
-        state = world.state
-        post = state.post and state.post._replace(age=1)
-        aged = world._replace(
-            state=state._replace(post=post, doubt=min(1, state.doubt + 1) if state.doubt != NEVER else NEVER),
-            messages=tuple(m._replace(age=1) if m.number else m for m in world.messages),
-            bought=tuple((key, False) for key, _ in world.bought),
-        )
-        if not world.work and aged != world:
-            yield Step("SETTLE_SECONDS pass", aged)
 
     def restore(self, world: World) -> Iterator[Step]:
         """Somebody restores the record, without its state."""
@@ -363,10 +285,10 @@ class Story:
         for i in range(len(world.messages)):
             yield from self.message(world, i)
         for work in world.work:
-            yield from self.serve(world, work)
+            yield from serve(self.service, world, work)
         if self.service.operator:
             yield from self.operator(world)
-        yield from self.time(world)
+        yield from time(world)
         yield from self.restore(world)
 
 

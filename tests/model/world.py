@@ -71,6 +71,15 @@ class World(NamedTuple):
     faults: int = 0
 
 
+class Step(NamedTuple):
+    """One step. `wrong`: what must never happen, and has happened by it. `end`: it gives up, or a person acts."""
+
+    label: str
+    after: World
+    wrong: str = ""
+    end: bool = False
+
+
 def next_number(world: World) -> int:
     """The number of the next POST."""
     live = [m.number for m in world.messages]

@@ -1,0 +1,74 @@
+"""The cart's state as the metadata of its record. Pure.
+
+    key     a number from 0
+    post    {"by": event id, "at": time, "heard": bool, …}; other members are for operators
+    doubt   a time
+    spent   "true", or absent
+
+Members that this version does not know are passed over. State that cannot be read is lost state, which is safe:
+everything before the record's Last-Modified is in doubt.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from shared.core.cart_state import CartState, Post, lost_state
+
+_Key = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,15}\Z")]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Post(msgspec.Struct):
+    by: str
+    at: _Instant
+    heard: bool = False
+
+
+class _Metadata(msgspec.Struct):
+    key: _Key
+    post: str | None = None
+    doubt: _Instant | None = None
+    spent: Literal["true", "false"] = "false"
+
+
+def to_metadata(state: CartState, about_post: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The metadata to write. A lost state is written without `key`, so that it is read as lost again.
+
+    Args:
+        state: What to write.
+        about_post: What operators want to know of the POST, as JSON values; nothing depends on it.
+    """
+    found = {} if state.key is None else {"key": str(state.key)}
+    if state.post is not None:
+        members = {**(about_post or {}), **msgspec.structs.asdict(state.post)}
+        # metadata travel in HTTP headers, which carry ASCII only
+        text = msgspec.json.encode(members).decode()
+        found["post"] = "".join(char if char.isascii() else _escaped(char) for char in text)
+    if state.doubt is not None:
+        found["doubt"] = str(msgspec.to_builtins(state.doubt))
+    return {**found, "spent": "true"} if state.spent else found
+
+
+def from_metadata(metadata: Mapping[str, str], last_modified: datetime) -> CartState:
+    """The state that a record carries; `last_modified` is the record's own. Never raises."""
+    try:
+        named = {name.lower(): text for name, text in metadata.items()}
+        found = msgspec.convert(named, _Metadata)
+        post = None if found.post is None else _post(found.post)
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError):
+        return lost_state(last_modified)
+    return CartState(int(found.key), post, found.doubt, found.spent == "true")
+
+
+def _post(text: str) -> Post:
+    found = msgspec.json.decode(text, type=_Post)
+    return Post(found.by, found.at, found.heard)
+
+
+def _escaped(char: str) -> str:
+    """A character as JSON escapes it, in UTF-16."""
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

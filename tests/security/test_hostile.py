@@ -42,9 +42,9 @@ def test_twenty_thousand_hostile_bodies_are_all_answered() -> None:
 
     kinds = {kind for kind, count in run.counts.items() if count}
     assert {"accepted", "accepted, an event", "accepted, deferred", "accepted, an event, deferred"} <= kinds
-    assert {"answer: completed", "answer: partial", "answer: refused", "answer: retry"} <= kinds
-    assert {"told: completed", "told: failed", "told: partial", "told: unknown"} <= kinds
-    assert {"sent to wait", "told with a dataref"} <= kinds
+    assert {"response: retry", "response: completed", "response: partial", "response: refused"} <= kinds
+    assert {"published: completed", "published: failed", "published: partial", "published: unknown"} <= kinds
+    assert {"deferred", "published with a dataref"} <= kinds
     assert 8 <= len([kind for kind in kinds if kind.startswith("invalid")])
 
 

@@ -16,11 +16,11 @@ from datetime import datetime
 from shared.attempt import CheckoutAttempt
 from shared.context import DeliveryContext
 from shared.core.messages import Delivery, InvalidMessage, decode
-from shared.core.retry import Deferral, Destination, Uniform, without_call
+from shared.core.retry import Deferral, Destination, Uniform
 from shared.core.rules import Undecided, apply_rules
 from shared.poison import Isolation, PoisonHandler, spread
 from shared.ports import StorageUnavailable
-from shared.steps import Steps, log_storage_failure
+from shared.steps import Steps
 from shared.telemetry import Telemetry
 
 
@@ -70,8 +70,8 @@ class Checkout:
             try:
                 deferral = self._decide(ctx) if admitted else spread(ctx.request.retry, self._uniform)
             except StorageUnavailable as failure:
-                log_storage_failure(ctx.line, failure)
-                deferral = without_call(ctx.request.retry, self._uniform, "storage")
+                retry = ctx.request.retry
+                deferral = self._steps.after_storage_failure(failure, ctx.line, retry, Destination.CARTS)
         if deferral is not None:
             self._steps.defer(ctx, deferral)
 

@@ -22,10 +22,10 @@ from shared.attempt import CheckoutAttempt
 from shared.context import DeliveryContext
 from shared.core.errors import ErrorClass, error
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
-from shared.core.retry import POISONED, Deferral, Destination, RetryState, Uniform, without_call
+from shared.core.retry import POISONED, Deferral, Destination, RetryState, Uniform
 from shared.core.rules import CopyOf, Undecided, apply_rules
 from shared.ports import StorageUnavailable
-from shared.steps import Steps, log_storage_failure
+from shared.steps import Steps
 from shared.telemetry import LogLine
 
 POISON_SPREAD_SECONDS = 20.0
@@ -67,8 +67,8 @@ class PoisonHandler:
         try:
             deferral = self._decide(ctx)
         except StorageUnavailable as failure:
-            log_storage_failure(ctx.line, failure)
-            deferral = without_call(ctx.request.retry, self._uniform, "storage", Destination.POISON)
+            retry = ctx.request.retry
+            deferral = self._steps.after_storage_failure(failure, ctx.line, retry, Destination.POISON)
         if deferral is not None:
             self._steps.defer(ctx, deferral)
 

@@ -73,7 +73,7 @@ class Steps:
         except StorageUnavailable as failure:
             if ctx.sent_id is None:
                 raise
-            log_storage_failure(ctx.line, failure)
+            _log_storage_failure(ctx.line, failure)
             return after_unrecorded_response(ctx.request.retry, self._policy, self._uniform, self._clock())
         self.publish(event, ctx.line)
         _log_outcome(ctx.line, event)
@@ -93,9 +93,9 @@ class Steps:
         try:
             self.publish(event, line)
         except StorageUnavailable as failure:
-            log_storage_failure(line, failure)
-            line.add(result="deferred", reason="storage")
-            self.send_copy(message, line, without_call(RetryState(), self._uniform, "storage", queue))
+            deferral = self.after_storage_failure(failure, line, RetryState(), queue)
+            line.add(result="deferred", reason=deferral.reason)
+            self.send_copy(message, line, deferral)
         else:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
             _log_outcome(line, event)
@@ -108,6 +108,13 @@ class Steps:
         """
         with line.step("publish"):
             self._publisher.publish(event)
+
+    def after_storage_failure(
+        self, failure: StorageUnavailable, line: LogLine, retry: RetryState, queue: Destination
+    ) -> Deferral:
+        """Log the failure, and return the deferral of a message for which no POST was made."""
+        _log_storage_failure(line, failure)
+        return without_call(retry, self._uniform, "storage", queue)
 
     def defer(self, ctx: DeliveryContext, deferral: Deferral) -> None:
         """Send a deferred copy. Only then may the message be deleted.
@@ -167,7 +174,7 @@ class Steps:
             ctx.line.add(note="lost")
 
 
-def log_storage_failure(line: LogLine, failure: StorageUnavailable) -> None:
+def _log_storage_failure(line: LogLine, failure: StorageUnavailable) -> None:
     """Add a storage failure to the log line."""
     line.add(exception=type(failure).__name__, detail=str(failure))
     line.escalate(logging.WARNING)

@@ -27,23 +27,6 @@ def session() -> Session:
     return Session(Adapter(pool_maxsize=8, pool_block=True))
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    both = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", f"{both}.key", "-out", str(both)], check=True, capture_output=True)  # noqa: S603  nothing foreign in it
-    both.write_text(Path(f"{both}.key").read_text() + both.read_text())
-    return both
-
-
-@pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
 def get(session: Session, url: str, headers: dict[str, str] | None = None) -> requests.Response:
     return session.request("GET", url, headers=headers or {}, timeout=(20, 20))
 

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
+from shared.core.retry import seconds_to_settle
 from shared.core.verdict import CartStatusReading
 
 LONGEST_TURN = 30.0
@@ -110,10 +111,7 @@ def in_doubt_since(state: CartState, answered: Post | None = None) -> datetime |
 
 def settle_remaining(state: CartState, now: datetime, settle: float, answered: Post | None = None) -> float:
     """Seconds until every POST in doubt is settled, that is, cannot be at work any more."""
-    since = in_doubt_since(state, answered)
-    if since is None:
-        return 0.0
-    return min(settle, max(0.0, settle - (now - since).total_seconds()))
+    return seconds_to_settle(in_doubt_since(state, answered), now, settle)
 
 
 def is_closed(

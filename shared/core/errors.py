@@ -49,6 +49,9 @@ RETRYABLE = TRANSIENT | {ErrorClass.UNANSWERED}
 DOUBTFUL = frozenset({ErrorClass.SERVICE, ErrorClass.IN_PROGRESS})
 """Classes after which the POST may still be at work."""
 
+IMPLY_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
+"""Classes whose codes mean an order, made or in progress, whatever the status."""
+
 ADVICE = {
     ErrorClass.SERVICE: "Partner Center was unavailable for as long as we tried: send a new request later.",
     ErrorClass.THROTTLED: "Partner Center throttled us for six days: lower the load, then send a new request.",

@@ -15,13 +15,12 @@ the answer of a key again for ever.
 
 from shared.core import jsontext
 from shared.core.cart_state import Left
-from shared.core.errors import BY_CODE, ErrorClass
+from shared.core.errors import BY_CODE, IMPLY_ORDER, ErrorClass
 from shared.core.models import CartCheckoutResult, Fault, ServiceResponse, parse_lenient
 from shared.core.verdict import Bought, Refused, Verdict
 
 _HEARD_STATUSES = frozenset({401, 403, 429})
 """The service turns the call away before it looks at the cart."""
-_OF_AN_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
 _SPENDING = frozenset({ErrorClass.SERVICE, ErrorClass.CONFIGURATION})
 
 
@@ -36,7 +35,7 @@ def left_by(response: ServiceResponse, verdict: Verdict, *, sent: bool = True) -
     if not sent or isinstance(verdict, Bought):
         return Left(heard=True, spent=False)
     codes = _codes(response)
-    if any(BY_CODE.get(code or "") in _OF_AN_ORDER for code in codes):
+    if any(BY_CODE.get(code or "") in IMPLY_ORDER for code in codes):
         return Left(heard=False, spent=False)
     classes = {BY_CODE.get(code, verdict.error.error_class) for code in codes if code is not None}
     return Left(_is_heard(response, verdict, codes), bool(classes & _SPENDING))

@@ -156,10 +156,15 @@ def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, no
 
 def settle_remaining(retry: RetryState, policy: RetryPolicy, now: datetime) -> float:
     """Seconds until the POST in doubt can no longer be at work, or 0 when there is none."""
-    if retry.doubt is None:
+    return seconds_to_settle(retry.doubt, now, policy.settle)
+
+
+def seconds_to_settle(doubt: datetime | None, now: datetime, settle: float) -> float:
+    """Seconds until a POST in doubt since `doubt` can no longer be at work, or 0 without a doubt."""
+    if doubt is None:
         return 0.0
     # at most `settle`, even where the clock that wrote `doubt` was ahead of this one
-    return min(policy.settle, max(0.0, policy.settle - (now - retry.doubt).total_seconds()))
+    return min(settle, max(0.0, settle - (now - doubt).total_seconds()))
 
 
 def settling(retry: RetryState, delay: float) -> Deferral:

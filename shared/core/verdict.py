@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from shared.core import jsontext
-from shared.core.errors import BY_CODE, DOUBTFUL, TRANSIENT, Error, ErrorClass, class_of, error
+from shared.core.errors import BY_CODE, DOUBTFUL, IMPLY_ORDER, TRANSIENT, Error, ErrorClass, class_of, error
 from shared.core.models import (
     Cart,
     CartCheckoutResult,
@@ -35,7 +35,6 @@ from shared.core.outcomes import Outcome
 _SAME_FROM_GATEWAY = frozenset({401, 403, 408, 429})
 """Statuses that mean the same from a gateway as from the API."""
 
-_IMPLY_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
 _FAILED_ORDERS = frozenset(
     {OrderStatus.ERROR, OrderStatus.PARTIAL_SUCCESS, OrderStatus.PO_REVIEW_REJECTED, OrderStatus.CANCELLED}
 )
@@ -147,7 +146,7 @@ def _known(code: str | None) -> bool:
     It does not where the table lacks the code, or lists it for an order that is made or in progress: such a code came
     with an unexpected status, or in `orderErrors`.
     """
-    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in _IMPLY_ORDER
+    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in IMPLY_ORDER
 
 
 def _by_class(cause: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:

@@ -32,7 +32,7 @@ class StorageUnavailable(StorageError):
 class Conflict(StorageError):
     """The blob has changed since the caller read it.
 
-    It may be the caller's own write that changed it: a write whose answer was lost is sent again, and finds itself.
+    The caller's own write may have changed it: a write whose response is lost is sent again, and conflicts with itself.
     """
 
 
@@ -85,7 +85,7 @@ class Blobs(Protocol):
         `metadata` has no default: an upload without them erases those that are there.
 
         Raises:
-            Conflict: there is another one, or one at all, or none any more.
+            Conflict: its ETag differs, it exists although `match` is None, or it is missing.
             StorageUnavailable: it may be written or not.
         """
 
@@ -93,7 +93,7 @@ class Blobs(Protocol):
         """Replace the metadata of the blob whose ETag is `match`; content and content type stay. Returns the new ETag.
 
         Raises:
-            Conflict: there is another one, or none any more.
+            Conflict: its ETag differs, or it is missing.
             StorageUnavailable: they may be set or not.
         """
 
@@ -115,7 +115,7 @@ _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def is_metadata(name: str, value: str) -> bool:
-    """Whether the service keeps this pair.
+    """Whether the service stores this pair.
 
     `name`: an ASCII identifier in lower case. `value`: printable ASCII, not empty and without spaces at its ends.
     """
@@ -123,18 +123,18 @@ def is_metadata(name: str, value: str) -> bool:
 
 
 def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata as the service keeps them, with lower-case names: they travel as headers.
+    """Metadata as the service stores them, with lower-case names. They travel as headers.
 
-    Foreign text must be made to fit by the caller.
+    The caller must make other text fit.
 
     Raises:
-        ValueError: a pair that is none by `is_metadata`, a name that is there twice, or all together are too long.
+        ValueError: a pair fails `is_metadata`, a name occurs twice, or all together are too long.
             The text quotes no value.
     """
     found = {name.lower(): value for name, value in metadata.items()}
     wrong = [name for name, value in found.items() if not is_metadata(name, value)]
     if wrong or len(found) != len(metadata):
-        raise ValueError(f"these metadata cannot be kept: {wrong or [*metadata]}")
+        raise ValueError(f"invalid metadata: {wrong or [*metadata]}")
     if sum(len(name) + len(value) for name, value in found.items()) > LONGEST_METADATA:
         raise ValueError(f"metadata of more than {LONGEST_METADATA} bytes")
     return found

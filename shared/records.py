@@ -47,14 +47,14 @@ class Records:
     def enter(self, request: CheckoutRequest, record: Record, metadata: Mapping[str, str]) -> Record:
         """Write the working state of a cart before its POST.
 
-        A cart without a record gets one without outcomes; of one that has a record only the metadata are sent.
+        A cart without a record gets one without outcomes. Otherwise only the metadata are sent.
 
             this one   load ─ enter ✓ ─ POST
-            a rival      load ───────── enter ✕ Conflict ─ load ─ decide again
+            another      load ───────── enter ✕ Conflict ─ load ─ decide again
 
-        An answer that is lost shows the same conflict, and the next load finds the caller's own entry:
+        A lost response shows the same conflict, and the next load finds the caller's own entry:
 
-            this one   load ─ enter (✓, answer lost) ─ sent again ✕ Conflict ─ load: its own ─ POST
+            this one   load ─ enter (✓, response lost) ─ sent again ✕ Conflict ─ load: its own ─ POST
 
         Returns:
             The record under its new ETag; `last_modified` and `read_at` stay those of the load.
@@ -86,7 +86,7 @@ class Records:
     ) -> Event:
         """Append an event to `record`. Returns it as recorded, with a `dataref` if it was too large.
 
-        `metadata`: the working state after it; None: as it was read.
+        `metadata`: the new working state, or None to write the one that was read.
 
         Raises:
             Conflict: the record has changed since it was read.

@@ -58,7 +58,7 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _QUERY = re.compile(r"\?\S+")
 _IF_ABSENT: dict[str, Any] = {"overwrite": False}
 _CONDITION_FAILED = ("BlobAlreadyExists", "ConditionNotMet", "BlobNotFound")
-"""What storage answers to If-None-Match and If-Match, and where the blob to match is gone.
+"""The error codes of a failed If-None-Match or If-Match, and of a missing blob to match.
 
 Not a set: the members of the SDK's enumeration equal their text, but do not hash like it."""
 
@@ -109,14 +109,14 @@ class AzureBlobs:
         return self._download_once(name, answers)
 
     def _download_once(self, name: str, answers: list[datetime | None]) -> StoredBlob:
-        # the SDK keeps every header of the answer but its Date
+        # the SDK's properties hold every header of the response but its Date
         note = partial(_note_date, answers)
         # a body that breaks off has its own tries, see READ_TRIES, which the policy's would multiply
         stream = self._client(name).download_blob(retry_total=0, raw_response_hook=note)
         content, found = stream.readall(), stream.properties
         if not isinstance(found.etag, str) or not isinstance(found.last_modified, datetime):
             raise StorageUnavailable("a response without ETag or Last-Modified") from None
-        # what somebody else put there and we could not write back is passed over: it must hold up no cart
+        # metadata of others that could not be written back are passed over, so that they block no cart
         lower = {key.lower(): value for key, value in found.metadata.items()}
         metadata = {key: value for key, value in lower.items() if is_metadata(key, value)}
         return StoredBlob(content, found.etag, metadata, found.last_modified, _latest(answers))
@@ -161,7 +161,7 @@ def _note_date(answers: list[datetime | None], response: Any) -> None:  # noqa: 
 
 
 def _latest(answers: list[datetime | None]) -> datetime:
-    """The `Date` of the last answer: of a read that was tried again, only that one brought what is returned."""
+    """The `Date` of the last response, which is the one that brought the result where a read was tried again."""
     latest = answers[-1] if answers else None
     if latest is None or latest.tzinfo is None:
         raise StorageUnavailable("a response without a Date, by which ages are measured") from None

@@ -58,14 +58,14 @@ class CartState(msgspec.Struct, frozen=True):
     spent: bool = False
 
 
-class Left(msgspec.Struct, frozen=True):
+class PostEvidence(msgspec.Struct, frozen=True):
     """What the answer to a POST left: see `shared.core.evidence`."""
 
     heard: bool
     spent: bool
 
 
-class Look(msgspec.Struct, frozen=True):
+class CartLookup(msgspec.Struct, frozen=True):
     """What GET cart said. `sent`: when the request was *sent*. `not_found`: the service knows no such cart."""
 
     sent: datetime
@@ -118,7 +118,7 @@ def is_closed(
     state: CartState,
     *,
     bought: bool,
-    look: Look | None,
+    look: CartLookup | None,
     settle: float,
     answered: Post | None = None,
     refused_404: Post | None = None,
@@ -152,7 +152,9 @@ def is_closed(
     return look.not_found and refused_404 is not None and in_doubt_since(state, refused_404) is None
 
 
-def may_tell_not_bought(state: CartState, now: datetime, *, bought: bool, look: Look | None, settle: float) -> bool:
+def may_resolve_as_not_bought(
+    state: CartState, now: datetime, *, bought: bool, look: CartLookup | None, settle: float
+) -> bool:
     """Whether an operator may say that nothing was bought: on a closed cart, or when it cannot be alive any more."""
     since = in_doubt_since(state)
     gone = not bought and since is not None and now - since >= CART_GONE
@@ -195,7 +197,7 @@ def entry_holds(monotonic: float, wall: float) -> bool:
     return max(monotonic, wall) <= LONGEST_ENTRY
 
 
-def after_deferral(state: CartState, own: Post, key: int, left: Left) -> CartState:
+def after_deferral(state: CartState, own: Post, key: int, left: PostEvidence) -> CartState:
     """The state with what the answer to the POST `own`, sent under `key`, left.
 
     Where another entry has replaced it, that one is not heard.

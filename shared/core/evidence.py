@@ -14,7 +14,7 @@ the answer of a key again for ever.
 """
 
 from shared.core import jsontext
-from shared.core.cart_state import Left
+from shared.core.cart_state import PostEvidence
 from shared.core.errors import BY_CODE, IMPLY_ORDER, ErrorClass
 from shared.core.models import CartCheckoutResult, Fault, ServiceResponse, parse_lenient
 from shared.core.verdict import Bought, Refused, Verdict
@@ -24,7 +24,7 @@ _HEARD_STATUSES = frozenset({401, 403, 429})
 _SPENDING = frozenset({ErrorClass.SERVICE, ErrorClass.CONFIGURATION})
 
 
-def left_by(response: ServiceResponse, verdict: Verdict, *, sent: bool = True) -> Left:
+def evidence_of(response: ServiceResponse, verdict: Verdict, *, sent: bool = True) -> PostEvidence:
     """What the answer to a POST left.
 
     Args:
@@ -33,12 +33,12 @@ def left_by(response: ServiceResponse, verdict: Verdict, *, sent: bool = True) -
         sent: False: `connect()` had not returned when the call failed, so not a byte was sent.
     """
     if not sent or isinstance(verdict, Bought):
-        return Left(heard=True, spent=False)
+        return PostEvidence(heard=True, spent=False)
     codes = _codes(response)
     if any(BY_CODE.get(code or "") in IMPLY_ORDER for code in codes):
-        return Left(heard=False, spent=False)
+        return PostEvidence(heard=False, spent=False)
     classes = {BY_CODE.get(code, verdict.error.error_class) for code in codes if code is not None}
-    return Left(_is_heard(response, verdict, codes), bool(classes & _SPENDING))
+    return PostEvidence(_is_heard(response, verdict, codes), bool(classes & _SPENDING))
 
 
 def _is_heard(response: ServiceResponse, verdict: Verdict, codes: tuple[str | None, ...]) -> bool:

@@ -3,10 +3,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from shared.core.cart_state import (
+    CartLookup,
     CartState,
-    Left,
-    Look,
     Post,
+    PostEvidence,
     after_deferral,
     after_giving_up,
     after_purchase,
@@ -17,7 +17,7 @@ from shared.core.cart_state import (
     in_doubt_since,
     is_closed,
     lost_state,
-    may_tell_not_bought,
+    may_resolve_as_not_bought,
     settle_remaining,
     wait_for_others,
 )
@@ -33,8 +33,8 @@ LOST = lost_state(SETTLED)
 LOST_KEY = int(SETTLED.timestamp())
 
 
-def look(reading: CartStatusReading, sent: datetime = NOW, *, not_found: bool = False) -> Look:
-    return Look(sent, reading, not_found)
+def look(reading: CartStatusReading, sent: datetime = NOW, *, not_found: bool = False) -> CartLookup:
+    return CartLookup(sent, reading, not_found)
 
 
 ACTIVE, ORDERED = look(CartStatusReading.ACTIVE), look(CartStatusReading.ORDERED)
@@ -116,7 +116,7 @@ def test_nothing_needs_to_settle_where_nobody_is_in_doubt() -> None:
     ],
 )
 def test_a_cart_is_closed_when_nobody_is_in_doubt_or_it_is_active_once_settled(
-    *, closed: bool, state: CartState, seen: Look | None
+    *, closed: bool, state: CartState, seen: CartLookup | None
 ) -> None:
     assert closed == is_closed(state, bought=False, look=seen, settle=SETTLE)
 
@@ -146,7 +146,7 @@ OWN = Post("ours", SETTLED)
     ],
 )
 def test_a_404_stands_where_the_cart_is_not_found_and_no_other_post_is_in_doubt(
-    *, closed: bool, state: CartState, seen: Look, refused: Post | None
+    *, closed: bool, state: CartState, seen: CartLookup, refused: Post | None
 ) -> None:
     assert closed == is_closed(state, bought=False, look=seen, settle=SETTLE, refused_404=refused)
 
@@ -163,14 +163,14 @@ def test_a_404_stands_where_the_cart_is_not_found_and_no_other_post_is_in_doubt(
     ],
 )
 def test_an_operator_may_say_not_bought_of_a_closed_cart_or_of_one_that_is_gone(
-    *, may: bool, state: CartState, seen: Look | None
+    *, may: bool, state: CartState, seen: CartLookup | None
 ) -> None:
-    assert may == may_tell_not_bought(state, NOW, bought=False, look=seen, settle=SETTLE)
+    assert may == may_resolve_as_not_bought(state, NOW, bought=False, look=seen, settle=SETTLE)
 
 
 def test_an_operator_may_never_say_not_bought_where_an_entry_bought() -> None:
     state = CartState(doubt=after(days=-9))
-    assert not may_tell_not_bought(state, NOW, bought=True, look=ACTIVE, settle=SETTLE)
+    assert not may_resolve_as_not_bought(state, NOW, bought=True, look=ACTIVE, settle=SETTLE)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_post_begins_within_half_a_minute_of_its_entry_by_both_clocks(
     ],
 )
 def test_a_deferral_notes_what_the_answer_left(left: CartState, *, heard: bool, spent: bool) -> None:
-    assert left == after_deferral(CartState(3, OURS), OURS, 3, Left(heard, spent))
+    assert left == after_deferral(CartState(3, OURS), OURS, 3, PostEvidence(heard, spent))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_deferral_notes_what_the_answer_left(left: CartState, *, heard: bool, 
     ],
 )
 def test_an_answer_says_nothing_of_another_post_or_key(noted: CartState, state: CartState) -> None:
-    assert noted == after_deferral(state, OURS, 3, Left(heard=True, spent=True))
+    assert noted == after_deferral(state, OURS, 3, PostEvidence(heard=True, spent=True))
 
 
 @pytest.mark.parametrize(

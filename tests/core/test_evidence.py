@@ -2,16 +2,16 @@ from typing import Any
 
 import pytest
 
-from shared.core.cart_state import Left
-from shared.core.evidence import left_by
+from shared.core.cart_state import PostEvidence
+from shared.core.evidence import evidence_of
 from shared.core.models import ServiceResponse
 from shared.core.verdict import judge
 from tests.support.builders import answer
 
-NOTHING = Left(heard=False, spent=False)
-SPENT = Left(heard=False, spent=True)
-HEARD = Left(heard=True, spent=False)
-HEARD_AND_SPENT = Left(heard=True, spent=True)
+NOTHING = PostEvidence(heard=False, spent=False)
+SPENT = PostEvidence(heard=False, spent=True)
+HEARD = PostEvidence(heard=True, spent=False)
+HEARD_AND_SPENT = PostEvidence(heard=True, spent=True)
 
 
 def fault(code: object) -> dict[str, Any]:
@@ -75,11 +75,11 @@ def groups(*codes: object) -> dict[str, Any]:
     ],
 )
 def test_the_answer_says_whether_anything_is_at_work_and_whether_the_key_is_spent(
-    left: Left, response: ServiceResponse
+    left: PostEvidence, response: ServiceResponse
 ) -> None:
-    assert left == left_by(response, judge(response))
+    assert left == evidence_of(response, judge(response))
 
 
 def test_a_call_that_was_never_sent_left_nothing() -> None:
     response = ServiceResponse(None, failure="connection refused")
-    assert HEARD == left_by(response, judge(response), sent=False)
+    assert HEARD == evidence_of(response, judge(response), sent=False)

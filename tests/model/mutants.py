@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from shared.core import cart_state, evidence
-from shared.core.cart_state import CartState, Left, Look, Post
+from shared.core.cart_state import CartLookup, CartState, Post, PostEvidence
 from shared.core.models import ServiceResponse
 from shared.core.verdict import Verdict
 from tests.model.explorer import Result, explore
@@ -45,7 +45,7 @@ def _forgets_the_replaced(state: CartState, by: str, now: datetime, **how: Any) 
     return replace(cart_state.enter(state, by, now, **how), doubt=state.doubt)
 
 
-def _settled_after_the_get(state: CartState, *, look: Look | None, **how: Any) -> bool:
+def _settled_after_the_get(state: CartState, *, look: CartLookup | None, **how: Any) -> bool:
     return cart_state.is_closed(state, look=look and replace(look, sent=NOW), **how)
 
 
@@ -62,19 +62,19 @@ def _waits_for_nobody(_state: CartState, _by: str, _now: datetime, _settle: floa
     return 0.0
 
 
-def _unknown_codes_are_proof(response: ServiceResponse, verdict: Verdict) -> Left:
-    left = evidence.left_by(response, verdict)
-    return Left(heard=True, spent=left.spent) if b"999999" in response.body else left
+def _unknown_codes_are_proof(response: ServiceResponse, verdict: Verdict) -> PostEvidence:
+    left = evidence.evidence_of(response, verdict)
+    return PostEvidence(heard=True, spent=left.spent) if b"999999" in response.body else left
 
 
-def _failures_are_heard(response: ServiceResponse, verdict: Verdict) -> Left:
-    left = evidence.left_by(response, verdict)
-    return Left(heard=True, spent=left.spent) if (response.status or 0) >= 500 else left
+def _failures_are_heard(response: ServiceResponse, verdict: Verdict) -> PostEvidence:
+    left = evidence.evidence_of(response, verdict)
+    return PostEvidence(heard=True, spent=left.spent) if (response.status or 0) >= 500 else left
 
 
-def _busy_is_heard(response: ServiceResponse, verdict: Verdict) -> Left:
-    left = evidence.left_by(response, verdict)
-    return Left(heard=True, spent=left.spent) if response.status == 409 else left
+def _busy_is_heard(response: ServiceResponse, verdict: Verdict) -> PostEvidence:
+    left = evidence.evidence_of(response, verdict)
+    return PostEvidence(heard=True, spent=left.spent) if response.status == 409 else left
 
 
 def _doubt_is_ignored(state: CartState, answered: Post | None = None) -> datetime | None:
@@ -137,19 +137,19 @@ MUTANTS = (
     Mutant(
         "another's entry does not block", STRICT, wrong="two requests", changes={"wait_for_others": _waits_for_nobody}
     ),
-    Mutant("an unknown code stands without settling", LATE, changes={"left_by": _unknown_codes_are_proof}),
+    Mutant("an unknown code stands without settling", LATE, changes={"evidence_of": _unknown_codes_are_proof}),
     Mutant("doubt is ignored", STRICT, changes={"is_closed": _closed_by(_doubt_is_ignored)}),
     Mutant("another's entry is ignored", STRICT, changes={"is_closed": _closed_by(_others_are_ignored)}),
     Mutant("closed without age", STRICT, changes={"is_closed": _closed_without_age}),
     Mutant("closed without GET", STRICT, changes={"is_closed": _closed_without_get}),
-    Mutant("a 5xx counts as heard", STRICT, changes={"left_by": _failures_are_heard}),
-    Mutant("a 409 counts as heard", LATE, changes={"left_by": _busy_is_heard}),
+    Mutant("a 5xx counts as heard", STRICT, changes={"evidence_of": _failures_are_heard}),
+    Mutant("a 409 counts as heard", LATE, changes={"evidence_of": _busy_is_heard}),
     Mutant("unknown leaves no doubt", FORGETFUL, changes={"after_unknown": _no_doubt_after_unknown}),
     Mutant(
         "not bought, of a bought record",
         SILENT,
         quick=False,
-        changes={"may_tell_not_bought": _not_bought_though_bought},
+        changes={"may_resolve_as_not_bought": _not_bought_though_bought},
     ),
     Mutant("a late first byte", STRICT, wrong="two requests", changes={"entry_holds": _late_first_byte}),
     Mutant(

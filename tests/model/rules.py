@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from shared.core import cart_state, evidence, rules
-from shared.core.cart_state import CartState, Left, Look, Post
+from shared.core.cart_state import CartLookup, CartState, Post, PostEvidence
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Event, Outcome, decided
 from shared.core.rules import CopyOf, Record, Replay
@@ -25,7 +25,7 @@ AGES = (timedelta(seconds=10), timedelta(hours=1))
 NEVER = -1
 LOST = -1
 NAMES = (
-    *("wait_for_others", "in_doubt_since", "is_closed", "may_tell_not_bought", "enter", "entry_holds"),
+    *("wait_for_others", "in_doubt_since", "is_closed", "may_resolve_as_not_bought", "enter", "entry_holds"),
     *("after_deferral", "after_refusal", "after_giving_up", "after_purchase", "after_unknown"),
 )
 
@@ -83,7 +83,7 @@ class Rules:
     """The decision functions of the program, or with `changes` those of a mutant, each result kept."""
 
     def __init__(self, **changes: Callable[..., Any]) -> None:
-        own = {name: getattr(cart_state, name) for name in NAMES} | {"left_by": evidence.left_by}
+        own = {name: getattr(cart_state, name) for name in NAMES} | {"evidence_of": evidence.evidence_of}
         self._do = SimpleNamespace(**{**own, **changes})
         for name in ("waits", "doubt", "closed", "not_bought", "enter", "holds", "deferred", "purchased", "unknown"):
             setattr(self, name, cache(getattr(self, name)))
@@ -94,9 +94,9 @@ class Rules:
         """Whether this request waits for the POST of another one."""
         return bool(self._do.wait_for_others(_real(state), by, NOW, SETTLE) > 0)
 
-    def left(self, kind: str) -> Left:
+    def left(self, kind: str) -> PostEvidence:
         """What this answer left."""
-        found: Left = self._do.left_by(ANSWERS[kind], judge(ANSWERS[kind]))
+        found: PostEvidence = self._do.evidence_of(ANSWERS[kind], judge(ANSWERS[kind]))
         return found
 
     def doubt(self, state: State, answered: Entered | None) -> int:
@@ -111,7 +111,7 @@ class Rules:
 
     def not_bought(self, state: State, bought: bool, seen: Seen | None) -> bool:
         """Whether an operator may say that nothing was bought."""
-        found = self._do.may_tell_not_bought(_real(state), NOW, bought=bought, look=_look(seen), settle=SETTLE)
+        found = self._do.may_resolve_as_not_bought(_real(state), NOW, bought=bought, look=_look(seen), settle=SETTLE)
         return bool(found)
 
     def enter(self, state: State, by: str, number: int, closed: bool, answered: Entered | None) -> State:
@@ -195,7 +195,7 @@ def _age(time: Any) -> int:
     return NEVER if time is None else int((NOW - time).total_seconds() >= SETTLE)
 
 
-def _look(seen: Seen | None) -> Look | None:
+def _look(seen: Seen | None) -> CartLookup | None:
     if seen is None:
         return None
-    return Look(NOW if seen.settled else NOW - AGES[1], CartStatusReading(seen.reading))
+    return CartLookup(NOW if seen.settled else NOW - AGES[1], CartStatusReading(seen.reading))

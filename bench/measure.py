@@ -143,7 +143,7 @@ def imported(code: str, backend: Backend) -> Sample:
     environ = {**os.environ, **backend.environment(), **OURS.settings}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the program is compiled like the packages, by the first import
     command = [sys.executable, "-c", _IMPORT.format(code=code)]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)  # noqa: S603  our own command
     if done.returncode:
         raise MeasurementFailed(f"the import failed:\n{done.stderr}")
     found: Sample = json.loads(done.stdout)

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long it may take (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the report")
     options = parser.parse_args(arguments)
-    if options.carts < 50 or options.processes < 1:  # noqa: PLR2004
+    if options.carts < 50 or options.processes < 1:  # noqa: PLR2004  the smallest plan
         parser.error("at least 50 carts and one process")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: by unwinding
     console = Console(width=None if sys.stdout.isatty() else 120, quiet=options.json, highlight=False)

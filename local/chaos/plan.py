@@ -111,7 +111,7 @@ class Intensity:
     @classmethod
     def of(cls, carts: int) -> Intensity:
         """Return the intensity for a number of carts: a small run must end within a minute."""
-        if carts < 500:  # noqa: PLR2004
+        if carts < 500:  # noqa: PLR2004  a small run
             settings = {"SETTLE_SECONDS": "3", "RETRY_CAP_SECONDS": "2", "RETRY_MAX_AGE_SECONDS": "12"}
             return cls(3, 12.0, 3.0, 1.5, throttling=False, settings=settings)
         settings = {"SETTLE_SECONDS": "5", "RETRY_CAP_SECONDS": "8", "RETRY_MAX_AGE_SECONDS": "150"}

@@ -99,9 +99,9 @@ class _PlanBuilder:
                 requests.append(self._request(BY_NAME[name], number, "", [at], rng))
                 crashes[requests[-1].request.cart_id] = crash
                 continue
-            twice = rng.random() < 0.1  # noqa: PLR2004
+            twice = rng.random() < 0.1  # noqa: PLR2004  a share
             ats = [at, at + rng.choice((0.0, rng.uniform(0.0, 5.0)))] if twice else [at]
-            if rng.random() < 0.02:  # noqa: PLR2004
+            if rng.random() < 0.02:  # noqa: PLR2004  a share
                 scenario = DOCUMENTED[rng.choice(tuple(DOCUMENTED))]
                 requests.append(self._request(scenario, number, "", ats, rng))
                 later = at + rng.choice((0.0, rng.uniform(0.0, 8.0)))
@@ -193,7 +193,7 @@ class _PlanBuilder:
         text = request_text(body, rng.choice(_FORMS), "chaos")
         found = decode_text(text)
         if not isinstance(found, CheckoutRequest):
-            raise AssertionError(f"{text} is not a request")  # noqa: TRY004
+            raise AssertionError(f"{text} is not a request")  # noqa: TRY004  a wrong plan
         for at in ats:
             self._at(at, PlannedMessage(text, found.event_id))
         return ExpectedRequest(found, scenario, len(ats))

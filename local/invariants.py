@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shared.core.messages import CheckoutRequest, InvalidMessage, derive
+from shared.core.messages import CheckoutRequest, InvalidMessage, ms_request_id
 from shared.core.outcomes import invalid
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Event = Mapping[str, Any]
 
+LONGEST_CHAIN = 10
+"""No request is corrected more often in any test."""
 BOUGHT = frozenset({"completed", "action_required", "partial"})
 
 
@@ -27,8 +29,15 @@ def outcome_of(event: Event) -> str:
 
 def final_outcome(request: CheckoutRequest, events: Iterable[Event]) -> str | None:
     """A request's outcome after any correction, or None where none was published."""
-    outcomes = {event["id"]: outcome_of(event) for event in events}
-    return outcomes.get(request.correction_id, outcomes.get(request.event_id))
+    chain = chain_of(request, events)
+    return outcome_of(chain[-1]) if chain else None
+
+
+def chain_of(request: CheckoutRequest, events: Iterable[Event]) -> list[Event]:
+    """A request's events in the order in which each corrects the one before, without repeats."""
+    by_id = {event["id"]: event for event in events}
+    ids = [request.event_id, *(request.correction_id(number + 1) for number in range(len(by_id)))]
+    return [by_id[event_id] for event_id in ids if event_id in by_id]
 
 
 def queues_are_empty(messages: Mapping[str, int]) -> Iterator[str]:
@@ -39,15 +48,17 @@ def queues_are_empty(messages: Mapping[str, int]) -> Iterator[str]:
 
 
 def answered_once(request: CheckoutRequest, events: Collection[Event]) -> Iterator[str]:
-    """1 and 2: a request has one outcome under one id, or two of which the second corrects the first."""
+    """1 and 2: a request has one outcome under one id, or more of which each later one corrects the one before."""
     if not events:
         yield f"1: the request {request.request_id} was never answered"
     by_id = {event["id"]: event for event in events}
     if any(event != by_id[event["id"]] for event in events):
         yield f"2: different events of the request {request.request_id} have one id"
-    correction = by_id.get(request.correction_id)
-    if correction is not None and correction.get("data", {}).get("corrects") != request.event_id:
-        yield f"2: the correction of {request.request_id} does not name the event that it corrects"
+    for number, event in enumerate(chain_of(request, events)):
+        corrects = event.get("data", {}).get("corrects") if "data" in event else None
+        before = request.event_id if number <= 1 else request.correction_id(number - 1)
+        if "data" in event and event["id"] != request.event_id and corrects != before:
+            yield f"2: the correction {event['id']} of {request.request_id} does not name the event that it corrects"
 
 
 def rejected_once(message: InvalidMessage, events: Collection[Event]) -> Iterator[str]:
@@ -61,7 +72,8 @@ def rejected_once(message: InvalidMessage, events: Collection[Event]) -> Iterato
 def no_other_events(event_ids: Iterable[str], messages: Iterable[CheckoutRequest | InvalidMessage]) -> Iterator[str]:
     """2: every event belongs to one of the messages that were sent."""
     expected = {message.event_id for message in messages}
-    expected |= {message.correction_id for message in messages if isinstance(message, CheckoutRequest)}
+    requests = [message for message in messages if isinstance(message, CheckoutRequest)]
+    expected |= {request.correction_id(number) for request in requests for number in range(1, LONGEST_CHAIN)}
     for event_id in set(event_ids) - expected:
         yield f"2: the event {event_id} belongs to no message"
 
@@ -87,23 +99,25 @@ def bought_once(request: CheckoutRequest, purchases: int) -> Iterator[str]:
         yield f"4: the cart {request.cart_id} was bought {purchases} times"
 
 
-def ms_request_ids_are_derived(
-    requests: Iterable[CheckoutRequest], sent: Iterable[str], coded_failures: int
-) -> Iterator[str]:
-    """5: a cart is posted under the ids derived from its requests; a new one follows only a coded failure.
+def keys_of(request: CheckoutRequest, sent: Iterable[str], most: int = 200) -> list[int | None]:
+    """The cart's keys that these MS-RequestIds were made of; None for one that belongs to no key of the cart."""
+    keys = {ms_request_id(request.customer_id, request.cart_id, key): key for key in range(most)}
+    return [keys.get(each) for each in sent]
+
+
+def keys_only_grow(request: CheckoutRequest, sent: Iterable[str]) -> Iterator[str]:
+    """5: a cart is posted under its own keys, and never under an earlier one again.
 
     Args:
-        requests: All requests for the cart.
-        sent: The MS-RequestIds in the service's books.
-        coded_failures: How many POSTs the service fails with a fault code, at most.
+        request: Any request for the cart.
+        sent: The MS-RequestIds in the order of the POSTs.
     """
-    allowed = {
-        derive("ms-request", request.customer_id, request.cart_id, request.request_id, epoch)
-        for request in requests
-        for epoch in range(coded_failures + 1)
-    }
-    for ms_request_id in sorted(set(sent) - allowed):
-        yield f"5: the MS-RequestId {ms_request_id} belongs to no request, or was renewed too early"
+    keys = keys_of(request, sent)
+    known = [key for key in keys if key is not None]
+    if len(known) < len(keys):
+        yield f"5: the cart {request.cart_id} was posted under an MS-RequestId that is not its own"
+    if known != sorted(known):
+        yield f"5: the cart {request.cart_id} was posted under the keys {known}"
 
 
 def outcome_is_true(

@@ -1,7 +1,15 @@
-"""One attempt at the service: gate, POST, verdict, and GET cart where the response proves nothing.
+"""One attempt at the service: gate, entry, POST, verdict, and GET cart where the response proves nothing.
 
-The result is a value: a `Decision` to record and publish, or a `Deferral` to try again later. What a later attempt
-must know (the doubt, the epoch) is written into the delivery's context on the way.
+The result is a value: a `Conclusion` to record and publish, or a `Deferral` to try again later. Nothing here waits.
+
+    answered without a POST?   notAfter, the last POST made, a refusal in the copy, poisoned twice ──► `without_post`
+    may it POST now?           another request's POST, the closed gate, no token ──► defer
+    enter ─ POST ─ verdict     bought ──► conclude
+                               refused ──► conclude on a closed cart, else settle and ask
+                               ordered ──► POST once more, which repeats the first result
+                               transient ──► defer, or give up
+
+A lost race starts over with the answer still in hand (`Steps.answer`).
 """
 
 import logging
@@ -9,42 +17,72 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
 from msgspec.structs import replace
 
-from shared.context import DeliveryContext
+from shared.context import Answer, DeliveryContext, EntryAge
+from shared.core.cart_state import (
+    CartLookup,
+    Post,
+    after_giving_up,
+    after_purchase,
+    after_refusal,
+    after_unknown,
+    enter,
+    is_closed,
+    settle_remaining,
+    wait_for_others,
+)
 from shared.core.errors import HELD_FOR_OPERATOR, UNRESOLVED, Error, ErrorClass, error
+from shared.core.evidence import evidence_of, lookup_of
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, response_ids
+from shared.core.refusal import error_of, post_of, response_of, to_refusal
 from shared.core.retry import (
-    MAX_COUNT,
     Deferral,
+    Refusal,
     RetryPolicy,
     ThrottleGate,
     Uniform,
     after_closed_gate,
-    after_throttling,
     after_transient,
-    is_expired,
+    behind_another,
+    is_last,
     is_last_day,
     retry_after,
-    settle_remaining,
     settling,
     without_call,
 )
+from shared.core.rules import InHand
 from shared.core.verdict import (
     AlreadyOrdered,
     Bought,
     CartStatusReading,
     Refused,
     Retry,
-    Verdict,
     candidates,
     judge,
-    read_cart_status,
 )
 from shared.ports import PartnerCenterApi, TokenUnavailable
+from shared.steps import Conclusion, Steps
 
+MAX_ENTRIES = 3
+"""How often one delivery enters its POST: once more after a 401, and where an entry became too old."""
+ATTEMPTS_BEFORE_A_NEW_KEY = 3
+"""From this attempt on, a copy whose key is spent waits until the cart can be closed, so that it gets a new one."""
+_NOT_FOUND = 404
+_UNAUTHORIZED = 401
+_OUT_OF_TIME = ServiceResponse(None, failure="not sent: out of time", sent=False)
 _WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Why a request is not posted any more. `refusal`: the one that stands once the cart is closed."""
+
+    error: Error
+    response: dict[str, str | int] | None = None
+    result: str | None = None
+    refusal: Refusal | None = None
 
 
 class CheckoutAttempt:
@@ -53,154 +91,322 @@ class CheckoutAttempt:
     def __init__(
         self,
         partner_center: PartnerCenterApi,
+        steps: Steps,
         gate: ThrottleGate,
         policy: RetryPolicy,
         clock: Callable[[], datetime],
         uniform: Uniform,
     ) -> None:
         self._partner_center = partner_center
+        self._steps = steps
         self._gate = gate
         self._policy = policy
         self._clock = clock
         self._uniform = uniform
 
-    def run(self, ctx: DeliveryContext) -> Decision | Deferral:
-        """POST the checkout, unless this customer is throttled or there is no token."""
+    def run(self, ctx: DeliveryContext) -> Conclusion | Deferral:
+        """Conclude from the answer in hand, or POST, unless the request must not be posted (now).
+
+        Raises:
+            Conflict: another writer of the record was first. The record must be read again.
+            StorageUnavailable: the POST could not be entered, so none was made.
+        """
+        if ctx.in_hand is InHand.ORDERED and ctx.record.own(ctx.request):
+            # a copy of this message was told `failed` meanwhile: this corrects it, and must not wait
+            return self._unknown_order(ctx, error(ErrorClass.ALREADY_ORDERED, "GET cart says that it is ordered"))
+        if ctx.answer is not None:
+            return self._conclude(ctx, ctx.answer)
+        if (ending := self._ending(ctx)) is not None:
+            return self._without_post(ctx, ending)
+        if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
+            return behind_another(ctx.request.retry, wait)
+        token = self._admitted(ctx)
+        if not isinstance(token, str):
+            return self._without_post(ctx, token) if isinstance(token, Ending) else token
+        renewed = self._may_renew_key(ctx)
+        return self._post(ctx, token, closed=renewed) if isinstance(renewed, bool) else renewed
+
+    # --- without a POST ---------------------------------------------------------------------------------------
+
+    def _ending(self, ctx: DeliveryContext) -> Ending | None:
+        """Why the request is not posted any more, or None."""
+        request, retry, post = ctx.request, ctx.request.retry, ctx.state.post
+        if retry.refused is not None:
+            return Ending(error_of(retry.refused), response_of(retry.refused), refusal=retry.refused)
+        if ctx.poisoned_twice:
+            return Ending(error(ErrorClass.INTERNAL, "The program failed on this message in every delivery."))
+        if request.not_after is not None and self._clock() >= request.not_after:
+            return Ending(error(ErrorClass.EXPIRED, f"Not bought before {request.not_after.isoformat()}"))
+        own = post is not None and post.by == request.event_id and not post.heard
+        if own and post is not None and is_last(retry, self._policy, request.started_at, post.at):
+            return Ending(error(ErrorClass.SERVICE, "The last POST got no certain answer"))
+        return None
+
+    def _admitted(self, ctx: DeliveryContext) -> str | Ending | Deferral:
+        """The token for a POST, unless this customer is throttled or there is none."""
         request, now = ctx.request, self._clock()
         too_late = is_last_day(request.started_at, now)
         opening = self._gate.opening(request.customer_id, now)
         if opening is not None:
             if too_late:
-                return self.give_up(ctx, error(ErrorClass.THROTTLED, "Throttled until the cart's last day"))
+                return Ending(error(ErrorClass.THROTTLED, "Throttled until the cart's last day"))
             return after_closed_gate(request.retry, self._uniform, opening, now)
         try:
-            response = self._post(ctx)
+            return self._partner_center.token()
         except TokenUnavailable as failure:
             ctx.line.add(exception=type(failure).__name__, detail=str(failure))
             ctx.line.escalate(logging.ERROR)
             if too_late:
-                return self.give_up(ctx, error(ErrorClass.AUTHENTICATION, str(failure)))
+                return Ending(error(ErrorClass.AUTHENTICATION, str(failure)))
             return without_call(request.retry, self._uniform, ErrorClass.AUTHENTICATION)
-        return self._conclude(ctx, response, judge(response))
 
-    def give_up(self, ctx: DeliveryContext, last: Error, response: ServiceResponse | None = None) -> Decision:
-        """Decide without a response in time: `failed` if no order can exist, else what GET cart says, once."""
-        if ctx.request.retry.doubt is None:
-            return _decision(ctx, Outcome.FAILED, response, last)
-        cart = self._get_cart(ctx)
-        status = read_cart_status(cart)
-        if status is CartStatusReading.ORDERED:
-            ordered = error(ErrorClass.ALREADY_ORDERED, "No POST was answered, but the cart is ordered")
-            return self._already_ordered(ctx, response, ordered, cart)
-        description = (
-            f"No POST got a certain answer, of {ctx.attempts} that are known; the last: "
-            f"{last.description or last.code}; GET cart then said: {status}"
-        )
-        return _decision(ctx, Outcome.UNKNOWN, response, error(ErrorClass.UNANSWERED, description))
+    def _without_post(self, ctx: DeliveryContext, ending: Ending) -> Conclusion | Deferral:
+        """`failed` on a closed cart. Else wait until every POST in doubt is settled, and GET the cart.
 
-    def _post(self, ctx: DeliveryContext) -> ServiceResponse:
+        entry ─ POST ─ ? ········· settled
+                                      GET sent ─ Active ─► `failed`
+                                                 Ordered ─► POST once more
+                                                 no answer ─► defer, until the last day
+                                                 else ─► `unknown`
+        """
+        answered = ctx.answer.heard if ctx.answer else None
+        if self._closed(ctx, None, answered):
+            return self._failed(ctx, ending)
+        if remaining := settle_remaining(ctx.state, ctx.now(), self._policy.settle, answered):
+            return settling(ctx.request.retry, remaining)
+        look, cart = self._get_cart(ctx)
+        refusal = ending.refusal
+        refused_404 = post_of(refusal, ctx.request.event_id) if refusal and refusal.status == _NOT_FOUND else None
+        if self._closed(ctx, look, answered, refused_404):
+            return self._failed(ctx, ending)
+        if look.reading is CartStatusReading.ORDERED:
+            return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, _ordered_though(ending.error)), cart)
+        if look.reading is CartStatusReading.NOT_NOW and not is_last_day(ctx.request.started_at, self._clock()):
+            return self._later(ctx, cart)
+        return self._unknown(ctx, _unresolved(ending, look.reading), ending.response)
+
+    def _failed(self, ctx: DeliveryContext, ending: Ending) -> Conclusion:
+        decision = self._decision(ctx, Outcome.FAILED, ending.error, ending.response, ending.result)
+        if ending.refusal is not None:
+            return Conclusion(decision, after_refusal(ctx.state, ending.refusal.key))
+        return Conclusion(decision, after_giving_up(ctx.state))
+
+    # --- the POST ---------------------------------------------------------------------------------------------
+
+    def _may_renew_key(self, ctx: DeliveryContext) -> bool | Conclusion | Deferral:
+        """Whether the next POST gets a new key: the present one is spent or lost, and the cart is closed.
+
+        Without a key there is no POST, so a cart with a lost state that is not closed is concluded or deferred.
+        """
+        state, lost = ctx.state, ctx.state.key is None
+        if not (state.spent or lost):
+            return False
+        if self._closed(ctx, None, None):
+            return True
+        if settle_remaining(state, ctx.now(), self._policy.settle):
+            return False  # not `lost`: that one waits for others until it is settled
+        look, cart = self._get_cart(ctx)
+        if self._closed(ctx, look, None) or not lost:
+            return self._closed(ctx, look, None)
+        if look.reading is CartStatusReading.NOT_NOW and not is_last_day(ctx.request.started_at, self._clock()):
+            return self._later(ctx, cart)
+        description = f"The record had lost its state; GET cart then said: {look.reading}"
+        return self._unknown(ctx, error(ErrorClass.UNANSWERED, description))
+
+    def _post(self, ctx: DeliveryContext, token: str, *, closed: bool = False) -> Conclusion | Deferral:
+        """Enter the POST, make it, and conclude.
+
+        Entered anew, as a POST of its own, is the second one after a 401, and one that did not begin in time:
+
+            enter 1 ─ POST ─ 401 ─ enter 2 ─ POST, with another token
+            enter 1 ─ (frozen) ─ too old, nothing sent ─ enter 2 ─ POST
+        """
+        answered: Post | None = None
+        answer: Answer | None = None
+        for _ in range(MAX_ENTRIES):
+            if not ctx.budget.allows(ctx.budget.limits.entry_and_post):
+                break
+            age = EntryAge(ctx.clocks)
+            by, now = ctx.request.event_id, ctx.now()
+            state = enter(ctx.state, by, now, delivery=ctx.delivery.name, closed=closed, answered=answered)
+            self._steps.enter(ctx, state)
+            answer = ctx.answer = self._checkout(ctx, token, age)
+            closed, answered = False, answer.heard
+            if answer.response.status == _UNAUTHORIZED and ctx.budget.allows(ctx.budget.limits.token):
+                renewed = self._partner_center.renew_token(token)
+                if renewed is None:
+                    break
+                token = renewed
+            elif answer.response.sent or age.holds():
+                break
+        if answer is None:
+            return without_call(ctx.request.retry, self._uniform, "storage")  # which took the time
+        return self._conclude(ctx, answer)
+
+    def _checkout(self, ctx: DeliveryContext, token: str, age: EntryAge) -> Answer:
+        post, key = ctx.state.post, ctx.state.key
+        if post is None or key is None:
+            raise ValueError("a POST without an entry")
+        ms_request_id = ctx.ms_request_id(key)
         with ctx.line.step("post") as step:
-            response = self._partner_center.checkout(ctx.request)
+            response = self._partner_center.checkout(
+                ctx.request, ms_request_id=ms_request_id, token=token, may_begin=age.holds
+            )
             step.set_response(response)
-        ctx.sent_id = ctx.request.ms_request_id
-        ctx.line.add(status=response.status, msRequestId=ctx.sent_id, failure=response.failure)
-        return response
+        ctx.posts += 1
+        ctx.repeated = ctx.ordered and response.sent
+        ctx.line.add(status=response.status, msRequestId=ms_request_id, failure=response.failure)
+        verdict = judge(response)
+        return Answer(post, key, response, verdict, evidence_of(response, verdict))
 
-    def _conclude(self, ctx: DeliveryContext, response: ServiceResponse, verdict: Verdict) -> Decision | Deferral:
-        """Turn the verdict into a decision or a deferral."""
+    # --- the answer -------------------------------------------------------------------------------------------
+
+    def _conclude(self, ctx: DeliveryContext, answer: Answer) -> Conclusion | Deferral:
+        """Turn the answer in hand into a conclusion or a deferral."""
+        verdict = answer.verdict
         match verdict:
             case Bought(outcome, result, cause):
-                return _decision(ctx, outcome, response, cause, result)
-            case Refused():
-                return self._confirm_refusal(ctx, response, verdict)
+                decision = self._decision(ctx, outcome, cause, self._ids(ctx, answer), result)
+                return Conclusion(decision, after_purchase(ctx.state, answer.post))
             case AlreadyOrdered(cause):
-                return self._already_ordered(ctx, response, cause, self._get_cart(ctx))
-            case Retry():
-                if verdict.doubtful:
-                    ctx.update_retry(doubt=self._clock())
-                ctx.update_retry(epoch=min(ctx.request.retry.epoch + verdict.new_epoch, MAX_COUNT))
-                deferral = self._retry_later(ctx, response, verdict)
-                return deferral or self.give_up(ctx, verdict.error, response)
+                return self._ordered(ctx, cause)
+            case Refused(cause) if ctx.repeated:
+                return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, _ordered_though(cause), code=cause.code))
+            case Refused():
+                return self._refused(ctx, answer, verdict)
+            case Retry(cause):
+                return self._try_again(ctx, answer, cause)
 
-    def _retry_later(self, ctx: DeliveryContext, response: ServiceResponse, verdict: Retry) -> Deferral | None:
-        """Return the deferral after a transient response, or None when it is too late for one."""
-        retry, now, reason = ctx.request.retry, self._clock(), verdict.error.error_class
-        throttled = reason is ErrorClass.THROTTLED
-        wait = retry_after(response.retry_after, now)
-        if throttled:
-            self._gate.close(ctx.request.customer_id, now, wait)
-        if reason in HELD_FOR_OPERATOR:
-            ctx.line.escalate(logging.ERROR)
-        ctx.line.add(code=_code(verdict.error))
-        if is_expired(retry, self._policy, ctx.request.started_at, now, throttled=throttled):
-            return None
-        if throttled:
-            return after_throttling(retry, self._policy, self._uniform, wait)
-        return after_transient(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
-
-    def _confirm_refusal(
-        self, ctx: DeliveryContext, response: ServiceResponse, refused: Refused
-    ) -> Decision | Deferral:
-        """Accept a refusal if no earlier POST is unanswered and its code is known, otherwise GET the cart.
+    def _refused(self, ctx: DeliveryContext, answer: Answer, refused: Refused) -> Conclusion | Deferral:
+        """A refusal stands on a closed cart.
 
         POST 1 ───────────────── (no answer) ──────────── still ordering ─► Ordered
                 POST 2 ─ 400 ─ GET cart: Active            proves nothing yet: `failed` could be untrue
                                       ···· settle ···· POST 3 ─ 400 ─ GET cart: Active ─► failed
+
+        One without a known code is no answer to its own POST: it is not posted again, and stands once settled.
         """
-        cause = refused.error
-        failed = _decision(ctx, Outcome.FAILED, response, cause, refused.result)
-        if ctx.request.retry.doubt is None and refused.known:
-            return failed
-        cart = self._get_cart(ctx)
-        unresolved = _decision(ctx, Outcome.UNKNOWN, response, replace(cause, advice=UNRESOLVED))
-        match read_cart_status(cart):
-            case CartStatusReading.ORDERED:
-                description = f"The cart is ordered, though the service refused: {cause.description}"
-                ordered = error(ErrorClass.ALREADY_ORDERED, description, code=cause.code, source=cause.source)
-                return self._already_ordered(ctx, response, ordered, cart)
-            case CartStatusReading.ACTIVE:
-                return self._once_settled(ctx, failed, unresolved)
-            case CartStatusReading.NOT_NOW:
-                transient = judge(cart)
-                later = self._retry_later(ctx, cart, transient) if isinstance(transient, Retry) else None
-                return later or unresolved
-            case CartStatusReading.UNCLEAR:
-                return unresolved
+        refusal = to_refusal(refused.error, self._ids(ctx, answer), answer.post, answer.key)
+        if not refused.known:
+            remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle)
+            return settling(replace(ctx.request.retry, refused=refusal), remaining)
+        return self._without_post(ctx, Ending(refused.error, self._ids(ctx, answer), refused.result, refusal))
 
-    def _once_settled(self, ctx: DeliveryContext, failed: Decision, unresolved: Decision) -> Decision | Deferral:
-        """The cart is active: `failed` once no earlier POST can still be at work, otherwise wait until then."""
-        remaining = settle_remaining(ctx.request.retry, self._policy, self._clock())
-        if not remaining:
-            return failed
-        if is_last_day(ctx.request.started_at, self._clock()):
-            return unresolved
-        return settling(ctx.request.retry, remaining)
+    def _try_again(self, ctx: DeliveryContext, answer: Answer, cause: Error) -> Conclusion | Deferral:
+        """After a transient response: defer, unless this was the last POST."""
+        request, reason, response = ctx.request, cause.error_class, answer.response
+        if reason in HELD_FOR_OPERATOR:
+            ctx.line.escalate(logging.ERROR)
+        ctx.line.add(code=_code(cause))
+        last = is_last(request.retry, self._policy, request.started_at, answer.post.at, reason=reason)
+        if ctx.ordered:  # what repeats an ordered cart's POST is tried until the last day
+            if is_last_day(request.started_at, self._clock()):
+                return self._unknown_order(ctx, error(ErrorClass.ALREADY_ORDERED, _ordered_though(cause)))
+            last = False
+        if last:
+            return self._without_post(ctx, Ending(cause, self._ids(ctx, answer)))
+        return self._later(ctx, response, reason)
 
-    def _already_ordered(
-        self, ctx: DeliveryContext, response: ServiceResponse | None, cause: Error, cart: ServiceResponse
+    def _ordered(
+        self, ctx: DeliveryContext, cause: Error, cart: ServiceResponse | None = None
+    ) -> Conclusion | Deferral:
+        """The cart is ordered: one more POST under the same key can only repeat the first result.
+
+        Not where that was done, where nobody knows the key, or where the message kills its worker.
+        """
+        ctx.ordered = True
+        if ctx.repeated or ctx.poisoned_twice or ctx.state.key is None:
+            return self._unknown_order(ctx, cause, cart)
+        if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
+            return replace(behind_another(ctx.request.retry, wait), heard=True)
+        token = self._admitted(ctx)
+        if isinstance(token, Ending):
+            return self._unknown_order(ctx, cause, cart)
+        if isinstance(token, Deferral):
+            return replace(token, heard=True)
+        return self._post(ctx, token)
+
+    def _unknown_order(self, ctx: DeliveryContext, cause: Error, cart: ServiceResponse | None = None) -> Conclusion:
+        """Report the orders that could be the cart's own, without choosing one: it could be another cart's."""
+        cart = cart or self._get_cart(ctx)[1]
+        orders = _OUT_OF_TIME
+        if ctx.budget.allows(ctx.budget.limits.get):
+            with ctx.line.step("list_orders"):
+                orders = self._partner_center.list_orders(ctx.request)
+        ids = self._ids(ctx, ctx.answer) if ctx.answer else None
+        return self._unknown(ctx, replace(cause, data=candidates(cart, orders, self._clock()) or None), ids)
+
+    def _later(self, ctx: DeliveryContext, response: ServiceResponse, reason: ErrorClass | None = None) -> Deferral:
+        """The deferral after a transient response, of a POST or of GET cart."""
+        now, retry = self._clock(), ctx.request.retry
+        if reason is None:
+            verdict = judge(response)
+            reason = verdict.error.error_class if isinstance(verdict, Retry) else ErrorClass.SERVICE
+        wait = retry_after(response.retry_after, now)
+        if reason is ErrorClass.THROTTLED:
+            self._gate.close(ctx.request.customer_id, now, wait)
+        deferral = after_transient(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
+        spent = ctx.state.spent or (ctx.answer is not None and ctx.answer.left.spent)
+        if spent and deferral.retry.attempt >= ATTEMPTS_BEFORE_A_NEW_KEY:
+            answered = ctx.answer.heard if ctx.answer else None
+            remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle, answered)
+            deferral = replace(deferral, delay=max(deferral.delay, remaining + 1.0 if remaining else 0.0))
+        return deferral
+
+    # --- small ------------------------------------------------------------------------------------------------
+
+    def _closed(
+        self, ctx: DeliveryContext, look: CartLookup | None, answered: Post | None, refused_404: Post | None = None
+    ) -> bool:
+        return is_closed(
+            ctx.state,
+            bought=ctx.record.bought() is not None,
+            look=look,
+            settle=self._policy.settle,
+            answered=answered,
+            refused_404=refused_404,
+        )
+
+    def _get_cart(self, ctx: DeliveryContext) -> tuple[CartLookup, ServiceResponse]:
+        """GET the cart. `CartLookup.sent` is the time before it is sent."""
+        sent = ctx.now()
+        response = _OUT_OF_TIME
+        if ctx.budget.allows(ctx.budget.limits.get):
+            with ctx.line.step("get_cart"):
+                response = self._partner_center.get_cart(ctx.request)
+        return lookup_of(response, sent), response
+
+    def _unknown(self, ctx: DeliveryContext, cause: Error, response: dict[str, str | int] | None = None) -> Conclusion:
+        decision = self._decision(ctx, Outcome.UNKNOWN, cause, response)
+        return Conclusion(decision, after_unknown(ctx.state, ctx.answer.heard if ctx.answer else None))
+
+    def _decision(
+        self,
+        ctx: DeliveryContext,
+        outcome: Outcome,
+        cause: Error | None,
+        response: dict[str, str | int] | None = None,
+        result: str | None = None,
     ) -> Decision:
-        """Another call ordered the cart: report the orders that could be its own, without choosing one."""
-        with ctx.line.step("list_orders"):
-            orders = self._partner_center.list_orders(ctx.request)
-        cause = replace(cause, data=candidates(cart, orders, self._clock()) or None)
-        return _decision(ctx, Outcome.UNKNOWN, response, cause)
+        if cause is not None:
+            ctx.line.add(**{"class": cause.error_class, "code": _code(cause)})
+        return Decision(outcome, ctx.attempts, result, cause, response)
 
-    def _get_cart(self, ctx: DeliveryContext) -> ServiceResponse:
-        with ctx.line.step("get_cart"):
-            return self._partner_center.get_cart(ctx.request)
+    def _ids(self, ctx: DeliveryContext, answer: Answer) -> dict[str, str | int] | None:
+        return response_ids(answer.response, ctx.ms_request_id(answer.key), ctx.request.correlation_id)
 
 
-def _decision(
-    ctx: DeliveryContext,
-    outcome: Outcome,
-    response: ServiceResponse | None,
-    cause: Error | None,
-    result: str | None = None,
-) -> Decision:
-    if cause is not None:
-        ctx.line.add(**{"class": cause.error_class, "code": _code(cause)})
-    ids = response_ids(response, ctx.sent_id or "", ctx.request.correlation_id) if response else None
-    return Decision(outcome, ctx.attempts, result, cause, ids)
+def _ordered_though(cause: Error) -> str:
+    return f"The cart is ordered, though: {cause.description or cause.code}"
+
+
+def _unresolved(ending: Ending, reading: CartStatusReading) -> Error:
+    """What is told where neither the POSTs nor GET cart have proved anything."""
+    cause = ending.error
+    said = f"{cause.description or cause.code}; GET cart then said: {reading}"
+    if ending.refusal is None:
+        return error(ErrorClass.UNANSWERED, said)
+    return error(ErrorClass.UNANSWERED, said, code=cause.code, source=cause.source, advice=UNRESOLVED)
 
 
 def _code(cause: Error) -> str | None:

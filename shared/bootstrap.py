@@ -5,15 +5,18 @@ Every external dependency can be passed in: a test passes its own clock, random 
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.adapters.identity import TokenProvider, credential_factory
+from shared.adapters.limits import time_limits
 from shared.adapters.partner_center import PartnerCenter
 from shared.adapters.storage import Storage
 from shared.attempt import CheckoutAttempt
 from shared.checkout import Checkout
+from shared.context import Clocks
 from shared.core.retry import RetryPolicy, ThrottleGate, Uniform
 from shared.ports import Blobs, PartnerCenterApi, Queue
 from shared.publisher import Publisher
@@ -38,6 +41,7 @@ def bootstrap(
     queue: Callable[[str], Queue] | None = None,
     blobs: Blobs | None = None,
     clock: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
     uniform: Uniform = random.uniform,
 ) -> Checkout:
     """The program, ready to handle messages.
@@ -55,9 +59,9 @@ def bootstrap(
     logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     if queue is None or blobs is None:
-        storage = Storage(settings)
-        queue = queue or storage.queue
-        blobs = blobs or storage.blobs(settings.records_container)
+        account = Storage(settings)
+        queue = queue or account.queue
+        blobs = blobs or account.blobs(settings.records_container)
     if partner_center is None:
         tokens = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
         partner_center = PartnerCenter(settings, tokens)
@@ -66,11 +70,13 @@ def bootstrap(
     endpoints = Endpoints(
         settings.carts_queue, settings.outcomes_queue, f"{settings.partner_center_url}/{settings.api_version}"
     )
+    steps = Steps(Records(blobs), publisher, policy, clock, uniform)
     return Checkout(
-        attempt=CheckoutAttempt(partner_center, ThrottleGate(), policy, clock, uniform),
-        steps=Steps(Records(blobs), publisher, policy, clock, uniform),
+        attempt=CheckoutAttempt(partner_center, steps, ThrottleGate(), policy, clock, uniform),
+        steps=steps,
         telemetry=Telemetry(endpoints, clock),
-        clock=clock,
+        clocks=Clocks(clock, monotonic),
+        limits=time_limits(settings),
         uniform=uniform,
     )
 

@@ -1,25 +1,121 @@
 """The state of one delivery of a valid request."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 from msgspec.structs import replace
 
-from shared.core.messages import CheckoutRequest, Delivery
+from shared.core.cart_state import CartState, Post, PostEvidence, entry_holds
+from shared.core.messages import CheckoutRequest, Delivery, ms_request_id
+from shared.core.models import ServiceResponse
+from shared.core.retry import DEATHS_BEFORE_POISON, Destination
+from shared.core.rules import InHand, Record
+from shared.core.verdict import Bought, Verdict
 from shared.telemetry import LogLine
+from shared.time_budget import TimeBudget
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer in hand: to the POST that was entered as `post` and sent under `key`."""
+
+    post: Post
+    key: int
+    response: ServiceResponse
+    verdict: Verdict
+    left: PostEvidence
+
+    @property
+    def heard(self) -> Post | None:
+        """The own entry, where the answer left nothing at work."""
+        return self.post if self.left.heard else None
+
+
+class Clocks(msgspec.Struct, frozen=True):
+    """The clocks of the process: the wall clock, and the monotonic one in seconds."""
+
+    wall: Callable[[], datetime]
+    monotonic: Callable[[], float]
 
 
 class DeliveryContext(msgspec.Struct):
-    """One delivery of a valid request. `sent_id`: the MS-RequestId of the POST that it has made."""
+    """One delivery of a valid request.
+
+    Attributes:
+        request: The request, whose `retry` is what a copy will carry.
+        delivery: The delivery.
+        line: Its log line.
+        budget: What is left of its time.
+        clocks: The clocks of the process.
+        record: The cart's record as it was read last, and after a write of its own.
+        state: The cart's working state in it.
+        answer: The answer to its latest POST.
+        ordered: The service has said that the cart is ordered.
+        repeated: The POST that repeats an ordered cart's was made.
+        posts: How many POSTs it has made.
+    """
 
     request: CheckoutRequest
     delivery: Delivery
     line: LogLine
-    sent_id: str | None = None
+    budget: TimeBudget
+    clocks: Clocks
+    record: Record = Record()
+    state: CartState = CartState()
+    read_at: float = 0.0
+    answer: Answer | None = None
+    ordered: bool = False
+    repeated: bool = False
+    posts: int = 0
+
+    @property
+    def queue(self) -> Destination:
+        """The queue that it came from, and that its copies go to."""
+        return Destination.POISON if self.delivery.from_poison else Destination.CARTS
+
+    def now(self) -> datetime:
+        """The time by storage's clock: the `Date` of the record's answer, and what has passed since."""
+        read_at = self.record.read_at or datetime.now(UTC)
+        return read_at + timedelta(seconds=self.clocks.monotonic() - self.read_at)
 
     @property
     def attempts(self) -> int:
         """The number of attempts that the outcome reports."""
-        return self.request.retry.attempt + (self.sent_id is not None)
+        return self.request.retry.attempt + (self.posts > 0)
+
+    @property
+    def in_hand(self) -> InHand:
+        """What this delivery has learned from the service."""
+        if self.answer is not None and isinstance(self.answer.verdict, Bought):
+            return InHand.BOUGHT
+        return InHand.ORDERED if self.ordered else InHand.NOTHING
+
+    @property
+    def poisoned_twice(self) -> bool:
+        """Whether it is not posted any more, since deliveries of it have failed too often.
+
+        A killer need not reach the poison queue again: its copies count their deaths together.
+        """
+        retry = self.request.retry
+        return retry.poisoned and (self.delivery.from_poison or retry.deaths >= DEATHS_BEFORE_POISON)
+
+    def ms_request_id(self, key: int | None) -> str:
+        """MS-RequestId of this cart under `key`."""
+        return ms_request_id(self.request.customer_id, self.request.cart_id, key or 0)
 
     def update_retry(self, **state: object) -> None:
         """Change the `retry` that a copy of this message will carry."""
         self.request = replace(self.request, retry=replace(self.request.retry, **state))
+
+
+class EntryAge:
+    """How old an entry is, by both clocks of the process: a suspended machine may stop the monotonic one."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._wall, self._monotonic = clocks.wall(), clocks.monotonic()
+
+    def holds(self) -> bool:
+        """Whether a POST may still begin under it."""
+        wall = (self._clocks.wall() - self._wall).total_seconds()
+        return entry_holds(self._clocks.monotonic() - self._monotonic, wall)

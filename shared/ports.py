@@ -11,7 +11,7 @@ the same contract tests.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -97,13 +97,6 @@ class Blobs(Protocol):
             StorageUnavailable: they may be set or not.
         """
 
-    def overwrite(self, name: str, content: bytes | None) -> None:
-        """Write without a condition and without metadata; None deletes. For notes that nothing depends on.
-
-        Raises:
-            StorageUnavailable: it may have happened or not.
-        """
-
     def url(self, name: str) -> str:
         """The blob's address, without any key."""
 
@@ -141,13 +134,28 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 class PartnerCenterApi(Protocol):
-    """The calls to the service."""
+    """The calls to the service, and the tokens for them."""
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        """POST the cart's checkout.
+    def token(self) -> str:
+        """A token for a POST.
 
         Raises:
-            TokenUnavailable: no token could be acquired, so no POST was made.
+            TokenUnavailable: none could be acquired.
+        """
+
+    def renew_token(self, refused: str) -> str | None:
+        """Another token than the one that the service has refused, or None."""
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        """POST the cart's checkout, once.
+
+        Args:
+            request: The request.
+            ms_request_id: The idempotency key.
+            token: As `token` or `renew_token` has returned it.
+            may_begin: Asked directly before the first byte is sent. Where it says no, nothing is sent.
         """
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
@@ -155,6 +163,13 @@ class PartnerCenterApi(Protocol):
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """GET the customer's orders. A missing token is a response without a status."""
+
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        """GET one order. A missing token is a response without a status.
+
+        Raises:
+            ValueError: such an id cannot be an order's.
+        """
 
 
 class TokenUnavailable(Exception):

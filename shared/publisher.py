@@ -36,7 +36,7 @@ class Publisher:
         copy = message.copy(deferral.retry)
         # an invalid message goes back as it came, so that its outcome keeps its id
         text = _base64(copy) if isinstance(message, CheckoutRequest) else copy.decode("utf-8", "surrogateescape")
-        self._destinations[deferral.queue].send(text, deferral.delay)
+        self._destinations[deferral.queue or Destination.CARTS].send(text, deferral.delay)
 
 
 def _base64(content: bytes) -> str:

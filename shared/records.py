@@ -7,15 +7,12 @@ what they are is decided elsewhere, as is what the record says about a request (
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
 
-import msgspec
 from msgspec.structs import replace
 
 from shared.core import jsontext
 from shared.core.messages import CheckoutRequest
-from shared.core.outcomes import Event, timestamp
-from shared.core.retry import Deferral
+from shared.core.outcomes import Event
 from shared.core.rules import Record
 from shared.ports import Blobs, Conflict, MissingBlob, StorageUnavailable, checked_metadata
 
@@ -124,33 +121,6 @@ class Records:
             return jsontext.decode(found.content)
         except ValueError as error:
             raise StorageUnavailable(f"the data of the entry {entry.id} is damaged") from error
-
-    def note_waiting(
-        self, request: CheckoutRequest, deferral: Deferral | None, now: datetime, sent: str | None = None
-    ) -> None:
-        """Write the note for operators about what a cart waits for, or delete it (None). Nothing depends on it.
-
-        `sent`: the MS-RequestId of the last call, which Microsoft support asks for, or None for that of the next one.
-
-        Raises:
-            StorageUnavailable: for the caller to ignore.
-        """
-        note = None
-        if deferral is not None:
-            retry = deferral.retry
-            note = msgspec.json.encode(
-                {
-                    "requestId": request.request_id,
-                    "attempt": retry.attempt,
-                    "since": timestamp(retry.since) if retry.since else None,
-                    "nextAt": timestamp(now + timedelta(seconds=deferral.delay)),
-                    "reason": deferral.reason,
-                    "doubt": timestamp(retry.doubt) if retry.doubt else None,
-                    "msRequestId": sent or request.ms_request_id,
-                    "msCorrelationId": request.correlation_id,
-                }
-            )
-        self._blobs.overwrite(f"{request.customer_id}/{request.cart_id}.waiting.json", note)
 
     def _write_data(self, name: str, data: str) -> None:
         with suppress(Conflict):  # the name is made of the content, so it is there already

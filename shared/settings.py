@@ -123,6 +123,12 @@ class Settings(Redacted, frozen=True):
             retry_max_age=read.seconds("RETRY_MAX_AGE_SECONDS", DAY, most=MAX_AGE),
             threads=read.threads(),
         )
+        least = 2 * settings.checkout_timeout + 60.0
+        if settings.settle < least and not loopback:
+            read.mistakes.append(
+                f"SETTLE_SECONDS must be at least {least:g}, two CHECKOUT_TIMEOUT_SECONDS and a minute: before, an "
+                "unanswered POST may still be at work"
+            )
         if settings.retry_base > settings.retry_cap:
             read.mistakes.append("RETRY_BASE_SECONDS must not be greater than RETRY_CAP_SECONDS")
         if settings.carts_queue.endswith("-poison"):

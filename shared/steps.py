@@ -1,17 +1,19 @@
-"""The steps of every path of a message: load, record, publish, defer. Each is timed in the log line."""
+"""The steps of every path of a message: load, enter, record, publish, defer. Each is timed in the log line."""
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from shared.context import DeliveryContext
+from shared.context import Answer, DeliveryContext
+from shared.core.cart_state import CartState, after_deferral
 from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass
 from shared.core.messages import CheckoutRequest, InvalidMessage
-from shared.core.outcomes import BOUGHT, Decision, Event, Outcome, copied, decided, invalid
+from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, timestamp
 from shared.core.retry import (
-    POISONED,
     Deferral,
     Destination,
     RetryPolicy,
@@ -20,16 +22,23 @@ from shared.core.retry import (
     after_unrecorded_response,
     without_call,
 )
-from shared.core.rules import CopyOf, Record, Replay, Undecided, apply_rules
+from shared.core.rules import CopyOf, InHand, Replay, Undecided, apply_rules
+from shared.core.state_metadata import from_metadata, to_metadata
+from shared.core.verdict import Bought, order_ids
 from shared.ports import Conflict, StorageUnavailable
 from shared.publisher import Publisher
 from shared.records import Records
 from shared.telemetry import LogLine, current_traceparent
 
-MAX_WRITE_CONFLICTS = 5
-"""How often a write of the record is tried when other writers conflict with it."""
-LONGEST_RACE = 20.0
-"""Seconds after which it is not tried again: the I/O of one message must end well before functionTimeout."""
+MAX_ROUNDS = 5
+"""How often the record is read again when other writers conflict."""
+
+
+class Conclusion(msgspec.Struct, frozen=True):
+    """A decision, and the working state of the cart that is written together with it."""
+
+    decision: Decision
+    state: CartState
 
 
 class Steps:
@@ -49,37 +58,70 @@ class Steps:
         self._clock = clock
         self._uniform = uniform
 
-    def load(self, ctx: DeliveryContext) -> Record:
-        """Read the cart's record.
+    def answer(
+        self, ctx: DeliveryContext, decide: Callable[[DeliveryContext], Conclusion | Deferral]
+    ) -> Deferral | None:
+        """Answer a request from the record, or by what `decide` makes of it. Publish the outcome.
+
+        A write under an ETag that is lost starts over: the record is read again, the rules are applied to it, and
+        `decide` has the answer to its POST still in hand.
+
+            this one   load (none) ─ enter ─ POST ─ 201 ──────── append ✕ 412 ─ load ─ rules ─ publish the other's
+            another      load ─ enter ────── POST ─ 201 ─ append ✓
+
+        Returns:
+            None once the outcome is recorded and published, or the deferral of a request that is not answered now.
+        """
+        try:
+            event = self._record(ctx, decide)
+        except StorageUnavailable as failure:
+            if ctx.answer is None:
+                return self.after_storage_failure(failure, ctx.line, ctx.request.retry)
+            _log_storage_failure(ctx.line, failure)
+            return after_unrecorded_response(ctx.request.retry, self._policy, self._uniform)
+        if isinstance(event, Deferral):
+            return event
+        try:
+            self.publish(event, ctx.line)
+        except StorageUnavailable as failure:
+            return self.after_storage_failure(failure, ctx.line, ctx.request.retry)
+        _log_outcome(ctx.line, event)
+        return None
+
+    def load(self, ctx: DeliveryContext) -> None:
+        """Read the cart's record and its working state.
 
         Raises:
             StorageUnavailable: it could not be read.
         """
         with ctx.line.step("recall"):
-            return self._records.load(ctx.request.customer_id, ctx.request.cart_id)
+            record = self._records.load(ctx.request.customer_id, ctx.request.cart_id)
+        ctx.record, ctx.read_at = record, ctx.clocks.monotonic()
+        modified = record.last_modified
+        ctx.state = CartState() if modified is None else from_metadata(record.metadata, modified)
 
-    def answer(self, ctx: DeliveryContext, record: Record, decision: Decision | None) -> Deferral | None:
-        """Record the outcome and publish it. `decision` is None where the record holds the answer.
+    def enter(self, ctx: DeliveryContext, state: CartState) -> None:
+        """Write the entry of the next POST, `state.post`.
 
-        Returns:
-            None, or the deferral of a request whose response could not be recorded.
+        A write whose response was lost conflicts with itself. Then the record shows the own entry:
+
+            this one   load ─ enter (✓, response lost) ─ sent again ✕ Conflict ─ load: its own ─ POST
 
         Raises:
-            StorageUnavailable: nothing was recorded and no POST was made, or the publication failed.
+            Conflict: another writer was first.
+            StorageUnavailable: it may be entered or not. No POST may be made.
         """
+        entry = state.post
+        about = {"attempt": ctx.attempts + 1, **_ids(ctx, state.key)}
         try:
-            with ctx.line.step("keep"):
-                event = self._record(ctx, record, decision)
-        except StorageUnavailable as failure:
-            if ctx.sent_id is None:
+            with ctx.line.step("enter"):
+                ctx.record = self._records.enter(ctx.request, ctx.record, to_metadata(state, about))
+        except Conflict:
+            self.load(ctx)
+            if entry is None or not entry.is_same(ctx.state.post):
                 raise
-            _log_storage_failure(ctx.line, failure)
-            return after_unrecorded_response(ctx.request.retry, self._policy, self._uniform, self._clock())
-        self.publish(event, ctx.line)
-        _log_outcome(ctx.line, event)
-        if ctx.request.deferred:
-            self._note_waiting(ctx, None)
-        return None
+        else:
+            ctx.state = state
 
     def answer_invalid(self, message: InvalidMessage, line: LogLine, queue: Destination) -> None:
         """Publish the outcome of an invalid message, or defer the message to `queue`.
@@ -93,9 +135,9 @@ class Steps:
         try:
             self.publish(event, line)
         except StorageUnavailable as failure:
-            deferral = self.after_storage_failure(failure, line, RetryState(), queue)
+            deferral = self.after_storage_failure(failure, line, RetryState())
             line.add(result="deferred", reason=deferral.reason)
-            self.send_copy(message, line, deferral)
+            self.send_copy(message, line, replace(deferral, queue=queue))
         else:
             line.add(**{"class": ErrorClass.INVALID_MESSAGE})
             _log_outcome(line, event)
@@ -109,12 +151,10 @@ class Steps:
         with line.step("publish"):
             self._publisher.publish(event)
 
-    def after_storage_failure(
-        self, failure: StorageUnavailable, line: LogLine, retry: RetryState, queue: Destination
-    ) -> Deferral:
+    def after_storage_failure(self, failure: StorageUnavailable, line: LogLine, retry: RetryState) -> Deferral:
         """Log the failure, and return the deferral of a message for which no POST was made."""
         _log_storage_failure(line, failure)
-        return without_call(retry, self._uniform, "storage", queue)
+        return without_call(retry, self._uniform, "storage")
 
     def defer(self, ctx: DeliveryContext, deferral: Deferral) -> None:
         """Send a deferred copy. Only then may the message be deleted.
@@ -125,69 +165,94 @@ class Steps:
         Raises:
             StorageUnavailable: the copy may be sent or not. The message must be delivered again.
         """
+        if ctx.request.not_after is not None:  # its outcome is due then, however long the wait is
+            left = (ctx.request.not_after - self._clock()).total_seconds()
+            deferral = replace(deferral, delay=min(deferral.delay, left + 1.0) if left > 0 else deferral.delay)
         ctx.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
-        self.send_copy(ctx.request, ctx.line, _still_isolated(ctx, deferral))
-        if deferral.called:
-            self._note_waiting(ctx, deferral)
+        self.send_copy(ctx.request, ctx.line, replace(deferral, queue=deferral.queue or ctx.queue))
+        if deferral.heard and ctx.answer is not None:
+            self._mark(ctx, ctx.answer, deferral)
 
     def send_copy(self, message: CheckoutRequest | InvalidMessage, line: LogLine, deferral: Deferral) -> None:
         """Send the copy only. See `defer`."""
         with line.step("defer", to_poison=deferral.queue is Destination.POISON):
             self._publisher.send_deferred(message, deferral)
 
-    def _record(self, ctx: DeliveryContext, record: Record, decision: Decision | None) -> Event:
-        """Append the outcome unless the record holds one. Returns the event to publish.
-
-        Two deliveries write under ETags. The loser loads the record again and applies the rules to it:
-
-            this one   load (none) ─ POST ─ 201 ──────── append ✕ 412 ─ load ─ rules ─ publish the other's
-            another      load (none) ─ POST ─ 201 ─ append ✓
-        """
-        request, started = ctx.request, self._clock()
-        purchase_confirmed = decision is not None and decision.outcome in BOUGHT
-        for _ in range(MAX_WRITE_CONFLICTS):
-            ruling = apply_rules(record, request, purchase_confirmed=purchase_confirmed)
-            match ruling:
-                case Replay(event):
-                    return event
-                case CopyOf(entry):
-                    chosen = copied(entry, self._records.data_of(request, entry), ctx.attempts)
-                case Undecided():
-                    if decision is None:
-                        raise StorageUnavailable("the entry that answered this request is missing from the record")
-                    chosen = decision
-            event = decided(request, chosen, self._clock(), traceparent=current_traceparent(), corrects=ruling.corrects)
+    def _record(
+        self, ctx: DeliveryContext, decide: Callable[[DeliveryContext], Conclusion | Deferral]
+    ) -> Event | Deferral:
+        """Append the outcome unless the record holds one. Returns the event to publish. See `answer`."""
+        limits = ctx.budget.limits
+        for _ in range(MAX_ROUNDS):
+            self.load(ctx)
+            ruling = apply_rules(ctx.record, ctx.request, ctx.in_hand)
+            if isinstance(ruling, Replay):
+                return ruling.event
             try:
-                return self._records.append(request, record, event)
+                concluded = self._copied(ctx, ruling) if isinstance(ruling, CopyOf) else decide(ctx)
+                if isinstance(concluded, Deferral):
+                    return concluded
+                with ctx.line.step("keep"):
+                    return self._append(ctx, concluded, ruling)
             except Conflict:
-                if (self._clock() - started).total_seconds() > LONGEST_RACE:
+                if not ctx.budget.allows(limits.read):
                     break
-                record = self._records.load(request.customer_id, request.cart_id)
         raise StorageUnavailable("lost the race for the record too often")
 
-    def _note_waiting(self, ctx: DeliveryContext, deferral: Deferral | None) -> None:
-        """Write the waiting note for operators beside the record, or delete it. Nothing depends on it."""
+    def _append(self, ctx: DeliveryContext, concluded: Conclusion, ruling: CopyOf | Undecided) -> Event:
+        event = decided(
+            ctx.request,
+            concluded.decision,
+            self._clock(),
+            revision=len(ctx.record.entries) + 1,
+            traceparent=current_traceparent(),
+            corrects=ruling.corrects,
+        )
+        # a record that was written without its state keeps the metadata that it has
+        changed = None if concluded.state == ctx.state else to_metadata(concluded.state)
+        return self._records.append(ctx.request, ctx.record, event, changed)
+
+    def _copied(self, ctx: DeliveryContext, ruling: CopyOf) -> Conclusion:
+        """The outcome of another request's entry. Other orders in hand mean a second purchase: an ERROR."""
+        if ctx.delivery.from_poison:
+            self.publish(ruling.entry, ctx.line)  # it may be recorded and not published yet
+        decision = copied(ruling.entry, self._records.data_of(ctx.request, ruling.entry), ctx.attempts)
+        if ctx.in_hand is InHand.BOUGHT and ctx.answer is not None:
+            verdict = ctx.answer.verdict
+            result = verdict.result if isinstance(verdict, Bought) else ""
+            if others := order_ids(result) - order_ids(decision.result or ""):
+                ctx.line.add(otherOrders=" ".join(sorted(others)))
+                ctx.line.escalate(logging.ERROR)
+        return Conclusion(decision, ctx.state)
+
+    def _mark(self, ctx: DeliveryContext, answer: Answer, deferral: Deferral) -> None:
+        """Write what the answer left, and what operators look at. Best effort: else it counts as unanswered."""
+        if not answer.post.is_same(ctx.state.post):
+            return  # another entry has replaced it, and says itself what it waits for
+        state = after_deferral(ctx.state, answer.post, answer.key, answer.left)
+        retry = deferral.retry
+        about = {
+            "attempt": retry.attempt,
+            **({"since": timestamp(retry.since)} if retry.since else {}),
+            "nextAt": timestamp(ctx.now() + timedelta(seconds=deferral.delay)),
+            "reason": deferral.reason,
+            **_ids(ctx, answer.key),
+        }
         try:
-            with ctx.line.step("note"):
-                self._records.note_waiting(ctx.request, deferral, self._clock(), ctx.sent_id)
-        except StorageUnavailable:
-            ctx.line.add(note="lost")
+            with ctx.line.step("mark"):
+                self._records.mark(ctx.request, ctx.record, to_metadata(state, about))
+        except (Conflict, StorageUnavailable):
+            ctx.line.add(mark="lost")
+
+
+def _ids(ctx: DeliveryContext, key: int | None) -> dict[str, Any]:
+    return {"msRequestId": ctx.ms_request_id(key), "msCorrelationId": ctx.request.correlation_id}
 
 
 def _log_storage_failure(line: LogLine, failure: StorageUnavailable) -> None:
     """Add a storage failure to the log line."""
     line.add(exception=type(failure).__name__, detail=str(failure))
     line.escalate(logging.WARNING)
-
-
-def _still_isolated(ctx: DeliveryContext, deferral: Deferral) -> Deferral:
-    """Keep the reason POISONED of a message that came back from the poison queue and was not posted since.
-
-    Storage, the token or the gate deferred it before its POST, and it may still be one that crashes its worker.
-    """
-    if ctx.sent_id is None and ctx.request.retry.reason == POISONED:
-        return replace(deferral, retry=replace(deferral.retry, reason=POISONED))
-    return deferral
 
 
 def _log_outcome(line: LogLine, event: Event) -> None:

@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from shared.core.retry import seconds_to_settle
 from shared.core.verdict import CartStatusReading
 
 LONGEST_TURN = 30.0
@@ -33,15 +32,23 @@ _TICK = timedelta(microseconds=1)
 
 
 class Post(msgspec.Struct, frozen=True):
-    """The entry of a POST. `by`: the event id of its request. `heard`: its answer left nothing at work."""
+    """The entry of a POST.
+
+    Attributes:
+        by: The event id of its request.
+        at: When it was entered, by storage's clock.
+        heard: Its answer left nothing at work.
+        delivery: The delivery that entered it (`Delivery.name`): two copies of a message may enter at one moment.
+    """
 
     by: str
     at: datetime
     heard: bool = False
+    delivery: str = ""
 
     def is_same(self, other: "Post | None") -> bool:
         """Whether both are the entry of one POST, whatever was heard of it."""
-        return other is not None and (self.by, self.at) == (other.by, other.at)
+        return other is not None and (self.by, self.at, self.delivery) == (other.by, other.at, other.delivery)
 
 
 class CartState(msgspec.Struct, frozen=True):
@@ -111,7 +118,11 @@ def in_doubt_since(state: CartState, answered: Post | None = None) -> datetime |
 
 def settle_remaining(state: CartState, now: datetime, settle: float, answered: Post | None = None) -> float:
     """Seconds until every POST in doubt is settled, that is, cannot be at work any more."""
-    return seconds_to_settle(in_doubt_since(state, answered), now, settle)
+    since = in_doubt_since(state, answered)
+    if since is None:
+        return 0.0
+    # at most `settle`, even where the entry was written by a clock ahead of this one
+    return min(settle, max(0.0, settle - (now - since).total_seconds()))
 
 
 def is_closed(
@@ -161,7 +172,15 @@ def may_resolve_as_not_bought(
     return gone or is_closed(state, bought=bought, look=look, settle=settle)
 
 
-def enter(state: CartState, by: str, now: datetime, *, closed: bool = False, answered: Post | None = None) -> CartState:
+def enter(
+    state: CartState,
+    by: str,
+    now: datetime,
+    *,
+    delivery: str = "",
+    closed: bool = False,
+    answered: Post | None = None,
+) -> CartState:
     """The state with the entry of the next POST. On a closed cart a spent or lost key is replaced by a new one.
 
     Under the same key the POST that the entry replaces goes into `doubt`, unless its answer was heard: the entry
@@ -171,6 +190,7 @@ def enter(state: CartState, by: str, now: datetime, *, closed: bool = False, ans
         state: As it was read.
         by: The event id of the request.
         now: The time of the entry, which becomes later than all that it replaces.
+        delivery: The delivery that enters it.
         closed: Whether the cart is closed (`is_closed`).
         answered: The own entry, while an answer of the heard kind is in hand (a 401, after which it POSTs again).
 
@@ -178,7 +198,7 @@ def enter(state: CartState, by: str, now: datetime, *, closed: bool = False, ans
         ValueError: the record has lost its state and the cart is not closed, so there is no key to POST under.
     """
     times = [time for time in (state.doubt, state.post.at if state.post else None) if time is not None]
-    post = Post(by, max([now, *(time + _TICK for time in times)]))
+    post = Post(by, max([now, *(time + _TICK for time in times)]), delivery=delivery)
     if closed and (state.spent or state.key is None):
         return CartState(_new_key(state), post)
     if state.key is None:

@@ -26,6 +26,8 @@ class ErrorClass(StrEnum):
     REJECTED = "rejected"
     ALREADY_ORDERED = "already_ordered"
     UNANSWERED = "unanswered"
+    EXPIRED = "expired"
+    INTERNAL = "internal"
     INVALID_MESSAGE = "invalid_message"
 
 
@@ -43,11 +45,8 @@ TRANSIENT = frozenset(
 HELD_FOR_OPERATOR = frozenset({ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION})
 """Classes that an alert must match: carts wait until an operator corrects something, since they are fine themselves."""
 
-RETRYABLE = TRANSIENT | {ErrorClass.UNANSWERED}
+RETRYABLE = TRANSIENT | {ErrorClass.UNANSWERED, ErrorClass.EXPIRED}
 """Classes after which a new request for the same, unchanged cart may succeed."""
-
-DOUBTFUL = frozenset({ErrorClass.SERVICE, ErrorClass.IN_PROGRESS})
-"""Classes after which the POST may still be at work."""
 
 IMPLY_ORDER = frozenset({ErrorClass.IN_PROGRESS, ErrorClass.ALREADY_ORDERED})
 """Classes whose codes mean an order, made or in progress, whatever the status."""
@@ -70,13 +69,17 @@ ADVICE = {
     ErrorClass.ALREADY_ORDERED: "The cart is already ordered: find its order among the customer's orders (a new one "
     "can take 15 minutes to show) and do not buy it again.",
     ErrorClass.UNANSWERED: "Whether an order exists is not known: look at the cart and the customer's orders in "
-    "Partner Center, and send a new request only if nothing was ordered.",
+    "Partner Center. A new request for the same cart repeats the same call and does not buy twice.",
+    ErrorClass.EXPIRED: "The time that the request allowed (`notAfter`) passed before the cart was bought: nothing was "
+    "bought, and a new request may buy it.",
+    ErrorClass.INTERNAL: "This program failed on the message each time, and nothing was bought: report the fault with "
+    "the ids of this outcome, and send a new request once it is corrected.",
     ErrorClass.INVALID_MESSAGE: "Nothing was bought: correct the message at the path given and send it again.",
 }
 
 UNRESOLVED = (
     "The service refused, but an earlier call may have ordered and the cart could not settle it: look at the "
-    "cart and the customer's orders in Partner Center before a new request."
+    "cart and the customer's orders in Partner Center. A new request for the same cart does not buy twice."
 )
 
 
@@ -163,6 +166,8 @@ def class_of(status: int, code: str | None) -> ErrorClass:
     """The class of an HTTP error. An unknown code takes the class of its status."""
     if code is not None and (error_class := BY_STATUS_AND_CODE.get((status, code))):
         return error_class
+    if (implied := BY_CODE.get(code or "")) in IMPLY_ORDER and implied is not None:
+        return implied
     if status in BY_STATUS:
         return BY_STATUS[status]
     if status == 404 and code is None:  # noqa: PLR2004

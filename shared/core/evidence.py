@@ -13,26 +13,35 @@ A key is spent by a readable code of class `service` or `configuration`, whateve
 the answer of a key again for ever.
 """
 
+from datetime import datetime
+
 from shared.core import jsontext
-from shared.core.cart_state import PostEvidence
+from shared.core.cart_state import CartLookup, PostEvidence
 from shared.core.errors import BY_CODE, IMPLY_ORDER, ErrorClass
 from shared.core.models import CartCheckoutResult, Fault, ServiceResponse, parse_lenient
-from shared.core.verdict import Bought, Refused, Verdict
+from shared.core.verdict import Bought, Refused, Verdict, judge, read_cart_status
+
+
+def lookup_of(response: ServiceResponse, sent: datetime) -> CartLookup:
+    """What the answer to GET cart says. `sent`: the time before it was sent."""
+    verdict = judge(response)
+    not_found = isinstance(verdict, Refused) and verdict.error.error_class is ErrorClass.NOT_FOUND
+    return CartLookup(sent, read_cart_status(response), not_found=not_found)
+
 
 _HEARD_STATUSES = frozenset({401, 403, 429})
 """The service turns the call away before it looks at the cart."""
 _SPENDING = frozenset({ErrorClass.SERVICE, ErrorClass.CONFIGURATION})
 
 
-def evidence_of(response: ServiceResponse, verdict: Verdict, *, sent: bool = True) -> PostEvidence:
+def evidence_of(response: ServiceResponse, verdict: Verdict) -> PostEvidence:
     """What the answer to a POST left.
 
     Args:
         response: What came back. An answer that is not this call's counts as none (`status` None).
         verdict: What it means.
-        sent: False: `connect()` had not returned when the call failed, so not a byte was sent.
     """
-    if not sent or isinstance(verdict, Bought):
+    if not response.sent or isinstance(verdict, Bought):
         return PostEvidence(heard=True, spent=False)
     codes = _codes(response)
     if any(BY_CODE.get(code or "") in IMPLY_ORDER for code in codes):

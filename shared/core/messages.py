@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -44,6 +44,11 @@ def derive(*parts: str | int) -> str:
     return str(uuid.uuid5(NAMESPACE, json.dumps(parts, ensure_ascii=False, separators=(",", ":"))))
 
 
+def ms_request_id(customer_id: str, cart_id: str, key: int) -> str:
+    """MS-RequestId, the service's idempotency key. It is the cart's: the same for every request that asks for it."""
+    return derive("ms-request", customer_id, cart_id, key)
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """One delivery of a queue message, by the carts queue or, with `from_poison`, by its poison queue."""
 
@@ -51,6 +56,11 @@ class Delivery(msgspec.Struct, frozen=True):
     dequeue_count: int
     inserted_at: datetime
     from_poison: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name among all deliveries: a redelivery has a higher count, a copy another message id."""
+        return f"{self.message_id}/{self.dequeue_count}"
 
 
 class CheckoutRequest(Redacted, frozen=True):
@@ -68,6 +78,7 @@ class CheckoutRequest(Redacted, frozen=True):
     deferred: bool = False
     correlation: str | None = None
     customer_user_upn: str | None = None
+    not_after: datetime | None = None
     traceparent: str | None = None
     context: str | None = None
     causation_id: str | None = None
@@ -82,15 +93,9 @@ class CheckoutRequest(Redacted, frozen=True):
         """The id of this request's outcome: one request, one id."""
         return self._id("event")
 
-    @property
-    def correction_id(self) -> str:
-        """The id of the outcome that replaces this request's first one."""
-        return self._id("correction")
-
-    @property
-    def ms_request_id(self) -> str:
-        """MS-RequestId, the service's idempotency key: the same until the service itself failed the call."""
-        return self._id("ms-request", self.retry.epoch)
+    def correction_id(self, number: int = 1) -> str:
+        """The id of the correction of this request's outcome, or of its correction number `number` - 1."""
+        return self._id("correction") if number == 1 else self._id("correction", number)
 
     @property
     def correlation_id(self) -> str:
@@ -144,6 +149,9 @@ class InvalidMessage(Redacted, frozen=True):
         return derive("invalid", self.sha256)
 
 
+_Rfc3339 = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Invalid(ValueError):
     def __init__(self, path: str, expected: str) -> None:
         super().__init__(path, expected)
@@ -159,6 +167,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     request_id: str | msgspec.UnsetType = msgspec.UNSET
     correlation_id: str | msgspec.UnsetType = msgspec.UNSET
     customer_user_upn: str | msgspec.UnsetType = msgspec.UNSET
+    not_after: str | msgspec.UnsetType = msgspec.UNSET
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
     context: Any = None
     retry: RetryState | msgspec.UnsetType = msgspec.UNSET
@@ -224,6 +233,7 @@ def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutR
         deferred=fields.retry is not msgspec.UNSET,
         correlation=_optional_guid(fields.correlation_id, f"{root}.correlationId"),
         customer_user_upn=_upn(fields.customer_user_upn, f"{root}.customerUserUpn"),
+        not_after=_instant(fields.not_after, f"{root}.notAfter"),
         traceparent=next((t for t in traceparents if isinstance(t, str) and _TRACEPARENT.fullmatch(t)), None),
         context=raw.get("context"),
         causation_id=event_id,
@@ -271,7 +281,8 @@ def _fields(data: dict[str, Any], root: str) -> _Fields:
 
 
 def _in_utc(retry: RetryState) -> None:
-    for instant in (retry.doubt, retry.since, retry.started_at):
+    refused_at = retry.refused.at if retry.refused else None
+    for instant in (retry.since, retry.held, retry.started_at, refused_at):
         if instant is not None:
             instant.astimezone(UTC)  # raises OverflowError for the first and the last representable day in some zones
 
@@ -311,6 +322,15 @@ def _upn(value: str | msgspec.UnsetType, path: str) -> str | None:
     if _UPN.fullmatch(value):
         return value
     raise _Invalid(path, "1 to 256 printable ASCII characters: it travels in a header")
+
+
+def _instant(value: str | msgspec.UnsetType, path: str) -> datetime | None:
+    if value is msgspec.UNSET:
+        return None
+    try:
+        return msgspec.convert(value, _Rfc3339, strict=True).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise _Invalid(path, "a time with an offset (RFC 3339) such as 2026-11-22T18:00:00Z") from None
 
 
 def _encodable(value: str) -> bool:

@@ -237,8 +237,9 @@ class OrderCollection(Model, frozen=True, kw_only=True):
 class ServiceResponse(Redacted, frozen=True):
     """What came back from one HTTP exchange: a status and a body, or a failure.
 
-    `status` None: there is no HTTP response, and `failure` says why ("no answer: ReadTimeout"). `retry_after` is the
-    header as it came, the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
+    `status` None: there is no HTTP response, and `failure` says why ("no answer: ReadTimeout"). `sent`: False where no
+    byte of the request was sent ("not sent: NameResolutionError"). `retry_after` is the header as it came, the ids are
+    the response headers MS-RequestId, MS-CorrelationId and MS-CV.
     """
 
     redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
@@ -250,6 +251,7 @@ class ServiceResponse(Redacted, frozen=True):
     correlation_id: str | None = None
     cv: str | None = None
     failure: str | None = None
+    sent: bool = True
 
 
 T = TypeVar("T", bound=Model)

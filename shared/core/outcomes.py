@@ -7,6 +7,7 @@ The service's response is embedded as the text it came in, so `36.480` stays `36
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -104,10 +105,20 @@ def decided(
     decision: Decision,
     now: datetime,
     *,
+    revision: int = 1,
     traceparent: str | None = None,
-    corrects: str | None = None,
+    corrects: Sequence[Event] = (),
 ) -> Event:
-    """The outcome of a request. `corrects`: the id of this request's earlier outcome, which it replaces."""
+    """The outcome of a request.
+
+    Args:
+        request: The request.
+        decision: What was decided.
+        now: When.
+        revision: The place of the entry in the cart's record, from 1.
+        traceparent: The span that decided it.
+        corrects: The request's earlier entries. The last of them is replaced.
+    """
     data = _present(
         outcome=_text(decision.outcome),
         customerId=_text(request.customer_id),
@@ -115,16 +126,17 @@ def decided(
         requestId=_text(request.request_id),
         context=request.context,
         attempts=str(decision.attempts),
+        revision=str(revision),
         startedAt=_text(timestamp(request.started_at)),
         finishedAt=_text(timestamp(now)),
         response=_encode(decision.response),
         result=decision.result,
         error=decision.error if isinstance(decision.error, str | None) else _error(decision.error),
         answeredBy=_text(decision.answered_by),
-        corrects=_text(corrects),
+        corrects=_text(corrects[-1].id if corrects else None),
     )
     return _event(
-        request.correction_id if corrects else request.event_id,
+        request.correction_id(len(corrects)) if corrects else request.event_id,
         decision.outcome,
         customer_id=request.customer_id,
         cart_id=request.cart_id,

@@ -3,17 +3,19 @@
 A transient response uses up no delivery and blocks no thread. A copy of the message goes back to a queue, invisible
 for a while, and carries the request's `RetryState`:
 
-    response                     delay                              attempt, since
-    ---------------------------  ---------------------------------  --------------
-    transient                    Retry-After + backoff(attempt)     +1, set once
-    429                          Retry-After + backoff(attempt)     unchanged
-    not recorded after a POST    backoff(attempt)                   +1, unchanged
-    gate closed, no call made    to the opening + uniform(0, 60)    unchanged
-    storage or token failed      uniform(30, 60)                    unchanged
-    in doubt, not settled yet    until doubt + settle               unchanged
-    back from poison             uniform(0, 20): `shared.poison`    unchanged
+    response                          delay                              attempt, since
+    --------------------------------  ---------------------------------  ----------------------------
+    transient                         Retry-After + backoff(attempt)     +1, set once (401, 403: held)
+    429                               Retry-After + backoff(attempt)     unchanged
+    not recorded after a POST         backoff(attempt)                   +1, unchanged
+    gate closed, no call made         to the opening + uniform(0, 60)    unchanged
+    storage or token failed           uniform(30, 60)                    unchanged
+    another request's POST at work    at most 30 s                       unchanged
+    in doubt, not settled yet         until it is settled                unchanged
+    back from poison                  uniform(0, 20): `shared.poison`    unchanged
 
-Only the first row sets `since`, so only transient responses can lead to giving up by age.
+Only the first row sets `since` and `held`, so only transient responses can lead to giving up by age. Nothing that
+safety depends on is carried in a copy: what is known of the POSTs lies with the cart (`shared.core.cart_state`).
 """
 
 import threading
@@ -21,9 +23,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+
+from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass
 
 Uniform = Callable[[float, float], float]
 """A random source with the signature of `random.uniform`."""
@@ -32,6 +36,10 @@ LONGEST_RETRY_AFTER = 3600.0
 LONGEST_GATE = 900.0
 LAST_DAY = timedelta(days=6)
 """A cart lives seven days. After six, nothing is tried again."""
+SHORTEST_HOLD = 48 * 3600.0
+"""Seconds for which 401 and 403 are tried again at least: the platform keeps a managed identity's token for a day."""
+DEATHS_BEFORE_POISON = 5
+"""Failed deliveries after which a message is poisoned. host.json says the same (`maxDequeueCount`)."""
 
 MAX_COUNT = 1_000_000
 """The largest count that a copy may carry. Counting stops there, so that the copy can always be read again."""
@@ -40,23 +48,48 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A refusal that proves nothing yet: it stands once the cart is closed.
+
+    `key`, `at` and `delivery` say which POST was answered by it, the other fields how.
+    """
+
+    status: int
+    key: _Count
+    at: _Instant
+    delivery: str = ""
+    code: str | None = None
+    description: str = ""
+    source: str | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    cv: str | None = None
+
+
 class RetryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What a deferred copy carries about its request. Unknown fields are ignored, for rolling updates.
 
-    `doubt` is the time of the latest POST that may still be at work. Once set, it is never cleared.
+    Attributes:
+        attempt: How many transient responses there were, other than 429.
+        since: When the first of them came that was neither 401 nor 403.
+        held: When the first 401 or 403 came.
+        started_at: When the first message entered its queue.
+        reason: Why it waits, for people.
+        poisoned: It came back from the poison queue once.
+        deaths: Deliveries that failed, of all its copies since `poisoned` was set.
+        renewals: How often the poison queue's handler has sent a fresh copy of it.
+        refused: A refusal that does not stand yet. Then it is not posted again.
     """
 
     attempt: _Count = 0
-    epoch: _Count = 0
-    doubt: _Instant | None = None
     since: _Instant | None = None
+    held: _Instant | None = None
     started_at: _Instant | None = None
     reason: str | None = None
     poisoned: bool = False
-
-
-POISONED = "poisoned"
-"""The reason of a deferral from the poison queue back to the carts queue."""
+    deaths: _Count = 0
+    renewals: _Count = 0
+    refused: Refusal | None = None
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -76,16 +109,20 @@ class Destination(StrEnum):
 
 
 class Deferral(msgspec.Struct, frozen=True):
-    """Try again later: a value, not an error. `delay` is in seconds. `called`: the service was called."""
+    """Try again later: a value, not an error. `delay` is in seconds. `queue`: None for the one that it came from.
+
+    `heard`: what the response in hand left is written into the cart's state. False where nothing was called, and
+    where the response could not be recorded: then it counts as none.
+    """
 
     delay: float
     retry: RetryState
-    called: bool = False
-    queue: Destination = Destination.CARTS
+    heard: bool = False
+    queue: Destination | None = None
 
     @property
     def reason(self) -> str:
-        """Why it waits, for people: an error class, `storage`, `settling` or `poisoned`."""
+        """Why it waits, for people: an error class, `storage`, `settling`, `other_request` or `poisoned`."""
         return self.retry.reason or "unknown"
 
 
@@ -111,10 +148,22 @@ def backoff(policy: RetryPolicy, attempt: int, uniform: Uniform) -> float:
     return uniform(longest / 2, longest)
 
 
-def is_expired(retry: RetryState, policy: RetryPolicy, started_at: datetime, now: datetime, *, throttled: bool) -> bool:
-    """Whether to give up after a transient response: too old by `since`, or six days after `started_at`."""
-    too_old = retry.since is not None and (now - retry.since).total_seconds() > policy.max_age
-    return (too_old and not throttled) or is_last_day(started_at, now)
+def is_last(
+    retry: RetryState, policy: RetryPolicy, started_at: datetime, at: datetime, *, reason: ErrorClass | None = None
+) -> bool:
+    """Whether a POST that was entered at `at` is the last one, if its response is transient.
+
+    It is where it was entered after the moment of giving up: six days after `started_at`, or too old by `since`, or
+    for 401 and 403 by `held`. A 429 gives up after six days only. `reason`: the class of its response, None for a
+    POST whose response is not in hand.
+    """
+    if is_last_day(started_at, at):
+        return True
+    if reason is ErrorClass.THROTTLED:
+        return False
+    held = reason in HELD_FOR_OPERATOR
+    since, longest = (retry.held, max(SHORTEST_HOLD, policy.max_age)) if held else (retry.since, policy.max_age)
+    return since is not None and (at - since).total_seconds() > longest
 
 
 def is_last_day(started_at: datetime, now: datetime) -> bool:
@@ -123,29 +172,26 @@ def is_last_day(started_at: datetime, now: datetime) -> bool:
 
 
 def after_transient(
-    retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime, *, reason: str, wait: float
+    retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime, *, reason: ErrorClass, wait: float
 ) -> Deferral:
-    """After a transient response other than 429: counts an attempt, and sets `since` if it was not set."""
-    attempt = min(retry.attempt + 1, MAX_COUNT)
-    after = msgspec.structs.replace(retry, attempt=attempt, since=retry.since or now, reason=reason)
-    return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
+    """After a transient response. Each but a 429 counts an attempt, and sets `since` or `held` if it was not set."""
+    delay = wait + backoff(policy, retry.attempt, uniform)
+    changes: dict[str, Any] = {}
+    if reason is not ErrorClass.THROTTLED:  # every request counts against the limit, but waiting is not failing
+        first = {"held": retry.held or now} if reason in HELD_FOR_OPERATOR else {"since": retry.since or now}
+        changes = {"attempt": min(retry.attempt + 1, MAX_COUNT), **first}
+    return Deferral(delay, msgspec.structs.replace(retry, reason=reason, **changes), heard=True)
 
 
-def after_throttling(retry: RetryState, policy: RetryPolicy, uniform: Uniform, wait: float) -> Deferral:
-    """After a 429: wait its Retry-After plus the backoff, since every request counts against the limit."""
-    after = msgspec.structs.replace(retry, reason="throttled")
-    return Deferral(wait + backoff(policy, retry.attempt, uniform), after, called=True)
+def after_unrecorded_response(retry: RetryState, policy: RetryPolicy, uniform: Uniform) -> Deferral:
+    """After a response that could not be recorded. It counts as no response."""
+    after = msgspec.structs.replace(retry, attempt=min(retry.attempt + 1, MAX_COUNT), reason="storage")
+    return Deferral(backoff(policy, retry.attempt, uniform), after)
 
 
-def after_unrecorded_response(retry: RetryState, policy: RetryPolicy, uniform: Uniform, now: datetime) -> Deferral:
-    """After a response that could not be recorded. It counts as no response, so the cart is in doubt."""
-    after = msgspec.structs.replace(retry, attempt=min(retry.attempt + 1, MAX_COUNT), doubt=now, reason="storage")
-    return Deferral(backoff(policy, retry.attempt, uniform), after, called=True)
-
-
-def without_call(retry: RetryState, uniform: Uniform, reason: str, queue: Destination = Destination.CARTS) -> Deferral:
+def without_call(retry: RetryState, uniform: Uniform, reason: str) -> Deferral:
     """After a failure of storage or of the token, with no POST made."""
-    return Deferral(uniform(30.0, 60.0), msgspec.structs.replace(retry, reason=reason), queue=queue)
+    return Deferral(uniform(30.0, 60.0), msgspec.structs.replace(retry, reason=reason))
 
 
 def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, now: datetime) -> Deferral:
@@ -154,22 +200,15 @@ def after_closed_gate(retry: RetryState, uniform: Uniform, opening: datetime, no
     return Deferral(delay, msgspec.structs.replace(retry, reason="throttled"))
 
 
-def settle_remaining(retry: RetryState, policy: RetryPolicy, now: datetime) -> float:
-    """Seconds until the POST in doubt can no longer be at work, or 0 when there is none."""
-    return seconds_to_settle(retry.doubt, now, policy.settle)
-
-
-def seconds_to_settle(doubt: datetime | None, now: datetime, settle: float) -> float:
-    """Seconds until a POST in doubt since `doubt` can no longer be at work, or 0 without a doubt."""
-    if doubt is None:
-        return 0.0
-    # at most `settle`, even where the clock that wrote `doubt` was ahead of this one
-    return min(settle, max(0.0, settle - (now - doubt).total_seconds()))
+def behind_another(retry: RetryState, delay: float) -> Deferral:
+    """Another request's POST may be at work: look at the record again, which mostly answers then."""
+    return Deferral(delay, msgspec.structs.replace(retry, reason="other_request"))
 
 
 def settling(retry: RetryState, delay: float) -> Deferral:
-    """Refused while an earlier POST may still be at work: POST again when it no longer can be."""
-    return Deferral(delay, msgspec.structs.replace(retry, reason="settling"), called=True)
+    """A POST in doubt may still be at work: come back when it no longer can be."""
+    # a second more, since storage's clock is read in whole seconds
+    return Deferral(delay + 1.0, msgspec.structs.replace(retry, reason="settling"), heard=True)
 
 
 class ThrottleGate:

@@ -10,11 +10,12 @@ event ids and read the outcome from `type`, never from `data`.
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
 from shared.core.messages import CheckoutRequest
-from shared.core.outcomes import Event
+from shared.core.outcomes import Event, Outcome
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -34,10 +35,10 @@ class Record(msgspec.Struct, frozen=True):
     last_modified: datetime | None = None
     read_at: datetime | None = None
 
-    def own(self, request: CheckoutRequest) -> Event | None:
-        """Rule 1: the last entry of this request."""
-        ids = (request.event_id, request.correction_id)
-        return next((entry for entry in reversed(self.entries) if entry.id in ids), None)
+    def own(self, request: CheckoutRequest) -> tuple[Event, ...]:
+        """The entries of this request: its outcome, and each correction of the one before."""
+        ids = {request.event_id, *(request.correction_id(number + 1) for number in range(len(self.entries)))}
+        return tuple(entry for entry in self.entries if entry.id in ids)
 
     def bought(self) -> Event | None:
         """Rule 2: the first entry that bought the cart."""
@@ -51,31 +52,46 @@ class Replay(msgspec.Struct, frozen=True):
 
 
 class CopyOf(msgspec.Struct, frozen=True):
-    """Rule 2: append a new entry with the outcome of `entry`. `corrects`: the id of the own entry it replaces."""
+    """Rule 2: append a new entry with the outcome of `entry`. `corrects`: the own entries, whose last it replaces."""
 
     entry: Event
-    corrects: str | None = None
+    corrects: tuple[Event, ...] = ()
 
 
 class Undecided(msgspec.Struct, frozen=True):
-    """Rule 3: the service decides. `corrects`: the id of the own entry that a confirmed purchase replaces."""
+    """Rule 3: the service decides. `corrects`: the own entries, the last of which what is in hand replaces."""
 
-    corrects: str | None = None
+    corrects: tuple[Event, ...] = ()
 
 
 Ruling = Replay | CopyOf | Undecided
 
 
-def apply_rules(record: Record, request: CheckoutRequest, *, purchase_confirmed: bool = False) -> Ruling:
-    """Apply the three rules. `purchase_confirmed`: the service has just said that the cart is bought.
+class InHand(StrEnum):
+    """What this delivery has learned from the service, whatever the record says."""
 
-    A confirmed purchase overrides a concurrent `failed` or `unknown` of the same request:
+    NOTHING = "nothing"
+    ORDERED = "ordered"
+    BOUGHT = "bought"
+
+
+_CORRECTED = {
+    InHand.NOTHING: frozenset[Outcome](),
+    InHand.ORDERED: frozenset({Outcome.FAILED}),
+    InHand.BOUGHT: frozenset({Outcome.FAILED, Outcome.UNKNOWN}),
+}
+
+
+def apply_rules(record: Record, request: CheckoutRequest, in_hand: InHand = InHand.NOTHING) -> Ruling:
+    """Apply the three rules.
+
+    A purchase in hand does not yield to a `failed` or `unknown` of the same request, and an ordered cart not to a
+    `failed`:
 
         this delivery     load ─ POST ─────────────── 201 ─ append: lost the race ─ correction, published
         its duplicate       load ─ POST ─ 400 ─ append `failed` ─ published
     """
     own, bought = record.own(request), record.bought()
-    if own is not None and (own.bought or not purchase_confirmed):
-        return Replay(own)
-    corrects = own.id if own else None
-    return Undecided(corrects) if bought is None else CopyOf(bought, corrects)
+    if own and own[-1].outcome not in _CORRECTED[in_hand]:
+        return Replay(own[-1])
+    return Undecided(own) if bought is None else CopyOf(bought, own)

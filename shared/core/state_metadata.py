@@ -1,7 +1,7 @@
 """The cart's state as the metadata of its record. Pure.
 
     key     a number from 0
-    post    {"by": event id, "at": time, "heard": bool, …}; other members are for operators
+    post    {"by": event id, "at": time, "heard": bool, "delivery": text, …}; other members are for operators
     doubt   a time
     spent   "true", or absent
 
@@ -25,6 +25,7 @@ class _Post(msgspec.Struct):
     by: str
     at: _Instant
     heard: bool = False
+    delivery: str = ""
 
 
 class _Metadata(msgspec.Struct):
@@ -65,7 +66,7 @@ def from_metadata(metadata: Mapping[str, str], last_modified: datetime) -> CartS
 
 def _post(text: str) -> Post:
     found = msgspec.json.decode(text, type=_Post)
-    return Post(found.by, found.at, found.heard)
+    return Post(found.by, found.at, found.heard, found.delivery)
 
 
 def _escaped(char: str) -> str:

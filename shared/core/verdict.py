@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from shared.core import jsontext
-from shared.core.errors import BY_CODE, DOUBTFUL, IMPLY_ORDER, TRANSIENT, Error, ErrorClass, class_of, error
+from shared.core.errors import BY_CODE, IMPLY_ORDER, TRANSIENT, Error, ErrorClass, class_of, error
 from shared.core.models import (
     Cart,
     CartCheckoutResult,
@@ -59,7 +59,7 @@ class Bought(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The service refused the checkout. `known`: False for a code that proves nothing about the cart."""
+    """The service refused the checkout. `known`: False where it gave no code, or one that proves nothing."""
 
     error: Error
     result: str | None = None
@@ -74,15 +74,9 @@ class AlreadyOrdered(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """A transient response: try again later.
-
-    `doubtful`: the POST may still be at work. `new_epoch`: the service failed the call with a coded fault, so the
-    next call needs a new MS-RequestId.
-    """
+    """A transient response: try again later."""
 
     error: Error
-    doubtful: bool
-    new_epoch: bool = False
 
 
 Verdict = Bought | Refused | AlreadyOrdered | Retry
@@ -91,7 +85,7 @@ Verdict = Bought | Refused | AlreadyOrdered | Retry
 def judge(response: ServiceResponse) -> Verdict:
     """What the response to a checkout means."""
     if response.status is None:
-        return _retry(error(ErrorClass.SERVICE, response.failure or "no answer"))
+        return Retry(error(ErrorClass.SERVICE, response.failure or "no answer"))
     tree = _object(response.body)
     if 200 <= response.status < 300:  # noqa: PLR2004  the success statuses
         return _judge_success(response, tree)
@@ -108,7 +102,7 @@ def _judge_success(response: ServiceResponse, tree: dict[str, Any] | None) -> Ve
     fault = parse_lenient(Fault, tree)
     if error_class := BY_CODE.get(fault.code or ""):
         return _by_class(_fault_error(error_class, fault))
-    return _retry(error(ErrorClass.SERVICE, f"HTTP {response.status} without an answer in it"))
+    return Retry(error(ErrorClass.SERVICE, f"HTTP {response.status} without an answer in it"))
 
 
 def _judge_orders(result: CartCheckoutResult, orders: list[Order], text: str) -> Bought:
@@ -121,11 +115,13 @@ def _judge_orders(result: CartCheckoutResult, orders: list[Order], text: str) ->
     return Bought(Outcome.COMPLETED, text)
 
 
-def _judge_order_errors(failures: list[OrderError], text: str) -> Refused | AlreadyOrdered:
+def _judge_order_errors(failures: list[OrderError], text: str) -> Refused | AlreadyOrdered | Retry:
     causes = [_order_group_error(failure) for failure in failures]
     for cause in causes:
         if cause.error_class is ErrorClass.ALREADY_ORDERED:
             return AlreadyOrdered(cause, text)
+    if all(cause.error_class in (ErrorClass.SERVICE, ErrorClass.IN_PROGRESS) for cause in causes):
+        return Retry(causes[0])
     return Refused(causes[0], text, known=all(_known(cause.code) for cause in causes))
 
 
@@ -133,32 +129,22 @@ def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
     from_gateway = tree is None and 400 <= status < 500 and status not in _SAME_FROM_GATEWAY  # noqa: PLR2004
     fault = parse_lenient(Fault, tree)
     error_class = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
-    return _by_class(
-        _fault_error(error_class, fault, f"HTTP {status} without a fault in it"),
-        new_epoch=500 <= status < 600 and fault.code is not None,  # noqa: PLR2004
-        known=_known(fault.code),
-    )
+    return _by_class(_fault_error(error_class, fault, f"HTTP {status} without a fault in it"), known=_known(fault.code))
 
 
 def _known(code: str | None) -> bool:
     """Whether a refusal with this code proves that nothing was ordered.
 
-    It does not where the table lacks the code, or lists it for an order that is made or in progress: such a code came
-    with an unexpected status, or in `orderErrors`.
+    It does not where there is none, where the table lacks it, or where it is listed for an order that is made or in
+    progress: such a code came in `orderErrors`, beside another.
     """
-    return code is None or BY_CODE.get(code, ErrorClass.IN_PROGRESS) not in IMPLY_ORDER
+    return BY_CODE.get(code or "", ErrorClass.IN_PROGRESS) not in IMPLY_ORDER
 
 
-def _by_class(cause: Error, *, new_epoch: bool = False, known: bool = True) -> Verdict:
+def _by_class(cause: Error, *, known: bool = True) -> Verdict:
     if cause.error_class is ErrorClass.ALREADY_ORDERED:
         return AlreadyOrdered(cause)
-    if cause.error_class in TRANSIENT:
-        return _retry(cause, new_epoch=new_epoch and cause.error_class is ErrorClass.SERVICE)
-    return Refused(cause, known=known)
-
-
-def _retry(cause: Error, *, new_epoch: bool = False) -> Retry:
-    return Retry(cause, doubtful=cause.error_class in DOUBTFUL, new_epoch=new_epoch)
+    return Retry(cause) if cause.error_class in TRANSIENT else Refused(cause, known=known)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
@@ -220,6 +206,12 @@ def read_cart_status(response: ServiceResponse) -> CartStatusReading:
             else CartStatusReading.UNCLEAR
         )
     return CartStatusReading.NOT_NOW if isinstance(judge(response), Retry) else CartStatusReading.UNCLEAR
+
+
+def order_ids(result: str) -> frozenset[str]:
+    """The ids of the orders in a CartCheckoutResult."""
+    orders = parse_lenient(CartCheckoutResult, _object(result.encode())).orders or []
+    return frozenset(order.id for order in orders if order.id)
 
 
 def candidates(cart: ServiceResponse, orders: ServiceResponse, now: datetime) -> tuple[str, ...]:

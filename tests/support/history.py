@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from local import invariants
 from local.invariants import BOUGHT, outcome_of
-from shared.core.messages import CheckoutRequest, derive
+from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
@@ -120,31 +120,48 @@ class TappedStorage:
         return lambda *args, **kwargs: self._journal.take(step, lambda: original(*args, **kwargs), failing, args)
 
 
+class Posted(NamedTuple):
+    """The subject of a POST's step."""
+
+    request: CheckoutRequest
+    ms_request_id: str
+
+
 class TappedService:
     """A service port that records each call as a step of the journal, and a token before each POST."""
 
     def __init__(self, service: MemoryPartnerCenter, journal: Journal) -> None:
         self._service, self._journal = service, journal
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
+    def token(self) -> str:
         def no_token() -> Any:
             raise TokenUnavailable("no token")
 
-        self._journal.take("identity.token", lambda: None, no_token, request)
-        return self._call("checkout", request)
+        token: str = self._journal.take("identity.token", self._service.token, no_token)
+        return token
+
+    def renew_token(self, refused: str) -> str | None:
+        token: str | None = self._journal.take(
+            "identity.renew", lambda: self._service.renew_token(refused), lambda: None
+        )
+        return token
+
+    def checkout(self, request: CheckoutRequest, *, ms_request_id: str, **how: Any) -> ServiceResponse:
+        return self._call(
+            "checkout",
+            Posted(request, ms_request_id),
+            lambda: self._service.checkout(request, ms_request_id=ms_request_id, **how),
+        )
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
-        return self._call("get_cart", request)
+        return self._call("get_cart", request, lambda: self._service.get_cart(request))
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
-        return self._call("list_orders", request)
+        return self._call("list_orders", request, lambda: self._service.list_orders(request))
 
-    def _call(self, method: str, request: CheckoutRequest) -> ServiceResponse:
+    def _call(self, method: str, subject: Any, call: Callable[[], ServiceResponse]) -> ServiceResponse:
         answer: ServiceResponse = self._journal.take(
-            f"service.{method}",
-            lambda: getattr(self._service, method)(request),
-            lambda: ServiceResponse(None, failure="no answer: ConnectionError"),
-            request,
+            f"service.{method}", call, lambda: ServiceResponse(None, failure="no answer: ConnectionError"), subject
         )
         return answer
 
@@ -167,41 +184,23 @@ def violations(
     records = {
         name.removesuffix(".json"): json.loads(blob.content)
         for name, blob in blobs.blobs.items()
-        if name.count("/") == 1 and not name.endswith(".waiting.json")
+        if name.count("/") == 1
     }
     found = list(invariants.recorded_before_published(published, records))
     for request in accepted:
-        own = [event for event in published if event["id"] in (request.event_id, request.correction_id)]
+        own = invariants.chain_of(request, published)
         found += invariants.answered_once(request, own)
         found += invariants.bought_once(request, purchases(request))
         found += invariants.outcome_is_true(request, own, purchases(request), alone=alone)
-        found += _same_ms_request_id(request, journal)
+        found += _keys_only_grow(request, journal)
     found += _never_posted_again(journal)
     return found
 
 
-def _same_ms_request_id(request: CheckoutRequest, journal: Journal) -> Iterator[str]:
-    """5: the same MS-RequestId until the service failed it with a fault code."""
-    epochs = 0
-    for step in journal.steps:
-        if step.name != "service.checkout" or step.subject.event_id != request.event_id:
-            continue
-        allowed = {
-            derive("ms-request", request.customer_id, request.cart_id, request.request_id, epoch)
-            for epoch in range(epochs + 1)
-        }
-        if step.subject.ms_request_id not in allowed:
-            yield f"5: {request.request_id} was posted under {step.subject.ms_request_id}"
-        epochs += _failed_with_a_code(step.answer)
-
-
-def _failed_with_a_code(answer: ServiceResponse | None) -> bool:
-    if answer is None or answer.status is None or answer.status < 500:
-        return False
-    try:
-        return bool(json.loads(answer.body).get("code"))
-    except ValueError:
-        return False
+def _keys_only_grow(request: CheckoutRequest, journal: Journal) -> Iterator[str]:
+    posted = [s.subject for s in journal.steps if s.name == "service.checkout"]
+    sent = [post.ms_request_id for post in posted if post.request.cart_id == request.cart_id]
+    yield from invariants.keys_only_grow(request, sent)
 
 
 def _never_posted_again(journal: Journal) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -14,7 +14,6 @@ from shared.core.models import ServiceResponse
 from shared.ports import Conflict, MissingBlob, StoredBlob, checked_metadata
 
 LONGEST_TEXT = 64 * 1024
-UNAUTHORIZED = 401
 
 
 @dataclass(slots=True)
@@ -31,10 +30,13 @@ class QueuedMessage:
 class MemoryQueue:
     """A queue with visibility timeouts, like Azure's. `send` is the port, the rest is the receiving side."""
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), numbers: Iterator[int] | None = None
+    ) -> None:
+        """`numbers`: shared by all queues of an account, in which no two messages have one id."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
+        self._numbers = numbers or itertools.count(1)
         self.messages: list[QueuedMessage] = []
 
     def send(self, text: str, delay: float = 0.0) -> None:
@@ -145,11 +147,26 @@ class MemoryPartnerCenter:
         self._service = service
         self._clock = clock
         self._timeout = timeout
+        self._tokens = 1
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        """See `PartnerCenterApi.checkout`. A 401 is tried once more, as with a new token."""
-        answer = self._checkout(request)
-        return self._checkout(request) if answer.status == UNAUTHORIZED else answer
+    def token(self) -> str:
+        """See `PartnerCenterApi.token`."""
+        return f"token-{self._tokens}"
+
+    def renew_token(self, refused: str) -> str | None:
+        """See `PartnerCenterApi.renew_token`."""
+        self._tokens += refused == self.token()
+        return self.token()
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        """See `PartnerCenterApi.checkout`."""
+        assert token, "a POST without a token"
+        if not may_begin():
+            return ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
+        response = self._service.checkout(request.customer_id, request.cart_id, ms_request_id, self._clock.epoch())
+        return self._deliver(response.echo(ms_request_id, request.correlation_id))
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
@@ -159,11 +176,9 @@ class MemoryPartnerCenter:
         """See `PartnerCenterApi.list_orders`."""
         return self._deliver(self._service.list_orders(request.customer_id, self._clock.epoch()))
 
-    def _checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        response = self._service.checkout(
-            request.customer_id, request.cart_id, request.ms_request_id, self._clock.epoch()
-        )
-        return self._deliver(response.echo(request.ms_request_id, request.correlation_id))
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        """See `PartnerCenterApi.get_order`."""
+        return self._deliver(self._service.get_order(customer_id, order_id, self._clock.epoch()))
 
     def _deliver(self, response: SimulatedResponse) -> ServiceResponse:
         if response.drop != "none":

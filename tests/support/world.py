@@ -5,6 +5,7 @@ message that raised is visible again after `visibilityTimeout`, and goes to the 
 """
 
 import base64
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -37,9 +38,10 @@ class World:
         self.random = random.Random(seed)
         self.service = SimulatedService(strict=strict)
         self.partner_center: Any = MemoryPartnerCenter(self.service, self.clock, settings.checkout_timeout)
-        self.carts = MemoryQueue(self.clock)
-        self.poison = MemoryQueue(self.clock)
-        self.outcomes = MemoryQueue(self.clock)
+        numbers = itertools.count(1)
+        self.carts = MemoryQueue(self.clock, numbers)
+        self.poison = MemoryQueue(self.clock, numbers)
+        self.outcomes = MemoryQueue(self.clock, numbers)
         self.container = MemoryBlobs(self.clock)
         self.blobs: Any = self.container
         self.queues: dict[str, Any] = {
@@ -84,6 +86,7 @@ class World:
             queue=self.queues.__getitem__,
             blobs=self.blobs,
             clock=self.clock,
+            monotonic=self.clock.epoch,
             uniform=self.random.uniform,
         )
 

@@ -1,0 +1,18 @@
+"""How long each step of a message can take at worst, from the limits that the adapters set themselves."""
+
+from shared.adapters import identity, partner_center, storage
+from shared.settings import Settings
+from shared.time_budget import TimeLimits
+
+
+def time_limits(settings: Settings) -> TimeLimits:
+    """The limits with these settings."""
+    return TimeLimits(
+        post=settings.checkout_timeout,
+        get=partner_center.GET_TIMEOUT + identity.LONGEST_REQUEST,  # and the renewal of a token that was refused
+        token=identity.LONGEST_REQUEST,
+        read=storage.LONGEST_READ,
+        write=storage.LONGEST_OPERATION,
+        # one credential for both services: after two operations that got no token, the message is deferred or raised
+        sign_in=0.0 if settings.storage_connection_string else 2 * storage.LONGEST_SIGN_IN,
+    )

@@ -33,7 +33,7 @@ from shared.core.cart_state import (
     settle_remaining,
     wait_for_others,
 )
-from shared.core.errors import HELD_FOR_OPERATOR, UNRESOLVED, Error, ErrorClass, error
+from shared.core.errors import HELD_FOR_OPERATOR, TRANSIENT, UNRESOLVED, Error, ErrorClass, error
 from shared.core.evidence import evidence_of, lookup_of
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, response_ids
@@ -139,7 +139,8 @@ class CheckoutAttempt:
             return Ending(error(ErrorClass.EXPIRED, f"Not bought before {request.not_after.isoformat()}"))
         own = post is not None and post.by == request.event_id and not post.heard
         if own and post is not None and is_last(retry, self._policy, request.started_at, post.at):
-            return Ending(error(ErrorClass.SERVICE, "The last POST got no certain answer"))
+            given_up = next((each for each in TRANSIENT if each == retry.reason), ErrorClass.SERVICE)
+            return Ending(error(given_up, "The last POST got no certain answer"))
         return None
 
     def _admitted(self, ctx: DeliveryContext) -> str | Ending | Deferral:
@@ -173,7 +174,8 @@ class CheckoutAttempt:
         if self._closed(ctx, None, answered):
             return self._failed(ctx, ending)
         if remaining := settle_remaining(ctx.state, ctx.now(), self._policy.settle, answered):
-            return settling(ctx.request.retry, remaining)
+            given_up = ending.error.error_class in TRANSIENT
+            return settling(ctx.request.retry, remaining, ending.error.error_class if given_up else "settling")
         look, cart = self._get_cart(ctx)
         refusal = ending.refusal
         refused_404 = post_of(refusal, ctx.request.event_id) if refusal and refusal.status == _NOT_FOUND else None

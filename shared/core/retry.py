@@ -205,10 +205,10 @@ def behind_another(retry: RetryState, delay: float) -> Deferral:
     return Deferral(delay, msgspec.structs.replace(retry, reason="other_request"))
 
 
-def settling(retry: RetryState, delay: float) -> Deferral:
+def settling(retry: RetryState, delay: float, reason: str = "settling") -> Deferral:
     """A POST in doubt may still be at work: come back when it no longer can be."""
     # a second more, since storage's clock is read in whole seconds
-    return Deferral(delay + 1.0, msgspec.structs.replace(retry, reason="settling"), heard=True)
+    return Deferral(delay + 1.0, msgspec.structs.replace(retry, reason=reason), heard=True)
 
 
 class ThrottleGate:

@@ -7,13 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from local.simulator import scenarios
-from shared.core.messages import CheckoutRequest
+from shared.core.messages import CheckoutRequest, Delivery
 from shared.core.models import ServiceResponse
+from shared.core.outcomes import Decision, Outcome, decided
 from shared.poison import POISON_SPREAD_SECONDS
-from shared.ports import Conflict, MissingBlob, StorageUnavailable, TokenUnavailable, WrongTenant
+from shared.ports import Conflict, StorageUnavailable, TokenUnavailable, WrongTenant
+from shared.records import Records
 from tests.support.builders import accepted
+from tests.support.memory import Responses
 from tests.support.world import CUSTOMER, MAX_DEQUEUE_COUNT, World
 
 HOUR = 3600.0
@@ -140,12 +144,7 @@ def test_the_result_is_passed_on_byte_for_byte(world: World) -> None:
         b'\xef\xbb\xbf{"orders": [ {"id":"1","status":"Completed","totalPrice":36.480,\r\n "note":"\\ud800"}], "x":1E2}'
     )
 
-    class Service:
-        def checkout(self, _: object) -> ServiceResponse:
-            return ServiceResponse(201, body)
-
-    world.partner_center = Service()
-    world.checkout = world.worker()
+    world.serve(Responses(ServiceResponse(201, body)))
     world.enqueue("created", context=[1.50, {"b": 1, "a": 2}])
     world.run()
 
@@ -167,36 +166,37 @@ def test_a_cloudevent_is_answered_with_its_id_as_the_cause(world: World) -> None
     assert event == {name: copy[name] for name in event}
     assert copy["data"]["requestId"] == world.outcome()["data"]["requestId"]
     assert "e-1" == world.outcome()["causationid"]
-    assert 2 == world.outcome()["data"]["attempts"]
+    assert 4 == world.outcome()["data"]["attempts"]
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------
 
 
 def test_a_deferred_copy_waits_and_carries_its_retry_state(world: World) -> None:
-    world.enqueue("coded-500", None)
+    cart = world.enqueue("coded-500", None)
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
 
     retry = world.waiting()
-    assert (1, 1, "service") == (retry["attempt"], retry["epoch"], retry["reason"])
-    assert retry["doubt"] == retry["since"]
+    assert {"attempt", "since", "startedAt", "reason"} == retry.keys()
+    assert (1, "service") == (retry["attempt"], retry["reason"])
     (message,) = world.carts.messages
     assert 2.5 <= (message.visible_at - world.clock.now).total_seconds() <= 6
-    assert "message-1" == json.loads(base64.b64decode(message.text))["requestId"]
+    copy = json.loads(base64.b64decode(message.text))
+    assert "message-1" == copy["requestId"]
+    assert copy["cartId"] == cart
 
 
-def test_a_waiting_cart_has_a_note_for_operators_until_it_is_decided(world: World) -> None:
+def test_what_waits_stands_in_the_record_for_operators_until_it_is_decided(world: World) -> None:
     cart = world.enqueue("coded-500")
-    name = f"{CUSTOMER}/{cart}.waiting.json"
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    note = json.loads(world.blobs.read(name).content)
+    waiting = json.loads(world.container.blobs[f"{CUSTOMER}/{cart}.json"].metadata["post"])
     world.run()
 
-    assert ("order-1", 1, "service") == (note["requestId"], note["attempt"], note["reason"])
-    assert {"since", "nextAt", "doubt", "msRequestId", "msCorrelationId"} <= note.keys()
-    assert isinstance(world.blobs.read(name), MissingBlob)
+    assert (1, "service", False) == (waiting["attempt"], waiting["reason"], waiting["heard"])
+    assert {"by", "at", "since", "nextAt", "msRequestId", "msCorrelationId"} <= waiting.keys()
+    assert {"key": "1"} == world.container.blobs[f"{CUSTOMER}/{cart}.json"].metadata
 
 
 def test_a_throttled_customer_waits_and_other_customers_do_not(world: World) -> None:
@@ -233,51 +233,51 @@ def test_a_throttled_cart_is_not_given_up_before_its_last_day(world: World) -> N
 
 
 def test_a_service_that_is_down_is_called_once_more_after_a_day_and_then_given_up(world: World) -> None:
+    # GET cart answers, and says that the cart is active: nothing was bought, and the shop may ask again
     cart = world.enqueue("service-down")
     started = world.clock.now
 
     world.run()
 
     assert DAY < (world.clock.now - started).total_seconds() < DAY + 2 * HOUR
-    assert ("unknown", "unanswered") == (
-        world.outcome()["data"]["outcome"],
-        world.outcome()["data"]["error"]["class"],
-    )
+    error = world.outcome()["data"]["error"]
+    assert ("failed", "service", True) == (world.outcome()["data"]["outcome"], error["class"], error["retryable"])
     assert 1 == len(set(world.service.page(CUSTOMER, cart)["msRequestIds"]))
     assert posts(world, cart) < 140  # at most one in seven minutes once at the cap
 
 
-def test_a_missing_token_defers_the_cart_without_counting_an_attempt(world: World) -> None:
-    tokens = [TokenUnavailable("none"), WrongTenant("another"), None]
-    service = world.partner_center
+class Tokens:
+    """The service with another source of tokens: each is returned or raised in turn, the last one again and again."""
 
-    class Tokenless:
-        def checkout(self, request: Any) -> ServiceResponse:
-            if (failure := tokens.pop(0)) is not None:
-                raise failure
-            answer: ServiceResponse = service.checkout(request)
-            return answer
+    def __init__(self, service: Any, *tokens: str | Exception) -> None:
+        self._service, self._tokens = service, list(tokens)
 
-    world.partner_center = Tokenless()
-    world.checkout = world.worker()
-    world.enqueue("created")
+    def token(self) -> str:
+        found = self._tokens.pop(0) if len(self._tokens) > 1 else self._tokens[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+
+def test_a_missing_token_defers_the_cart_without_counting_an_attempt_or_entering_a_post(world: World) -> None:
+    world.serve(Tokens(world.partner_center, TokenUnavailable("none"), WrongTenant("another"), "token"))
+    cart = world.enqueue("created")
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
     retry = world.waiting()
+    assert f"{CUSTOMER}/{cart}.json" not in world.container.blobs
     world.run()
 
     assert "authentication" == retry["reason"]
-    assert not {"attempt", "since", "doubt"} & retry.keys()
+    assert not {"attempt", "since"} & retry.keys()
     assert 1 == world.outcome()["data"]["attempts"]
 
 
 def test_a_request_that_never_gets_a_token_is_given_up_on_the_last_day_without_a_post(world: World) -> None:
-    class Tokenless:
-        def checkout(self, _: object) -> ServiceResponse:
-            raise TokenUnavailable("the identity endpoint is gone")
-
-    world.partner_center = Tokenless()
-    world.checkout = world.worker()
+    world.serve(Tokens(world.partner_center, TokenUnavailable("the identity endpoint is gone")))
     world.enqueue("created")
 
     world.run()
@@ -294,20 +294,20 @@ def test_a_refusal_after_a_lost_response_is_accepted_only_when_the_lost_post_has
     cart = world.enqueue("dropped-before-then-refused")
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    in_doubt_since = world.waiting()["doubt"]
+    in_doubt_since = world.state(cart).post
     world.run(until=lambda: world.waiting()["reason"] == "settling")
     retry = world.waiting()
     world.run()
 
-    assert in_doubt_since == retry["doubt"]
+    assert in_doubt_since is not None
     assert 1 == retry["attempt"]
     assert "failed" == world.outcome()["data"]["outcome"]
     assert 3 == posts(world, cart)
-    settled = datetime.fromisoformat(in_doubt_since) + timedelta(seconds=world.settings.settle)
-    assert settled <= world.clock.now < settled + timedelta(seconds=1)
+    settled = in_doubt_since.at + timedelta(seconds=world.settings.settle)
+    assert settled <= world.clock.now < settled + timedelta(seconds=3)
 
 
-def test_a_redelivery_puts_a_refusal_in_doubt(world: World) -> None:
+def test_a_redelivery_of_a_message_that_was_never_posted_is_not_in_doubt(world: World) -> None:
     world.enqueue("fault-400-800013")
     message = world.carts.receive()
     assert message is not None
@@ -315,31 +315,74 @@ def test_a_redelivery_puts_a_refusal_in_doubt(world: World) -> None:
 
     world.deliver(message)
 
-    assert "settling" == world.waiting()["reason"]
+    assert "failed" == world.outcome()["data"]["outcome"]
+
+
+def test_a_post_that_orders_late_is_not_told_as_failed_though_it_was_refused_and_active_meanwhile(
+    world: World,
+) -> None:
+    began, ordered = world.clock.now, json.dumps({"orders": [{"id": "o-1", "status": "completed"}]}).encode()
+
+    def is_late() -> bool:
+        return world.clock.now - began >= timedelta(seconds=300)
+
+    def second() -> ServiceResponse:
+        return ServiceResponse(201, ordered) if is_late() else ServiceResponse(400, b'{"code": 800013}')
+
+    def cart() -> ServiceResponse:
+        return ServiceResponse(200, b'{"status": "Ordered"}' if is_late() else b'{"status": "Active"}')
+
+    service = Responses(ServiceResponse(None, failure="no answer: ReadTimeout"), second, cart=cart)
+    world.serve(service)
+    world.enqueue("created")
+
+    world.run()
+
+    assert "completed" == world.outcome()["data"]["outcome"]
+    assert 1 == len(set(service.posts))
+
+
+NO_SUCH_CART = ServiceResponse(404, b'{"code": 800008, "description": "no such cart"}')
 
 
 def test_the_outcome_is_unknown_if_the_cart_in_doubt_cannot_be_read(world: World) -> None:
-    service = world.partner_center
-
     class Forgetful:
-        def checkout(self, request: Any) -> ServiceResponse:
-            answer: ServiceResponse = service.checkout(request)
-            return answer
+        def __init__(self, service: Any) -> None:
+            self._service = service
 
         def get_cart(self, _: object) -> ServiceResponse:
-            return ServiceResponse(404, b'{"code": 800008, "description": "no such cart"}')
+            return NO_SUCH_CART
 
-    world.partner_center = Forgetful()
-    world.checkout = world.worker()
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._service, name)
+
+    world.serve(Forgetful(world.partner_center))
     world.enqueue("dropped-before-then-refused")
 
     world.run()
 
     data = world.outcome()["data"]
-    assert ("unknown", "cart", "800013") == (data["outcome"], data["error"]["class"], data["error"]["code"])
+    assert ("unknown", "unanswered", "800013") == (data["outcome"], data["error"]["class"], data["error"]["code"])
 
 
-def test_an_ordered_cart_in_doubt_is_published_with_the_ids_of_candidate_orders(world: World) -> None:
+def test_a_request_after_unknown_sends_the_same_key_and_learns_that_the_cart_was_bought(world: World) -> None:
+    hasty = World(replace(world.settings, retry_max_age=60.0))
+    cart = hasty.enqueue("dropped-after", "order-1")
+    hasty.deliver(hasty.carts.receive())  # type: ignore[arg-type]  # bought, and its answer is lost
+    hasty.service.outage = "503"
+    hasty.run()
+    hasty.service.outage = None
+
+    hasty.enqueue("dropped-after", "order-2")
+    hasty.run()
+
+    assert ["unknown", "completed"] == [event["data"]["outcome"] for event in hasty.published()]
+    assert timedelta(days=6) < hasty.clock.now - hasty.carts_began, "GET cart did not answer either"
+    assert 1 == purchases(hasty, cart)
+    assert 1 == len(set(hasty.service.page(CUSTOMER, cart)["msRequestIds"]))
+
+
+def test_a_cart_that_was_ordered_by_somebody_else_is_published_with_the_ids_of_candidate_orders(world: World) -> None:
     cart = world.enqueue("dropped-after-then-ordered")
 
     world.run()
@@ -347,6 +390,158 @@ def test_an_ordered_cart_in_doubt_is_published_with_the_ids_of_candidate_orders(
     error = world.outcome()["data"]["error"]
     assert ("already_ordered", False) == (error["class"], error["retryable"])
     assert world.service.page(CUSTOMER, cart)["orderIds"] == error["data"]
+
+
+def test_an_outage_of_thirty_hours_ends_in_failed_and_not_in_unknown(world: World) -> None:
+    cart = world.enqueue("created")
+    world.service.outage = "drop"
+    began = world.clock.now
+    world.run(until=lambda: world.clock.now - began > timedelta(hours=30))
+    assert [] == world.published(), "GET cart does not answer, so nothing can be said"
+    world.service.outage = None
+
+    world.run()
+
+    error = world.outcome()["data"]["error"]
+    assert ("failed", "service", True) == (world.outcome()["data"]["outcome"], error["class"], error["retryable"])
+    assert 0 == posts(world, cart)
+    world.enqueue("created", "order-2")
+    world.run()
+    assert "completed" == world.published()[-1]["data"]["outcome"]
+
+
+def test_two_requests_at_one_moment_are_never_at_work_at_once(world: World) -> None:
+    cart = world.enqueue("created", "order-1")
+    world.enqueue("created", "order-2")
+    first, second = world.carts.receive(), world.carts.receive()
+    assert first is not None
+    assert second is not None
+    world.serve(Meeting(world.partner_center, lambda: world.deliver(second) and None))
+
+    world.deliver(first)
+
+    assert "other_request" == world.waiting()["reason"]
+    world.run()
+    assert 1 == posts(world, cart)
+    assert ["completed", "completed"] == [event["data"]["outcome"] for event in world.published()]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_refusal_without_a_known_code_stands_once_it_is_settled_and_the_cart_is_active(
+    world: World, status: int
+) -> None:
+    service = Responses(ServiceResponse(status, b'{"code": 999999, "description": "Something new."}', cv="cv-1"))
+    world.serve(service)
+    world.enqueue("created")
+    began = world.clock.now
+
+    world.run()
+
+    data = world.outcome()["data"]
+    assert ("failed", "rejected", "999999", "Something new.") == (
+        data["outcome"],
+        *(data["error"][name] for name in ("class", "code", "description")),
+    )
+    assert {"status": status, "cv": "cv-1"}.items() <= data["response"].items()
+    assert 1 == len(service.posts)
+    assert timedelta(seconds=world.settings.settle) <= world.clock.now - began < timedelta(minutes=11)
+
+
+def test_a_404_without_a_code_stands_where_get_cart_does_not_know_the_cart_either(world: World) -> None:
+    world.serve(Responses(ServiceResponse(404, b'{"description": "Not here."}'), cart=NO_SUCH_CART))
+    world.enqueue("created")
+
+    world.run()
+
+    data = world.outcome()["data"]
+    assert ("failed", "not_found") == (data["outcome"], data["error"]["class"])
+
+
+def test_a_404_without_a_code_does_not_stand_where_another_post_is_in_doubt(world: World) -> None:
+    lost = ServiceResponse(None, failure="no answer: ReadTimeout")
+    world.serve(Responses(lost, ServiceResponse(404, b"{}"), cart=NO_SUCH_CART))
+    world.enqueue("created")
+
+    world.run()
+
+    assert "unknown" == world.outcome()["data"]["outcome"]
+
+
+def test_a_request_that_nobody_answers_before_its_not_after_is_told_within_minutes(world: World) -> None:
+    until = world.clock.now + timedelta(minutes=20)
+    world.service.limiter.limit, world.service.limiter.window = 1, 10 * DAY
+    world.enqueue("created", "order-1")
+    late = world.enqueue("created", "order-2", seed="late", notAfter=until.isoformat())
+
+    world.run(until=lambda: len(world.published()) == 2)
+
+    data = world.published()[1]["data"]
+    assert ("failed", "expired", True) == (data["outcome"], data["error"]["class"], data["error"]["retryable"])
+    assert until <= world.clock.now < until + timedelta(minutes=2)
+    with pytest.raises(KeyError):
+        posts(world, late)
+
+
+def test_no_post_begins_after_not_after(world: World) -> None:
+    cart = world.enqueue("created", notAfter=(world.clock.now - timedelta(seconds=1)).isoformat())
+
+    world.run()
+
+    assert "expired" == world.outcome()["data"]["error"]["class"]
+    with pytest.raises(KeyError):
+        posts(world, cart)
+
+
+def test_a_cart_that_was_bought_before_its_not_after_is_told_as_bought_after_it(world: World) -> None:
+    cart = world.enqueue("dropped-after", notAfter=(world.clock.now + timedelta(seconds=1)).isoformat())
+    world.deliver(world.carts.receive())  # type: ignore[arg-type]  # bought, and its answer is lost
+    world.clock.advance(2)
+
+    world.run()
+
+    assert "completed" == world.outcome()["data"]["outcome"]
+    assert 1 == purchases(world, cart)
+
+
+def test_two_requests_that_are_refused_by_403_are_held_for_two_days(world: World) -> None:
+    world.serve(Responses(ServiceResponse(403, b'{"code": 900308}')))
+    world.enqueue("created", "order-1")
+    world.enqueue("created", "order-2")
+    began = world.clock.now
+
+    world.run()
+
+    told = [datetime.fromisoformat(event["time"]) - began for event in world.published()]
+    assert ["configuration"] * 2 == [event["data"]["error"]["class"] for event in world.published()]
+    assert ["failed"] * 2 == [event["data"]["outcome"] for event in world.published()]
+    assert all(timedelta(hours=48) < age < timedelta(hours=49) for age in told), told
+
+
+@pytest.mark.parametrize("cap", [20.0, 900.0, 7200.0])
+def test_a_service_that_repeats_a_5xx_for_ever_is_given_a_new_key_within_a_quarter_of_an_hour(cap: float) -> None:
+    world = World(replace(World().settings, retry_cap=cap))
+    cart = world.enqueue("coded-500")
+
+    world.run()
+
+    assert "completed" == world.outcome()["data"]["outcome"]
+    assert world.clock.now - world.carts_began < timedelta(minutes=15)
+    assert 2 == len(set(world.service.page(CUSTOMER, cart)["msRequestIds"]))
+
+
+def test_a_record_that_has_lost_its_state_is_posted_once_it_is_closed_under_a_greater_key(world: World) -> None:
+    cart = world.enqueue("fault-400-800013", "order-1")
+    world.run()
+    name = f"{CUSTOMER}/{cart}.json"
+    world.container.overwrite(name, world.container.blobs[name].content)
+    restored = world.clock.now
+
+    world.enqueue("fault-400-800013", "order-2")
+    world.run()
+
+    assert timedelta(seconds=world.settings.settle) <= world.clock.now - restored < timedelta(minutes=11)
+    assert ["failed", "failed"] == [event["data"]["outcome"] for event in world.published()]
+    assert int(restored.timestamp()) + 1 == world.state(cart).key
 
 
 # --- storage ---------------------------------------------------------------------------------------------------
@@ -362,7 +557,7 @@ def test_without_the_record_nothing_is_posted(world: World, blobs: Faulty) -> No
     with pytest.raises(KeyError):
         posts(world, cart)
     assert "storage" == retry["reason"]
-    assert not {"attempt", "since", "doubt"} & retry.keys()
+    assert not {"attempt", "since"} & retry.keys()
     world.run()
     assert "completed" == world.outcome()["data"]["outcome"]
 
@@ -372,18 +567,34 @@ def test_an_order_that_could_not_be_recorded_is_posted_again_and_bought_once(
     world: World, blobs: Faulty, how: str
 ) -> None:
     cart = world.enqueue("created")
-    blobs.fail("write", how)
+    blobs.fail("write", "none", how)  # the first write is the entry
 
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
     retry = world.waiting()
     assert [] == world.published()
+    post = world.state(cart).post
+    assert how == "after" or (post is not None and not post.heard), "its answer counts as none"
     world.run()
 
     assert (1, "storage") == (retry["attempt"], retry["reason"])
-    assert "doubt" in retry
     assert "since" not in retry
     assert 1 == purchases(world, cart)
     assert "completed" == world.outcome()["data"]["outcome"]
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_without_its_entry_nothing_is_posted(world: World, blobs: Faulty, how: str) -> None:
+    cart = world.enqueue("created")
+    blobs.fail("write", how)
+
+    world.deliver(world.carts.receive())  # type: ignore[arg-type]
+
+    with pytest.raises(KeyError):
+        posts(world, cart)
+    assert "storage" == world.waiting()["reason"]
+    world.run()
+    assert "completed" == world.outcome()["data"]["outcome"]
+    assert 1 == posts(world, cart)
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
@@ -429,10 +640,14 @@ def test_a_damaged_record_is_not_read_as_an_empty_one(world: World) -> None:
         posts(world, cart)
 
 
-def test_a_failing_note_changes_nothing(world: World, blobs: Faulty) -> None:
-    world.enqueue("coded-500")
-    blobs.fail("overwrite", "before", "before")
+def test_a_failing_mark_changes_nothing_but_that_the_post_counts_as_unanswered(world: World, blobs: Faulty) -> None:
+    cart = world.enqueue("throttled")
+    blobs.fail("set_metadata", "before")
 
+    world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    post = world.state(cart).post
+    assert post is not None
+    assert not post.heard
     world.run()
 
     assert "completed" == world.outcome()["data"]["outcome"]
@@ -458,26 +673,29 @@ def test_the_loser_of_a_race_publishes_what_the_winner_recorded(world: World, bl
     assert 1 == len(world.record(cart))
 
 
+def record_failed(world: World, request: CheckoutRequest) -> None:
+    records = Records(world.container)
+    record = records.load(request.customer_id, request.cart_id)
+    failed = decided(request, Decision(Outcome.FAILED, 1), world.clock.now, revision=len(record.entries) + 1)
+    records.append(request, record, failed)
+
+
 def test_a_confirmed_purchase_corrects_a_failure_that_another_delivery_recorded(world: World, blobs: Faulty) -> None:
     cart = world.enqueue("created")
     message = world.carts.receive()
     assert message is not None
 
-    class Refusing:
-        def checkout(self, _: object) -> ServiceResponse:
-            return ServiceResponse(400, b'{"code": 800013, "description": "refused"}')
-
-    service, world.partner_center = world.partner_center, Refusing()
-    rival = world.worker()
-    world.partner_center = service
     copy = message.text
 
     def refuse() -> None:
+        # not by this program, which tells `failed` on a closed cart only: an assumption of it was broken
+        record_failed(world, accepted(copy.encode()))
         world.carts.send(copy)
         duplicate = world.carts.receive()
         assert duplicate is not None
-        world.deliver(duplicate, checkout=rival)
+        world.deliver(duplicate, checkout=world.worker())
 
+    blobs.before("write", lambda: None)  # the entry
     blobs.before("write", refuse)
     world.deliver(message)
 
@@ -535,7 +753,7 @@ def test_an_invalid_message_waits_unchanged_while_the_outcomes_queue_is_unavaila
     assert 1 == len(world.published())
 
 
-def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_published(world: World) -> None:
+def test_a_poisoned_message_is_tried_once_more_and_then_published(world: World) -> None:
     cart = world.enqueue("created")
     world.poison.send(world.carts.messages.pop().text)
 
@@ -543,8 +761,7 @@ def test_a_poisoned_message_is_tried_once_more_in_doubt_and_then_published(world
     retry = world.waiting()
     world.run()
 
-    assert retry["poisoned"] is True
-    assert "doubt" in retry
+    assert {"startedAt", "reason", "poisoned"} == retry.keys()
     assert "completed" == world.outcome()["data"]["outcome"]
     assert 1 == purchases(world, cart)
 
@@ -582,13 +799,13 @@ class Meeting:
     def __init__(self, service: Any, meanwhile: Callable[[], None]) -> None:
         self._service, self._meanwhile = service, [meanwhile]
 
-    def checkout(self, request: CheckoutRequest) -> Any:
+    def checkout(self, request: CheckoutRequest, **how: Any) -> Any:
         if self._meanwhile:
             self._meanwhile.pop()()
-        return self._service.checkout(request)
+        return self._service.checkout(request, **how)
 
-    def get_cart(self, request: CheckoutRequest) -> Any:
-        return self._service.get_cart(request)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
 
 
 def test_a_process_handles_messages_from_poison_one_at_a_time(world: World) -> None:
@@ -600,44 +817,50 @@ def test_a_process_handles_messages_from_poison_one_at_a_time(world: World) -> N
     def meet() -> None:
         settled = world.deliver(world.carts.receive())  # type: ignore[arg-type]
         copy = accepted(world.carts.messages[-1].text.encode())
-        found.append(
-            (settled, len(world.published()), copy.event_id, copy.retry.poisoned, copy.retry.doubt is not None)
-        )
+        found.append((settled, len(world.published()), copy.event_id, copy.retry.poisoned))
 
     world.partner_center = Meeting(world.partner_center, meet)
     world.checkout = world.worker()
     world.run()
 
-    assert [(True, 0, ids[1], True, True)] == found, "the other one waits, as a copy, and nothing is told of it"
+    assert [(True, 0, ids[1], True)] == found, "the other one waits, as a copy, and nothing is told of it"
     assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
 
 
-def test_a_message_from_poison_is_not_isolated_after_its_post(world: World) -> None:
-    ids = [came_back_from_poison(world, number) for number in range(2)]
+def test_a_process_takes_one_more_message_from_poison_for_each_that_ended_well(world: World) -> None:
+    ids = [came_back_from_poison(world, number) for number in range(3)]
     world.clock.advance(POISON_SPREAD_SECONDS)
-    world.service.outage = "503"
     assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    world.service.outage = None
-    world.clock.advance(60)
     found: list[str] = []
 
     def meet() -> None:
         world.deliver(world.carts.receive())  # type: ignore[arg-type]
         found.extend(event["id"] for event in world.published())
 
-    world.partner_center = Meeting(world.partner_center, meet)
-    world.checkout = world.worker()
+    world.serve(Meeting(world.partner_center, meet))  # a new process, which begins with one again
+    world.run()
+    assert [ids[0]] == found
+
+    assert ["completed"] * 3 == [event["data"]["outcome"] for event in world.published()]
+
+
+def test_two_messages_from_poison_are_handled_at_once_after_one_has_ended_well(world: World) -> None:
+    ids = [came_back_from_poison(world, number) for number in range(3)]
+    world.clock.advance(POISON_SPREAD_SECONDS)
+    found: list[str] = []
+
+    def meet() -> None:
+        world.deliver(world.carts.receive())  # type: ignore[arg-type]
+        found.extend(event["id"] for event in world.published())
+
+    meeting = Meeting(world.partner_center, lambda: None)
+    world.serve(meeting)
+    assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    meeting._meanwhile.append(meet)
     world.run()
 
-    assert [ids[0]] == found
-    assert ["completed"] * 2 == [event["data"]["outcome"] for event in world.published()]
-
-
-class NoToken:
-    """A service that must not be called."""
-
-    def checkout(self, _: CheckoutRequest) -> Any:
-        raise TokenUnavailable("none")
+    assert [ids[0], ids[2]] == found
+    assert 3 == len(world.published())
 
 
 @pytest.mark.parametrize("missing", ["records", "token"])
@@ -651,8 +874,7 @@ def test_a_message_from_poison_that_was_deferred_before_its_post_stays_isolated(
     if missing == "records":
         blobs.fail("read", "before", "before")
     else:
-        world.partner_center = NoToken()
-        world.checkout = world.worker()
+        world.serve(Tokens(service, TokenUnavailable("none")))
     for _ in ids:
         assert world.deliver(world.carts.receive())  # type: ignore[arg-type]
     world.clock.advance(60)
@@ -684,7 +906,7 @@ def test_the_poison_handler_does_not_wait_for_the_isolation(world: World) -> Non
     world.run()
 
     assert [ids[1]] == found
-    assert ["unknown", "completed"] == [event["data"]["outcome"] for event in world.published()]
+    assert ["failed", "completed"] == [event["data"]["outcome"] for event in world.published()]
 
 
 def test_a_message_from_poison_that_fails_releases_the_isolation(world: World) -> None:
@@ -703,26 +925,59 @@ def test_a_message_from_poison_that_fails_releases_the_isolation(world: World) -
     assert [ids[1]] == [event["id"] for event in world.published()]
 
 
-def test_a_message_poisoned_twice_is_decided_by_get_cart_and_published(world: World) -> None:
-    cart = world.enqueue("created")
+def bug() -> ServiceResponse:
+    raise ZeroDivisionError
 
-    class Deadly:
-        def checkout(self, _: object) -> ServiceResponse:
+
+def test_a_message_poisoned_twice_is_asked_about_once_its_last_post_is_settled(world: World) -> None:
+    service = Responses(bug)  # whether it has bought is not known
+    world.serve(service)
+    world.enqueue("created")
+
+    world.run()
+
+    assert 2 * MAX_DEQUEUE_COUNT == len(service.posts)
+    assert 1 == service.gets
+    data = world.outcome()["data"]
+    assert ("failed", "internal") == (data["outcome"], data["error"]["class"])
+
+
+def test_a_message_poisoned_twice_before_any_post_is_failed_without_a_question(world: World) -> None:
+    class Deadly(Responses):
+        def token(self) -> str:
             raise ZeroDivisionError
 
-        def get_cart(self, _: object) -> ServiceResponse:
-            return ServiceResponse(200, b'{"status": "Active"}')
-
-    world.partner_center = Deadly()
-    world.checkout = world.worker()
+    service = Deadly(bug)
+    world.serve(service)
+    world.enqueue("created")
 
     deliveries = world.run()
 
     assert 2 * MAX_DEQUEUE_COUNT + 2 == deliveries
+    assert ([], 0) == (service.posts, service.gets)
     data = world.outcome()["data"]
-    assert ("unknown", "unanswered") == (data["outcome"], data["error"]["class"])
-    with pytest.raises(KeyError):
-        posts(world, cart)
+    assert ("failed", "internal", False) == (data["outcome"], data["error"]["class"], data["error"]["retryable"])
+
+
+def test_a_killer_whose_copies_die_between_deferrals_is_not_posted_for_ever(world: World) -> None:
+    # no single message of it is delivered five times, so the host never poisons it again
+    world.enqueue("service-down")
+    world.poison.send(world.carts.messages.pop().text)
+    world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
+    for _ in range(5):
+        world.clock.now = max(world.clock.now, world.carts.messages[0].visible_at)
+        message = world.carts.receive()
+        assert message is not None
+        message.dequeue_count = 2
+        world.deliver(message)
+
+    assert 5 == world.waiting()["deaths"]
+    world.run()
+
+    assert ("failed", "internal") == (
+        world.outcome()["data"]["outcome"],
+        world.outcome()["data"]["error"]["class"],
+    )
 
 
 def test_a_poisoned_message_that_is_decided_is_published_from_its_record(world: World) -> None:
@@ -761,7 +1016,7 @@ def test_the_poison_handler_defers_to_the_poison_queue_while_records_cannot_be_r
     assert world.deliver(world.poison.receive(), from_poison=True)  # type: ignore[arg-type]
 
     (message,) = world.poison.messages
-    assert "message-1" == json.loads(base64.b64decode(message.text))["requestId"]
+    assert "message-2" == json.loads(base64.b64decode(message.text))["requestId"]
     assert [] == world.carts.messages
     world.run()
     assert "completed" == world.outcome()["data"]["outcome"]
@@ -781,17 +1036,37 @@ def test_the_poison_handler_never_raises_even_on_a_bug(world: World, blobs: Faul
 
 
 @pytest.mark.parametrize("body", ["nonsense", None])
-def test_a_message_with_few_deliveries_left_in_the_poison_queue_is_renewed(world: World, body: str | None) -> None:
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_message_that_was_delivered_before_by_the_poison_queue_is_renewed_at_once(
+    world: World, body: str | None, count: int
+) -> None:
+    # the worker died on it, or on one beside it, and a lease of ten minutes has passed
     world.enqueue("created")
     text = world.carts.messages.pop().text
     world.poison.send(body or text)
     message = world.poison.receive()
     assert message is not None
-    message.dequeue_count = 4
+    message.dequeue_count = count
 
-    world.deliver(message, from_poison=True)
+    assert count < 5 or message.dequeue_count == count
+    world.checkout.handle(message.text.encode(), Delivery(message.id, count, message.inserted_at, from_poison=True))
+    world.poison.delete(message)
 
     (fresh,) = world.poison.messages
     assert 0 == fresh.dequeue_count
     assert [] == world.published()
-    assert fresh.text == "nonsense" if body else json.loads(base64.b64decode(fresh.text))["requestId"] == "order-1"
+    assert not world.container.blobs, "nothing else was done before"
+    if body or count > 2:
+        assert fresh.text == (body or text), "as it came: decoding it may be what kills the worker"
+    else:
+        assert 1 == json.loads(base64.b64decode(fresh.text))["retry"]["renewals"]
+
+
+def test_each_renewal_waits_longer_up_to_an_hour(world: World) -> None:
+    checkout = world.worker(uniform=max)  # the longest wait
+    for renewals in (0, 1, 3, 6, 1000):
+        body = {"customerId": CUSTOMER, "cartId": scenarios.cart_id("created", ""), "retry": {"renewals": renewals}}
+        checkout.handle(json.dumps(body).encode(), Delivery("m", 2, world.clock.now, from_poison=True))
+
+    waits = [(message.visible_at - world.clock.now).total_seconds() for message in world.poison.messages]
+    assert [60, 120, 480, 3600, 3600] == waits

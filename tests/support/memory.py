@@ -199,6 +199,62 @@ class MemoryPartnerCenter:
         )
 
 
+ACTIVE = ServiceResponse(200, b'{"status": "Active"}')
+NO_ORDERS = ServiceResponse(200, b'{"items": []}')
+
+
+class Responses:
+    """`shared.ports.PartnerCenterApi` with given responses: to the POSTs in turn (the last repeats), and to each GET.
+
+    `posts` collects the MS-RequestIds. A callable response is called with nothing, to say something else later.
+    """
+
+    def __init__(
+        self,
+        *checkouts: ServiceResponse | Callable[[], ServiceResponse],
+        cart: ServiceResponse | Callable[[], ServiceResponse] = ACTIVE,
+        orders: ServiceResponse = NO_ORDERS,
+    ) -> None:
+        self._checkouts = list(checkouts)
+        self._cart, self._orders = cart, orders
+        self.posts: list[str] = []
+        self.gets = 0
+
+    def token(self) -> str:
+        """See `PartnerCenterApi.token`."""
+        return "token"
+
+    def renew_token(self, refused: str) -> str | None:
+        """See `PartnerCenterApi.renew_token`."""
+        del refused
+        return None
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        """See `PartnerCenterApi.checkout`."""
+        assert request.cart_id
+        assert token
+        if not may_begin():
+            return ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
+        self.posts.append(ms_request_id)
+        found = self._checkouts.pop(0) if len(self._checkouts) > 1 else self._checkouts[0]
+        return found() if callable(found) else found
+
+    def get_cart(self, _: CheckoutRequest) -> ServiceResponse:
+        """See `PartnerCenterApi.get_cart`."""
+        self.gets += 1
+        return self._cart() if callable(self._cart) else self._cart
+
+    def list_orders(self, _: CheckoutRequest) -> ServiceResponse:
+        """See `PartnerCenterApi.list_orders`."""
+        return self._orders
+
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        """See `PartnerCenterApi.get_order`."""
+        raise AssertionError(f"the order {order_id} of {customer_id} is not asked for")
+
+
 class VirtualClock:
     """Time that passes only on request."""
 

@@ -16,7 +16,10 @@ from local.simulator import scenarios
 from local.simulator.service import SimulatedService
 from shared.bootstrap import bootstrap
 from shared.checkout import Checkout
+from shared.core.cart_state import CartState
 from shared.core.messages import CheckoutRequest, Delivery, decode
+from shared.core.retry import Uniform
+from shared.core.state_metadata import from_metadata
 from shared.ports import StoredBlob
 from shared.settings import Settings
 from tests.support.history import Failure, Journal, Killed, TappedService, TappedStorage, violations
@@ -78,7 +81,17 @@ class World:
         pages = self.service.snapshot()["carts"]
         return next((int(page["purchases"]) for page in pages if page["cartId"] == cart), 0)
 
-    def worker(self) -> Checkout:
+    def serve(self, partner_center: Any) -> None:
+        """Replace the service, for the next worker too."""
+        self.partner_center = partner_center
+        self.checkout = self.worker()
+
+    def state(self, cart: str) -> CartState:
+        """Return the working state that a cart's record carries."""
+        found = self.container.read(f"{CUSTOMER}/{cart}.json")
+        return from_metadata(found.metadata, found.last_modified) if isinstance(found, StoredBlob) else CartState()
+
+    def worker(self, uniform: Uniform | None = None) -> Checkout:
         """Make another process of the same deployment."""
         return bootstrap(
             self.settings,
@@ -87,7 +100,7 @@ class World:
             blobs=self.blobs,
             clock=self.clock,
             monotonic=self.clock.epoch,
-            uniform=self.random.uniform,
+            uniform=uniform or self.random.uniform,
         )
 
     def enqueue(self, scenario: str, request_id: str | None = "order-1", **more: object) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from json import dumps
 from typing import Any
 
-from local.simulator.state import Call, CartState
+from local.simulator.carts import Call, CartState
 from local.simulator.steps import Commit
 
 HOUR = 3600.0
@@ -41,10 +41,10 @@ def _link(uri: str, method: str = "GET") -> dict[str, Any]:
     return {"uri": uri, "method": method, "headers": []}
 
 
-def cart_resource(cart: CartState, now: float) -> dict[str, Any]:
-    """Return a cart as `GET` shows it: `Ordered` once a purchase is complete."""
+def cart_resource(cart: CartState, as_of: float) -> dict[str, Any]:
+    """Return a cart as it was at this time: `Ordered` once a purchase has taken effect."""
     lines = range(cart.scenario.order_groups * cart.scenario.lines)
-    bought = [purchase.at for purchase in cart.purchases if purchase.at <= now]
+    bought = [purchase.at for purchase in cart.purchases if purchase.at <= as_of]
     return {
         "id": cart.cart_id,
         "creationTimestamp": _time(cart.created, None),

@@ -18,6 +18,7 @@ from local.simulator.steps import (
     DropMidBody,
     FaultStep,
     GatewayStep,
+    Later,
     Masked,
     RefusedGroup,
     Slow,
@@ -53,7 +54,13 @@ class Scenario:
     """One row: what the service does, and the outcome that the function must publish.
 
     `error_class` and `code` are those of the outcome's error. `code` is `None` where the service gave none.
-    `get_script` holds the responses to the first GETs of the cart. Later GETs return its real state.
+    `get_script` holds the responses to the first GETs of the cart. Later GETs return its real state, as it was `stale`
+    seconds ago. `busy`: a POST that comes while another one is at work gets 409/800064. Without it, it plays the next
+    step of the script.
+
+    What no row may play, since no caller could then keep its promises: a purchase that takes effect, or that GET cart
+    shows, later than SETTLE_SECONDS after its POST came, followed by a refusal (`failed` would be untrue); and a
+    purchase by a POST that got 401, 403 or 429, or a refusal with a documented code. Steps and `stale` can play them.
     """
 
     number: int
@@ -67,7 +74,9 @@ class Scenario:
     order_groups: int = 1
     lines: int = 1  # line items in each order group
     bought_before: bool = False  # another client checked it out an hour ago
-    documented: bool = False  # idempotent by cart, as documented, even in a strict simulator
+    documented: bool = False  # idempotent by cart, as documented, in any simulator
+    busy: bool = True
+    stale: float = 0.0
     get_script: tuple[FaultStep | GatewayStep | Drop, ...] = ()
     group: ScenarioGroup = ScenarioGroup.SMOOTH
 
@@ -82,6 +91,10 @@ _UNDOCUMENTED = RefusedGroup(999001, "An undocumented code.")
 _TWICE = RefusedGroup(800065, "The cart was submitted before.")
 _REFUSED = FaultStep(400, 800013, "The quantity is not valid.")
 _ORDERED = FaultStep(400, 800065, "The cart was submitted before.")
+_FAILED = FaultStep(500, 800003, "The service failed.")
+_UNDOCUMENTED_400 = FaultStep(400, 999008)
+_LATE = 200.0
+"""Longer than a caller waits, shorter than SETTLE_SECONDS, and so too when scaled like the settings of the stack."""
 _UNKNOWN_ERROR = "The service has encountered an unknown error"
 _HTML = b"<html><head><title>%d</title></head><body><h1>The gateway could not serve you</h1></body></html>"
 _LOGIN = GatewayStep(200, b"<!DOCTYPE html><html><body>Sign in to your account</body></html>")
@@ -139,8 +152,20 @@ _ROWS = {
         Scenario(64, "refuses-a-repeat", "Bought; a second call is refused.", (Commit(), _REFUSED)),
         Scenario(65, "ordered-at-a-repeat", "Bought; a second call says that the cart is ordered.",
                  (Commit(), _ORDERED)),
-        Scenario(79, "coded-500-after-purchase", "Bought, then 500/800005; a new MS-RequestId gets the result.",
-                 (Masked(Commit(), FaultStep(500, 800005)), Commit()), documented=True),
+        Scenario(66, "refused-and-stale", "Closed after the purchase, then refuses; GET cart says Active for a while.",
+                 (Drop(Commit()), _REFUSED, Commit()), stale=_LATE),
+        Scenario(67, "refused-for-ever-and-stale", "The same, and every later call is refused.",
+                 (Drop(Commit()), _REFUSED), "unknown", "already_ordered", "800013", stale=_LATE),
+        Scenario(79, "coded-500-after-purchase", "Bought, hidden by 500/800005; the same MS-RequestId gets the result.",
+                 (Masked(Commit(), FaultStep(500, 800005)), Commit())),
+        Scenario(120, "ordered-late", "Closed, and ordered later; a call meanwhile waits for the result.",
+                 (Later(_LATE), Commit()), busy=False),
+        Scenario(121, "busy-until-ordered-late", "Closed, and ordered later; 409 until then.",
+                 (Later(_LATE), Commit())),
+        Scenario(122, "refused-then-ordered-late", "Closed; refuses an active cart; the first call orders it later.",
+                 (Later(_LATE), _REFUSED, Commit()), busy=False),
+        Scenario(123, "refused-for-ever-though-ordered-late", "The same, and every later call is refused.",
+                 (Later(_LATE), _REFUSED), "unknown", "already_ordered", "800013", busy=False),
     ),
     ScenarioGroup.SLOW: (
         Scenario(50, "slow", "Bought after 20 seconds.", (Slow(20),)),
@@ -149,6 +174,8 @@ _ROWS = {
         Scenario(52, "trickle", "The body comes in small pieces, within the limit.", (Trickle(256, 0.5),)),
         Scenario(53, "endless-trickle", "The body takes longer than any timeout; the second call returns the result.",
                  (Trickle(8, 4), Commit())),
+        Scenario(69, "too-slow-then-refused", "Ordered after 220 seconds; before that it refuses an active cart.",
+                 (Slow(220), _REFUSED, Commit()), busy=False),
         Scenario(61, "never-answers", "Every connection is closed before the purchase.", (Drop(),),
                  "unknown", "unanswered", decided_by_giving_up=True),
         Scenario(62, "never-tells", "Bought at the first call, and every connection is closed.",
@@ -194,6 +221,12 @@ _ROWS = {
         Scenario(85, "plain-400", "400 in plain text, then bought.",
                  (GatewayStep(400, b"Bad Request", "text/plain"), Commit())),
         Scenario(86, "json-list-400", "400 with a JSON list, then bought.", (_json(400, b'["no object"]'), Commit())),
+        Scenario(87, "coded-500-ordered-late", "500/800003, and ordered later: the same MS-RequestId gets the result.",
+                 (Later(_LATE, _FAILED), Commit()), busy=False),
+        Scenario(88, "coded-500-then-refused-then-ordered-late", "The same, and the second call is refused.",
+                 (Later(_LATE, _FAILED), _REFUSED, Commit()), busy=False),
+        Scenario(89, "html-502-then-refused-then-ordered-late", "502; refuses an active cart; the first call orders.",
+                 (Later(_LATE, _html(502)), _REFUSED, Commit()), busy=False),
         Scenario(103, "uncoded-403-for-ever", "403 without a code, permanently.", (FaultStep(403, None),),
                  "failed", "configuration", decided_by_giving_up=True),
         Scenario(105, "unknown-403", "403 with an undocumented code, then bought.", (FaultStep(403, 999005), Commit())),
@@ -210,6 +243,14 @@ _ROWS = {
                  "failed", "not_found"),
         Scenario(118, "unknown-410", "410 with an undocumented code.", (FaultStep(410, 999007),),
                  "failed", "rejected", "999007"),
+        Scenario(124, "unknown-400-ordered-late", "Undocumented 400, the cart is Active, and it is ordered later.",
+                 (Later(_LATE, _UNDOCUMENTED_400), Commit()), busy=False),
+        Scenario(125, "unknown-400-ordered-late-then-refused", "The same, and every later call is refused.",
+                 (Later(_LATE, _UNDOCUMENTED_400), _REFUSED), "unknown", "already_ordered", "800013", busy=False),
+        Scenario(126, "unknown-400-and-stale", "Bought, hidden by an unknown 400; GET cart says Active for a while.",
+                 (Masked(Commit(), _UNDOCUMENTED_400), Commit()), stale=_LATE),
+        Scenario(127, "coded-500-and-stale", "Bought, hidden by 500/800003; GET cart says Active for a while.",
+                 (Masked(Commit(), _FAILED), Commit()), stale=_LATE),
     ),
     ScenarioGroup.NOT_ADMITTED: (
         Scenario(45, "throttled", "429 with Retry-After in seconds, then bought.", (Throttle(), Commit())),
@@ -222,6 +263,10 @@ _ROWS = {
         Scenario(92, "uncoded-409", "409 without a code, then bought.", (FaultStep(409, None), Commit())),
         Scenario(93, "in-progress-for-ever", "409 without a code, permanently.", (FaultStep(409, None),),
                  "unknown", "unanswered", decided_by_giving_up=True),
+        Scenario(94, "in-progress-then-ordered", "409/800064, and ordered later; a call meanwhile waits for it.",
+                 (Later(_LATE, IN_PROGRESS), Commit()), busy=False),
+        Scenario(97, "in-progress-then-refused", "409/800064; refuses an active cart; the first call orders it later.",
+                 (Later(_LATE, IN_PROGRESS), _REFUSED, Commit()), busy=False),
         Scenario(95, "already-ordered", "400/800065: another client checked this cart out.", (_ORDERED,),
                  "unknown", "already_ordered", "800065", bought_before=True),
         Scenario(96, "already-ordered-in-text", "The same, with the code as text.", (FaultStep(400, "800065"),),
@@ -231,6 +276,14 @@ _ROWS = {
                  "failed", "authentication", "900420", decided_by_giving_up=True),
         Scenario(102, "empty-401", "401 without a body, then bought with a new token.",
                  (GatewayStep(401, headers={"WWW-Authenticate": "Bearer"}), Commit())),
+        Scenario(98, "throttled-after-purchase", "Bought, hidden by a 429; the second call returns the result.",
+                 (Masked(Commit(), Throttle()), Commit())),
+        Scenario(99, "throttled-repeat", "Closed after the purchase, then 429, then returns the result.",
+                 (Drop(Commit()), Throttle(), Commit())),
+        Scenario(109, "unauthorized-after-purchase", "Bought, hidden by a 401; the second call returns the result.",
+                 (Masked(Commit(), FaultStep(401, 900420)), Commit())),
+        Scenario(119, "forbidden-repeat", "Closed after the purchase, then 403/900308, then returns the result.",
+                 (Drop(Commit()), FaultStep(403, 900308), Commit())),
     ),
     ScenarioGroup.PARTIAL: (
         Scenario(5, "pending", "Ordered; provisioning goes on, so no subscription id yet.", (Commit(("pending",)),)),

@@ -1,7 +1,8 @@
 """The simulated Partner Center as an HTTP server, since only a socket can lose a response.
 
     POST /v1/customers/{c}/carts/{cart}/checkout     GET /v1/customers/{c}/carts/{cart}
-    GET  /v1/customers/{c}/orders                    GET /msi/token (the managed identity endpoint)
+    GET  /v1/customers/{c}/orders                    GET /v1/customers/{c}/orders/{order}
+    GET  /msi/token (the managed identity endpoint)
 
     GET  /_simulator/books                           GET /_simulator/scenarios
     POST /_simulator/limiter   {"limit": 5, "window": 10, "per": "customer"}
@@ -29,6 +30,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+from local.simulator.carts import Idempotency
 from local.simulator.controls import Controls, summary
 from local.simulator.identity import IdentityEndpoint
 from local.simulator.scenarios import SCENARIOS
@@ -42,6 +44,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CHECKOUT = re.compile(r"/v1/customers/([^/]+)/carts/([^/]+)/checkout")
 _CART = re.compile(r"/v1/customers/([^/]+)/carts/([^/]+)")
 _ORDERS = re.compile(r"/v1/customers/([^/]+)/orders")
+_ORDER = re.compile(r"/v1/customers/([^/]+)/orders/([^/]+)")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,256}")
 _LARGEST_BODY = 65_536
 _IDLE = 120.0  # seconds that a connection may wait for its next request
@@ -52,7 +55,7 @@ class Simulator:
 
     Args:
         tenant_id: The tenant whose tokens are accepted.
-        strict: See `SimulatedService`, like `scale` and `latency`.
+        idempotency: See `SimulatedService`, like `scale` and `latency`.
         clock: Dates responses and tokens, in epoch seconds. Delays are real.
         port: Where to listen. 0 is a free port.
     """
@@ -61,13 +64,13 @@ class Simulator:
         self,
         *,
         tenant_id: str = TENANT,
-        strict: bool = True,
+        idempotency: Idempotency = "strict",
         scale: float = 1.0,
         latency: float = 0.0,
         clock: Callable[[], float] = time.time,
         port: int = 0,
     ) -> None:
-        self.service = SimulatedService(strict=strict, scale=scale, latency=latency)
+        self.service = SimulatedService(idempotency=idempotency, scale=scale, latency=latency)
         self.identity = IdentityEndpoint(tenant_id, secrets.token_hex(16))
         self.controls = Controls(self.service, self.identity)
         self.clock = clock
@@ -191,6 +194,9 @@ class _RequestHandler(BaseHTTPRequestHandler):
         if match := _ORDERS.fullmatch(path):
             customer = match[1]
             return self._api((customer,), lambda _, now: service.list_orders(customer, now))
+        if match := _ORDER.fullmatch(path):
+            customer, order = match.groups()  # an order's id is no GUID
+            return self._api((customer,), lambda _, now: service.get_order(customer, order, now))
         return _refused(404, 1000, "There is no such resource.")
 
     def _post(self, path: str) -> SimulatedResponse:

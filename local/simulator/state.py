@@ -1,11 +1,9 @@
-"""What the simulated service stores and returns: carts, purchases, responses, the rate limiter."""
+"""A response of the simulated service and how it is delivered, and the rate limiter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any, Literal
-
-from local.simulator.scenarios import Scenario
+from typing import Literal
 
 LimitScope = Literal["tenant", "customer"]
 
@@ -46,54 +44,6 @@ class SimulatedResponse:
             return self.delay
         chunk, pause = self.trickle
         return self.delay + ceil(len(self.body) / chunk) * pause
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """One purchase of a cart. `ms_request_id` is empty where another client bought it."""
-
-    ms_request_id: str
-    at: float
-    orders: tuple[Mapping[str, Any], ...]
-    response: SimulatedResponse
-
-
-@dataclass(slots=True)
-class CartState:
-    """A cart and all calls for it."""
-
-    customer_id: str
-    cart_id: str
-    scenario: Scenario
-    created: float
-    ms_request_ids: list[str] = field(default_factory=list)
-    purchases: list[Purchase] = field(default_factory=list)
-    responses: dict[str, SimulatedResponse] = field(default_factory=dict)  # the first one, by MS-RequestId
-    steps: int = 0
-    gets: int = 0
-    busy_until: float = 0.0
-
-    def page(self) -> dict[str, Any]:
-        """Return the cart's page in `GET /_simulator/books`."""
-        return {
-            "customerId": self.customer_id,
-            "cartId": self.cart_id,
-            "scenario": self.scenario.name,
-            "posts": len(self.ms_request_ids),
-            "msRequestIds": list(self.ms_request_ids),
-            "purchases": len(self.purchases),
-            "orderIds": [order["id"] for purchase in self.purchases for order in purchase.orders],
-            "gets": self.gets,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A POST in progress. `at` is when the service completes it."""
-
-    cart: CartState
-    ms_request_id: str
-    at: float
 
 
 @dataclass(slots=True)

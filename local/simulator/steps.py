@@ -1,7 +1,8 @@
 """The steps of a scenario's script: what one call of the service gets.
 
 A step is a response (`ResponseStep`), or it wraps one and delays or breaks its delivery (`Slow`, `Trickle`, `Drop`,
-`DropMidBody`). Seconds are those of the real service. The simulator's `scale` shortens them all.
+`DropMidBody`), or it answers before its purchase takes effect (`Later`). Seconds are those of the real service. The
+simulator's `scale` shortens them all.
 """
 
 import json
@@ -78,7 +79,7 @@ class Masked:
     """The cart is bought, and the caller gets another response."""
 
     commit: Commit
-    by: FaultStep | GatewayStep
+    by: FaultStep | GatewayStep | Throttle
 
 
 ResponseStep = Commit | FaultStep | GatewayStep | Throttle | Masked
@@ -115,7 +116,16 @@ class Slow:
     then: ResponseStep | Drop | DropMidBody | Trickle = Commit()
 
 
-Step = ResponseStep | Drop | DropMidBody | Trickle | Slow
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The answer (or none) comes at once, and the work goes on: the purchase takes effect after `seconds`."""
+
+    seconds: float
+    answer: FaultStep | GatewayStep | Drop = Drop()
+    commit: Commit = Commit()
+
+
+Step = ResponseStep | Drop | DropMidBody | Trickle | Slow | Later
 
 
 def commits(step: Step | None) -> bool:
@@ -123,7 +133,7 @@ def commits(step: Step | None) -> bool:
     match step:
         case Commit():
             return any(isinstance(group, str) for group in step.groups)
-        case Masked():
+        case Masked() | Later():
             return commits(step.commit)
         case Drop():
             return commits(step.after)

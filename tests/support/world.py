@@ -39,7 +39,7 @@ class World:
         self.clock = VirtualClock()
         self.carts_began = self.clock.now
         self.random = random.Random(seed)
-        self.service = SimulatedService(strict=strict)
+        self.service = SimulatedService(idempotency="strict" if strict else "documented")
         self.partner_center: Any = MemoryPartnerCenter(self.service, self.clock, settings.checkout_timeout)
         numbers = itertools.count(1)
         self.carts = MemoryQueue(self.clock, numbers)

@@ -204,6 +204,23 @@ def test_the_orders_of_a_customer_are_listed(client: Client) -> None:
     assert (listed["totalCount"], listed["items"]) == (1, bought)
 
 
+def test_one_order_is_had_by_its_id(client: Client) -> None:
+    (bought,) = client.checkout(cart_id("created", "")).json()["orders"]
+    found = client.get(f"/v1/customers/{CUSTOMER}/orders/{bought['id']}")
+    missing = client.get(f"/v1/customers/{CUSTOMER}/orders/{bought['id'][:-1]}")
+    assert (found.status_code, found.json()) == (200, bought)
+    assert (missing.status_code, missing.json()["code"]) == (404, 1000)
+    assert client.get("/v1/customers/x/orders/y").status_code == 400
+
+
+def test_a_dropped_post_can_be_ordered_after_the_connection_is_gone(client: Client) -> None:
+    cart = cart_id("ordered-late", "")
+    with pytest.raises(requests.ConnectionError):
+        client.checkout(cart)
+    assert client.checkout(cart).status_code == 200  # it waited for the result of the first
+    assert client.page(cart)["purchases"] == 1
+
+
 def test_one_connection_serves_many_calls(client: Client) -> None:
     for number in range(20):
         client.checkout(cart_id("created", str(number)))
@@ -429,7 +446,8 @@ def test_stopping_does_not_wait_for_slow_answers() -> None:
 
 
 def test_it_runs_as_a_program_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "local.simulator", "--tenant", CUSTOMER, "--scale", "0.01", "--documented"]
+    command = [sys.executable, "-m", "local.simulator", "--tenant", CUSTOMER, "--scale", "0.01"]
+    command += ["--idempotency", "remembering"]
     with subprocess.Popen(  # noqa: S603  this very program
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:

@@ -1,13 +1,15 @@
 """The service without a socket: purchases, repeated results, throttling."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from local.simulator.scenarios import BY_NAME, SCENARIOS, Scenario, cart_id, scenario_of
+from local.simulator.carts import Idempotency
+from local.simulator.scenarios import BY_NAME, BY_NUMBER, SCENARIOS, Scenario, cart_id, scenario_of
 from local.simulator.service import SimulatedService
 from local.simulator.state import RateLimiter, SimulatedResponse
 from local.simulator.steps import BOM, Commit, FaultStep, commits
@@ -64,21 +66,64 @@ def test_another_ms_request_id_buys_again_when_strict() -> None:
 
 
 def test_another_ms_request_id_gets_the_first_result_as_documented() -> None:
-    service = SimulatedService(strict=False)
+    service = SimulatedService(idempotency="documented")
     first, second = posts(service, "created", "AB")
     assert (second.status, second.body) == (200, first.body)
     assert purchases(service, "created") == 1
 
 
-def test_a_scenario_can_be_documented_in_a_strict_service() -> None:
+def test_a_scenario_can_be_documented_in_a_strict_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BY_NUMBER, 1, replace(BY_NUMBER[1], documented=True))
     service = SimulatedService()
-    failed, published = posts(service, "coded-500-after-purchase", "AB")
-    assert (failed.status, published.status) == (500, 200)
-    assert purchases(service, "coded-500-after-purchase") == 1
+    assert [reply.status for reply in posts(service, "created", "AB")] == [201, 200]
+    assert purchases(service, "created") == 1
+
+
+@pytest.mark.parametrize(
+    ("idempotency", "statuses", "bought"),
+    [("documented", [500, 200, 200], 1), ("strict", [500, 200, 201], 2), ("remembering", [500, 500, 201], 2)],
+)
+def test_a_purchase_hidden_by_a_coded_500_is_repeated_for_its_ms_request_id_unless_the_service_remembers(
+    idempotency: Idempotency, statuses: list[int], bought: int
+) -> None:
+    service = SimulatedService(idempotency=idempotency)
+    assert statuses == [reply.status for reply in posts(service, "coded-500-after-purchase", "AAB")]
+    assert purchases(service, "coded-500-after-purchase") == bought
 
 
 def test_a_coded_500_is_repeated_for_its_ms_request_id() -> None:
     assert [reply.status for reply in posts(SimulatedService(), "coded-500", "AAAB")] == [500, 500, 500, 201]
+
+
+@pytest.mark.parametrize("name", ["coded-500", "unknown-403", "unknown-409", "unknown-fault-in-a-200"])
+def test_a_remembering_service_gives_a_coded_answer_again_until_there_is_a_new_ms_request_id(name: str) -> None:
+    first, *again, new = posts(SimulatedService(idempotency="remembering"), name, "AAAB")
+    assert [first, first] == [replace(reply, headers=first.headers) for reply in again]
+    assert 201 == new.status
+
+
+def test_a_remembering_service_does_not_count_what_it_gives_again_as_a_step() -> None:
+    replies = posts(SimulatedService(idempotency="remembering"), "coded-500-twice", "AABBC")
+    assert ["800003", "800003", "900192", "900192"] == [str(tree(reply)["code"]) for reply in replies[:4]]
+    assert 201 == replies[4].status
+
+
+def test_a_remembering_service_gives_a_result_without_orders_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (*BY_NAME["only-order-errors"].script, Commit())
+    monkeypatch.setitem(BY_NUMBER, 30, replace(BY_NUMBER[30], script=script))
+    refused, again, new = posts(SimulatedService(idempotency="remembering"), "only-order-errors", "AAB")
+    assert refused.body == again.body
+    assert tree(new)["orders"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["throttled", "unauthorized-once", "in-progress", "html-404", "plain-400", "uncoded-409", "uncoded-500"],
+)
+def test_a_remembering_service_forgets_what_is_no_coded_answer_of_the_ms_request_id(name: str) -> None:
+    service = SimulatedService(idempotency="remembering")
+    assert posts(service, name, "AAA")[-1].status in (200, 201)
+    assert purchases(service, name) == 1
 
 
 def test_an_uncoded_500_may_hide_a_purchase_which_a_new_ms_request_id_repeats() -> None:
@@ -105,6 +150,16 @@ def test_a_cart_at_work_is_in_progress_until_it_is_done() -> None:
     assert service.page(CUSTOMER, cart)["purchases"] == 1
 
 
+def test_a_scenario_can_switch_the_409_of_a_busy_cart_off() -> None:
+    service = SimulatedService()
+    cart = cart_id("too-slow-then-refused", "")
+    slow = post(service, cart, now=NOW)
+    during = post(service, cart, now=NOW + 185)
+    after = post(service, cart, now=NOW + 221)
+    assert (slow.delay, during.status, tree(during)["code"], after.status) == (220, 400, 800013, 200)
+    assert service.page(CUSTOMER, cart)["purchases"] == 1
+
+
 def test_a_purchase_shows_only_when_the_service_is_done() -> None:
     service = SimulatedService()
     cart = cart_id("slow", "")
@@ -112,6 +167,106 @@ def test_a_purchase_shows_only_when_the_service_is_done() -> None:
     assert (status_of(service, cart, NOW + 19), status_of(service, cart, NOW + 20)) == ("Active", "Ordered")
     assert tree(service.list_orders(CUSTOMER, NOW + 19))["totalCount"] == 0
     assert tree(service.list_orders(CUSTOMER, NOW + 20))["totalCount"] == 1
+
+
+# What is ordered later than it is answered
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "drop"),
+    [
+        ("ordered-late", 0, "before"),
+        ("coded-500-ordered-late", 500, "none"),
+        ("unknown-400-ordered-late", 400, "none"),
+        ("in-progress-then-ordered", 409, "none"),
+        ("html-502-then-refused-then-ordered-late", 502, "none"),
+    ],
+)
+def test_an_answer_at_once_can_be_followed_by_an_order(name: str, status: int, drop: str) -> None:
+    service = SimulatedService()
+    cart = cart_id(name, "")
+    reply = post(service, cart)
+    assert (reply.status if drop == "none" else 0, reply.drop, reply.delay) == (status, drop, 0)
+    assert (status_of(service, cart, NOW + 199), status_of(service, cart, NOW + 200)) == ("Active", "Ordered")
+    assert tree(service.list_orders(CUSTOMER, NOW + 199))["items"] == []
+    assert len(tree(service.list_orders(CUSTOMER, NOW + 200))["items"]) == 1
+
+
+def test_a_cart_can_be_refused_and_active_and_ordered_later_by_the_lost_post() -> None:
+    service = SimulatedService()
+    cart = cart_id("refused-then-ordered-late", "")
+    lost, refused = post(service, cart), post(service, cart, now=NOW + 10)
+    meanwhile = status_of(service, cart, NOW + 10)
+    repeated = post(service, cart, now=NOW + 600)
+    assert (lost.drop, refused.status, meanwhile, repeated.status) == ("before", 400, "Active", 200)
+    assert tree(repeated)["orders"][0]["id"] == service.page(CUSTOMER, cart)["orderIds"][0]
+    assert service.page(CUSTOMER, cart)["purchases"] == 1
+
+
+@pytest.mark.parametrize("idempotency", get_args(Idempotency))
+def test_two_posts_at_work_under_one_ms_request_id_are_one_purchase(idempotency: Idempotency) -> None:
+    service = SimulatedService(idempotency=idempotency)
+    cart = cart_id("ordered-late", "")
+    post(service, cart, "A")
+    second = post(service, cart, "A", NOW + 50)
+    assert (second.status, second.delay) == (200, 150)  # it waits for the first one's result
+    assert service.page(CUSTOMER, cart)["purchases"] == 1
+
+
+@pytest.mark.parametrize(("idempotency", "bought"), [("documented", 1), ("strict", 2), ("remembering", 2)])
+def test_two_posts_at_work_under_two_ms_request_ids_are_two_purchases_unless_documented(
+    idempotency: Idempotency, bought: int
+) -> None:
+    service = SimulatedService(idempotency=idempotency)
+    cart = cart_id("ordered-late", "")
+    post(service, cart, "A")
+    second = post(service, cart, "B", NOW + 50)
+    assert (second.status, second.delay) == ((200, 150) if bought == 1 else (201, 0))
+    assert service.page(CUSTOMER, cart)["purchases"] == bought
+
+
+def test_a_coded_500_is_repeated_until_its_order_takes_effect() -> None:
+    service = SimulatedService()
+    cart = cart_id("coded-500-ordered-late", "")
+    statuses = [post(service, cart, now=NOW + seconds).status for seconds in (0, 100, 199, 200)]
+    assert [500, 500, 500, 200] == statuses
+    assert service.page(CUSTOMER, cart)["purchases"] == 1
+
+
+def test_a_cart_that_will_be_ordered_is_busy_until_then() -> None:
+    service = SimulatedService()
+    cart = cart_id("busy-until-ordered-late", "")
+    statuses = [post(service, cart, now=NOW + seconds).status for seconds in (0, 1, 199, 200)]
+    assert [0, 409, 409, 200] == statuses
+
+
+def test_a_cart_can_look_active_for_a_while_after_its_purchase() -> None:
+    service = SimulatedService(scale=0.5)
+    cart = cart_id("refused-and-stale", "")
+    post(service, cart)
+    assert (status_of(service, cart, NOW + 99), status_of(service, cart, NOW + 100)) == ("Active", "Ordered")
+
+
+# One order
+
+
+def test_one_order_can_be_had_by_its_id_once_it_shows() -> None:
+    service = SimulatedService()
+    cart = cart_id("slow", "")
+    order = tree(post(service, cart))["orders"][0]
+    early, found = (service.get_order(CUSTOMER.upper(), order["id"].upper(), NOW + at) for at in (19, 20))
+    assert (early.status, found.status, tree(found)) == (404, 200, order)
+    assert b'"totalPrice": 36.480,' in found.body
+
+
+def test_an_order_of_another_customer_is_not_found() -> None:
+    service = SimulatedService()
+    order = tree(post(service, cart_id("created", "")))["orders"][0]
+    reply = service.get_order(CUSTOMER.replace("2", "3"), order["id"], NOW)
+    assert (reply.status, tree(reply)["code"]) == (404, 1000)
+
+
+# Around it
 
 
 def test_latency_is_added_to_every_checkout() -> None:
@@ -140,6 +295,30 @@ def test_the_page_of_a_cart_lists_every_call_in_order() -> None:
     assert (page["posts"], page["msRequestIds"], page["purchases"], page["gets"]) == (3, ["A", "A", "B"], 2, 1)
     listed = tree(service.list_orders(CUSTOMER, NOW + A_DAY))["items"]
     assert page["orderIds"] == [order["id"] for order in listed]
+
+
+def test_the_page_of_a_cart_says_when_each_post_came_was_answered_and_ended() -> None:
+    service = SimulatedService()
+    cart = cart_id("busy-until-ordered-late", "")
+    for key, seconds in (("A", 0), ("A", 10), ("B", 300)):
+        post(service, cart, key, NOW + seconds)
+    page = service.page(CUSTOMER, cart)
+    names = ("msRequestId", "cameAt", "answeredAt", "endedAt", "status")
+    assert [
+        dict(zip(names, ("A", NOW, NOW, NOW + 200, None), strict=True)),
+        dict(zip(names, ("A", NOW + 10, NOW + 10, NOW + 10, 409), strict=True)),
+        dict(zip(names, ("B", NOW + 300, NOW + 300, NOW + 300, 201), strict=True)),
+    ] == page["postLog"]
+    assert [("A", NOW + 200), ("B", NOW + 300)] == [(each["msRequestId"], each["at"]) for each in page["purchaseLog"]]
+    assert page["orderIds"] == [order for each in page["purchaseLog"] for order in each["orderIds"]]
+
+
+def test_a_post_that_waits_for_the_result_of_another_one_ends_with_it() -> None:
+    service = SimulatedService(latency=3)
+    cart = cart_id("ordered-late", "")
+    post(service, cart)
+    post(service, cart, now=NOW + 50)
+    assert [NOW + 203, NOW + 203] == [each["endedAt"] for each in service.page(CUSTOMER, cart)["postLog"]]
 
 
 # Throttling
@@ -194,26 +373,35 @@ def test_an_outage_answers_503_or_nothing_and_buys_nothing() -> None:
     cart = cart_id("created", "")
     assert [
         reply.status
-        for reply in (post(service, cart), service.get_cart(CUSTOMER, cart, NOW), service.list_orders(CUSTOMER, NOW))
-    ] == [503, 503, 503]
+        for reply in (
+            post(service, cart),
+            service.get_cart(CUSTOMER, cart, NOW),
+            service.list_orders(CUSTOMER, NOW),
+            service.get_order(CUSTOMER, "order", NOW),
+        )
+    ] == [503] * 4
     service.outage = "drop"
     assert post(service, cart).drop == "before"
-    assert service.snapshot()["totals"] | {"outages": 4, "purchases": 0} == service.snapshot()["totals"]
+    assert service.snapshot()["totals"] | {"outages": 5, "purchases": 0} == service.snapshot()["totals"]
 
 
 # The table
 
 
+@pytest.mark.parametrize("idempotency", ["documented", "strict"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_repeated_calls_buy_every_scenario_as_often_as_it_declares(scenario: Scenario) -> None:
-    """Like the function: a new MS-RequestId after a coded 5xx only, and no call after the last step."""
-    service, epoch, now = SimulatedService(), 0, NOW
+def test_repeated_calls_buy_every_scenario_as_often_as_it_declares(
+    scenario: Scenario, idempotency: Idempotency
+) -> None:
+    """Like the function: a new MS-RequestId after a coded 5xx only, and only where the cart is Active afterwards."""
+    service, key, now = SimulatedService(idempotency=idempotency), 0, NOW
     cart = cart_id(scenario.name, "")
     for _ in range(len(scenario.script) + 2):
-        reply = post(service, cart, str(epoch), now)
+        reply = post(service, cart, str(key), now)
         now += 1000
-        if reply.ours and reply.status >= 500 and tree(reply)["code"]:
-            epoch += 1
+        coded = reply.ours and reply.status >= 500 and tree(reply)["code"]
+        if coded and status_of(service, cart, now) == "Active":
+            key += 1
     assert service.page(CUSTOMER, cart)["purchases"] == scenario.purchases
     assert status_of_after(service, cart, scenario, now) == ("Ordered" if scenario.purchases else "Active")
 

@@ -52,12 +52,12 @@ class Selection:
             if self.customer or len(self.ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, or none.")
             return reader.load_all(reader.find(self.ids, self.most))
-        listed, truncated = reader.list_blobs(self.most, self.customer)
+        listed, truncated = reader.list_records(self.most, self.customer)
         if truncated:
             more = f"The container holds more than {self.most} blobs"
             click.echo(f"{more}, and the rest was not read: raise --most, or name a customer.", err=True)
-        recent = [blob for blob in listed if self.since is None or blob.modified >= self.since - _CLOCK_TOLERANCE]
-        return reader.load_all(blob.cart for blob in recent if not blob.is_note)
+        oldest = self.since and self.since - _CLOCK_TOLERANCE
+        return reader.load_all(record.cart for record in listed if oldest is None or record.modified >= oldest)
 
     def select(self, histories: "Iterable[CartHistory]", outcomes: Sequence[str] = ()) -> "Iterator[Entry]":
         """Each entry that has one of the outcomes, one of the classes, and was decided in the period."""
@@ -91,10 +91,10 @@ def selection_options(default_since: str = "") -> options.Decorator:
 class SendOptions:
     """How messages are sent: asking first or not, at which rate, and printed as what."""
 
-    rate: float
     dry_run: bool
     yes: bool
     as_json: bool
+    rate: float = 60.0
 
     def show(
         self, headings: Sequence[str], rows: Sequence[Sequence[object]], objects: Iterable[dict[str, Any]]
@@ -128,11 +128,15 @@ class SendOptions:
             sys.exit(DECLINED)
 
 
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+_yes = click.option("--yes", is_flag=True, help="Send without asking. Required in scripts.")
+send_one_options = options.collected("sending", SendOptions, _dry_run, _yes, options.as_json)
+"""Adds the options of `SendOptions` for one message. The command receives them as `sending`."""
 send_options = options.collected(
     "sending",
     SendOptions,
-    click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing."),
-    click.option("--yes", is_flag=True, help="Send without asking. Required in scripts."),
+    _dry_run,
+    _yes,
     click.option(
         "--rate",
         type=FiniteFloat(min=0, min_open=True),

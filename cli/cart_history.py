@@ -1,5 +1,6 @@
-"""The content of the records container, as operators read it: the entries of records, and waiting notes. No I/O."""
+"""The content of the records container, as operators read it: the entries of records, and what waits. No I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cli.outcome_event import OutcomeEvent, as_object, parse_object
 from cli.times import format_utc, parse_rfc3339
 from shared.core import jsontext
-from shared.core.errors import ErrorClass
-from shared.core.messages import CheckoutRequest
-from shared.core.outcomes import Event, Outcome
+from shared.core.cart_state import CartState, Post, in_doubt_since
+from shared.core.messages import CheckoutRequest, ms_request_id
+from shared.core.outcomes import Event, timestamp
+from shared.core.retry import LAST_DAY
+from shared.core.state_metadata import from_metadata
 
 if TYPE_CHECKING:
     from shared.core.rules import Record
@@ -28,15 +31,6 @@ class CartKey(NamedTuple):
     def request(self, request_id: str = "") -> CheckoutRequest:
         """A request for this cart, as an argument for the app's own code."""
         return CheckoutRequest(self.customer_id, self.cart_id, request_id, datetime.now(UTC))
-
-
-@dataclass(frozen=True, slots=True)
-class ListedBlob:
-    """A blob of the container: a cart's record, or its waiting note."""
-
-    cart: CartKey
-    modified: datetime
-    is_note: bool
 
 
 @dataclass(frozen=True)
@@ -74,21 +68,23 @@ class Entry(OutcomeEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingNote:
-    """What a cart waits for, as the function noted it beside the record after the last call."""
+class CartPost:
+    """The latest POST of a cart, as the cart's state has it: who waits for what.
+
+    Attributes:
+        cart: The cart.
+        post: Its entry.
+        fields: The entry's JSON. Beside the members of `Post`, attempt, since, nextAt, reason and the Microsoft ids.
+    """
 
     cart: CartKey
+    post: Post
     fields: dict[str, Any]
 
     @property
-    def request_id(self) -> str:
-        """The request that waits."""
-        return str(self.fields.get("requestId", ""))
-
-    @property
     def reason(self) -> str:
-        """Why it waits."""
-        return str(self.fields.get("reason", ""))
+        """Why its request waits. Before an answer is noted, the POST is at work, or its worker has died."""
+        return str(self.fields.get("reason", "at_work"))
 
     @property
     def since(self) -> datetime | None:
@@ -100,6 +96,63 @@ class WaitingNote:
         """When it will be tried again."""
         return parse_rfc3339(self.fields.get("nextAt"))
 
+    def is_alive(self, now: datetime) -> bool:
+        """Whether its message can still exist: nothing is tried again on the cart's last day."""
+        return max(self.post.at, self.next_at or self.post.at) > now - LAST_DAY
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object of what waits."""
+        return self.cart.as_json() | {"reason": self.reason} | self.fields
+
+
+@dataclass(frozen=True, slots=True)
+class KnownState:
+    """What a cart's record says of its POSTs. `post`: the latest one, or None where none waits for an answer."""
+
+    state: CartState
+    post: CartPost | None = None
+
+    @classmethod
+    def parse(cls, cart: CartKey, metadata: Mapping[str, str], last_modified: datetime | None) -> "KnownState":
+        """Read the metadata of a record, whose names may be in any case. Without a record nothing is known."""
+        if last_modified is None:
+            return cls(CartState())
+        state = from_metadata(metadata, last_modified)
+        if state.post is None:
+            return cls(state)
+        text = next(value for name, value in metadata.items() if name.lower() == "post")
+        return cls(state, CartPost(cart, state.post, parse_object(text)))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the record carries none: it was restored, copied or edited."""
+        return self.state.key is None
+
+    def ms_request_id(self, cart: CartKey) -> str | None:
+        """MS-RequestId of the present key."""
+        return None if self.state.key is None else ms_request_id(cart.customer_id, cart.cart_id, self.state.key)
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object of the state. Times are in UTC."""
+        doubt, since = self.state.doubt, in_doubt_since(self.state)
+        return {
+            "key": self.state.key,
+            "post": self.post and self.post.fields,
+            "doubt": doubt and timestamp(doubt),
+            "spent": self.state.spent,
+            "lost": self.is_lost,
+            "inDoubtSince": since and timestamp(since),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRecord:
+    """A cart's record, as the list of the container has it: with its state, but without its entries."""
+
+    cart: CartKey
+    modified: datetime
+    known: KnownState
+
 
 @dataclass(frozen=True, slots=True)
 class CartHistory:
@@ -108,8 +161,12 @@ class CartHistory:
     cart: CartKey
     record: "Record"
     entries: tuple[Entry, ...] = ()
-    note: WaitingNote | None = None
     trouble: str = ""
+
+    @property
+    def known(self) -> KnownState:
+        """What is known of its POSTs."""
+        return KnownState.parse(self.cart, self.record.metadata, self.record.last_modified)
 
     @property
     def last(self) -> Entry | None:
@@ -117,19 +174,7 @@ class CartHistory:
         return self.entries[-1] if self.entries else None
 
     @property
-    def last_unknown(self) -> Entry | None:
-        """The latest `unknown` entry. A later outcome of another request does not settle it."""
-        return next((entry for entry in reversed(self.entries) if entry.event.outcome is Outcome.UNKNOWN), None)
-
-    @property
-    def last_ordered(self) -> Entry | None:
-        """The latest entry of class `already_ordered`, which is final."""
-        entries = (entry for entry in reversed(self.entries) if entry.error_class == ErrorClass.ALREADY_ORDERED)
-        return next(entries, None)
-
-    @property
-    def waiting(self) -> WaitingNote | None:
-        """The note, unless its request is answered: notes are deleted on a best-effort basis."""
-        if self.note and self.record.own(self.cart.request(self.note.request_id)):
-            return None
-        return self.note
+    def waiting(self) -> CartPost | None:
+        """The latest POST, unless its request is answered: that of a duplicate stays when the first one is told."""
+        post = self.known.post
+        return None if post is None or any(entry.event.id == post.post.by for entry in self.entries) else post

@@ -1,4 +1,4 @@
-"""What `status` shows of one cart: its record, its note, its queued messages, and the ids for Microsoft support."""
+"""What `status` shows of one cart: its record and its state, its queued messages, the ids for Microsoft support."""
 
 import json
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ import click
 from msgspec.structs import replace
 
 from cli import table
-from cli.cart_history import CartHistory, CartKey, Entry
+from cli.cart_history import CartHistory, CartKey, CartPost, Entry
 from cli.connection import MAX_PEEKED, StorageConnection
 from cli.records_reader import RecordsReader
 from cli.times import format_age, format_utc
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, decode
-from shared.core.outcomes import timestamp
+from shared.core.outcomes import Outcome, timestamp
 
 
 def show_cart(
@@ -24,17 +24,20 @@ def show_cart(
     """Print what is known of the cart, or False if nothing is."""
     carts = reader.find(ids, most)
     if not carts:
-        click.echo(f"No record and no note of a cart {printable(ids[-1], 60)}: nothing was decided for it.", err=True)
+        click.echo(
+            f"No record of a cart {printable(ids[-1], 60)}: it was never posted, and nothing was decided for it.",
+            err=True,
+        )
         return False
     found = False
     for cart in carts:  # one, unless two customers have a cart of the same id
         history = reader.load(cart)
         queued = _queued(connection, cart)
-        if not (history.record.etag or history.note or queued or history.trouble):
+        if not (history.record.etag or queued or history.trouble):
             click.echo(
-                f"Nothing is known of the cart {cart.cart_id}: it has no outcome and no note, and is not among the "
-                f"first {MAX_PEEKED} visible messages. It may be further back in the queue, wait without a note, or "
-                "it was never sent.",
+                f"Nothing is known of the cart {cart.cart_id}: it has no record, and is not among the first "
+                f"{MAX_PEEKED} visible messages. It may be further back in the queue, or wait unseen before its first "
+                "POST, or it was never sent.",
                 err=True,
             )
             continue
@@ -59,6 +62,7 @@ def _queued(connection: StorageConnection, cart: CartKey) -> list[dict[str, Any]
                         {
                             "queue": role,
                             "requestId": request.request_id if isinstance(request, CheckoutRequest) else None,
+                            "eventId": request.event_id,
                             "insertedAt": timestamp(at),
                             "dequeueCount": message.dequeue_count,
                         }
@@ -68,26 +72,26 @@ def _queued(connection: StorageConnection, cart: CartKey) -> list[dict[str, Any]
 
 def _support(history: CartHistory, tenant_id: str | None) -> dict[str, Any]:
     """What Microsoft support asks for, about the last known call. Unknown values are left out."""
-    cart, note = history.cart, history.waiting
+    cart, post = history.cart, history.waiting
     facts: dict[str, Any] = {
         "partnerTenantId": tenant_id,
         **cart.as_json(),
         "call": f"POST /v1/customers/{cart.customer_id}/carts/{cart.cart_id}/checkout",
     }
-    if note:
-        facts |= {"msRequestId": note.fields.get("msRequestId"), "msCorrelationId": note.fields.get("msCorrelationId")}
-        facts["waitsFor"] = note.reason
+    if post:
+        facts |= {"msRequestId": post.fields.get("msRequestId"), "msCorrelationId": post.fields.get("msCorrelationId")}
+        facts |= {"at": timestamp(post.post.at), "waitsFor": post.reason}
     elif entry := _last_called(history):
-        facts |= _support_of(cart, entry)
+        facts |= _support_of(history, entry)
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _support_of(cart: CartKey, entry: Entry) -> dict[str, Any]:
-    # Without a response, the key that was sent first: it changes only after a coded fault of the service.
-    sent = replace(cart.request(entry.request_id), correlation=entry.attributes.get("correlationid"))
+def _support_of(history: CartHistory, entry: Entry) -> dict[str, Any]:
+    sent = replace(history.cart.request(entry.request_id), correlation=entry.attributes.get("correlationid"))
     response = entry.response
     return {
-        "msRequestId": response.get("requestId") or sent.ms_request_id,
+        # without a response no refusal stood, so the key is still the one that was sent
+        "msRequestId": response.get("requestId") or history.known.ms_request_id(history.cart),
         "msCorrelationId": response.get("correlationId") or sent.correlation_id,
         "msCv": response.get("cv"),
         "at": entry.attributes.get("time"),
@@ -109,7 +113,8 @@ def _as_json(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str 
         "customerId": json.dumps(history.cart.customer_id),
         "cartId": json.dumps(history.cart.cart_id),
         "entries": "[" + ",".join(entry.line for entry in history.entries) + "]",
-        "waiting": json.dumps(history.waiting.fields if history.waiting else None),
+        "state": json.dumps(None if history.trouble else history.known.as_json()),
+        "waiting": json.dumps(history.waiting.as_json() if history.waiting else None),
         "inQueue": json.dumps(queued),
         "support": json.dumps(_support(history, tenant_id)),
         "trouble": json.dumps(history.trouble or None),
@@ -123,7 +128,8 @@ def _show(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str | N
         reason = printable(history.trouble, 300)
         click.echo(f"Its record could not be read: {reason}. The cart is not bought until it is restored.")
     _show_entries(history)
-    _show_waiting(history)
+    if history.record.etag:
+        _show_state(history)
     if queued:
         _section(f"In the queues, among the first {MAX_PEEKED} visible")
         rows = [(m["queue"], m["requestId"], m["insertedAt"], m["dequeueCount"]) for m in queued]
@@ -147,20 +153,37 @@ def _show_entries(history: CartHistory) -> None:
     table.show(("DECIDED (UTC)", "OUTCOME", "CLASS CODE", "ATTEMPTS", "REQUEST", "EVENT", "SAYS"), rows)
 
 
-def _show_waiting(history: CartHistory) -> None:
-    note, now = history.waiting, datetime.now(UTC)
-    if note is None:
-        if history.note:
-            click.echo("\nThere is a waiting note too, but its request is answered: nothing waits.")
+def _show_state(history: CartHistory) -> None:
+    """What is known of the cart's POSTs: it decides what the function does with its next request."""
+    known, now = history.known, datetime.now(UTC)
+    _section("What is known of its POSTs")
+    if known.is_lost:
+        click.echo(
+            "  The state was lost: the record was restored, copied or edited. Until it is known to be Active, any POST "
+            "before its last change is in doubt."
+        )
+    else:
+        spent = ", spent: the next POST on a closed cart takes a new one" if known.state.spent else ""
+        click.echo(f"  key        {known.state.key}, MS-RequestId {known.ms_request_id(history.cart)}{spent}")
+    if known.post:
+        _show_post(known.post, now, waits=history.waiting is not None)
+    if doubt := known.state.doubt:
+        click.echo(
+            f"  doubt      a POST of {format_utc(doubt)} UTC got no certain answer ({format_age(doubt, now)} ago)"
+        )
+    elif not known.post:
+        click.echo("  doubt      none")
+
+
+def _show_post(post: CartPost, now: datetime, *, waits: bool) -> None:
+    heard = "answered, nothing is at work" if post.post.heard else "without a certain answer"
+    at = post.post.at
+    click.echo(f"  post       of {format_utc(at)} UTC ({format_age(at, now)} ago), {heard}, by event {post.post.by}")
+    if not waits:
         return
-    _section(f"Waits: {note.reason}")
-    waited = f" for {format_age(note.since, now)}" if note.since else ""
-    click.echo(
-        f"  request {printable(note.request_id, 256)}, {note.fields.get('attempt')} attempt(s){waited}, next at "
-        f"{format_utc(note.next_at)} UTC ({format_age(note.next_at, now)})"
-    )
-    if note.fields.get("doubt"):
-        click.echo(f"  in doubt: a POST of {note.fields['doubt']} may still be at work")
+    waited = f" for {format_age(post.since, now)}" if post.since else ""
+    following = f", next at {format_utc(post.next_at)} UTC ({format_age(post.next_at, now)})" if post.next_at else ""
+    click.echo(f"  waits      {post.reason}, {post.fields.get('attempt', 0)} attempt(s){waited}{following}")
 
 
 def _advice(history: CartHistory) -> str:
@@ -171,12 +194,14 @@ def _advice(history: CartHistory) -> str:
         return "Nothing, unless it waits too long: it is tried again automatically."
     if history.last is None:
         return "Nothing yet: it is on its way."
-    advice = printable(str((history.last_ordered or history.last).error.get("advice", "")), 400)
-    if history.last_ordered:
-        return advice
-    checked = " --checked-in-partner-center" if history.last_unknown else ""
-    command = f"cart-checkout redrive {history.cart.customer_id} {history.cart.cart_id}{checked}"
-    return f"{advice}\n  Only when that is done: {command}"
+    cart = f"{history.cart.customer_id} {history.cart.cart_id}"
+    advice = printable(str(history.last.error.get("advice", "")), 400)
+    if history.last.event.outcome is Outcome.UNKNOWN:
+        return (
+            f"{advice}\n  Ask the service again, which does not buy twice: cart-checkout redrive {cart}"
+            f"\n  Or say what you have found: cart-checkout resolve {cart} --bought ORDER_ID, or --not-bought"
+        )
+    return f"{advice}\n  Only when that is done: cart-checkout redrive {cart}"
 
 
 def _section(text: str) -> None:

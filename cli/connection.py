@@ -160,20 +160,30 @@ def connect(values: Mapping[str, str], retries: int = 2) -> StorageConnection:
     return StorageConnection(Settings.from_env(found | {"PARTNER_CENTER_URL": "http://localhost"}), retries)
 
 
-def _connect_option(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> StorageConnection:
-    """The value of `--settings`: a connection, from this file or from the environment.
+def connect_or_fail(values: Mapping[str, str], file: Path | None) -> StorageConnection:
+    """Connect with the settings of this file, or with those of the environment.
 
     Raises:
         click.UsageError: the settings are missing or wrong. It lists every mistake.
     """
-    del parameter
     try:
-        return connect(read_settings(file))
+        return connect(values)
     except SettingsError as error:
-        where = f"in {file}" if file else "in the environment"
-        listed = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
-        hint = "" if file else "\nSet them as the app has them, or name a file: --settings local.settings.json"
-        raise click.UsageError(f"These settings {where} must be corrected:\n{listed}{hint}", ctx) from error
+        raise settings_failure(error, file) from error
+
+
+def settings_failure(error: SettingsError, file: Path | None) -> click.UsageError:
+    """The error that ends a command whose settings are missing or wrong."""
+    where = f"in {file}" if file else "in the environment"
+    listed = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
+    hint = "" if file else "\nSet them as the app has them, or name a file: --settings local.settings.json"
+    return click.UsageError(f"These settings {where} must be corrected:\n{listed}{hint}")
+
+
+def _connect_option(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> StorageConnection:
+    """The value of `--settings`: a connection, from this file or from the environment."""
+    del ctx, parameter
+    return connect_or_fail(read_settings(file), file)
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

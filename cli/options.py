@@ -17,13 +17,16 @@ MAX_BLOBS = 50_000
 
 
 def collected(name: str, kind: type, *options: Decorator) -> Decorator:
-    """Add options to a command, which receives their values as one dataclass, by the name given."""
+    """Add options to a command, which receives their values as one dataclass, by the name given.
+
+    A field without an option keeps its default.
+    """
     names = [field.name for field in dataclasses.fields(kind)]
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def collect(**values: Any) -> None:  # noqa: ANN401  whatever the options yield
-            command(**{name: kind(**{field: values.pop(field) for field in names})}, **values)
+            command(**{name: kind(**{field: values.pop(field) for field in names if field in values})}, **values)
 
         wrapped: Command = collect
         for option in reversed(options):  # click lists the options in the order of the decorators, from the top

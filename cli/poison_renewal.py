@@ -5,7 +5,8 @@ queue has no poison queue of its own. It still takes the message each time its l
 visible for seconds only. To see it here, the handler must have been stopped for that long.
 
 A fresh copy has five deliveries again. It goes back to the poison queue and not to the carts queue, because only the
-poison handler applies the rules for poisoned messages: the record, one more try in doubt, then a GET of the cart.
+poison handler applies the rules for poisoned messages: the record, one more try by the carts queue, and the second
+time no POST any more: on a closed cart it is told `failed`, else GET cart is asked.
 """
 
 import sys
@@ -14,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 from azure.core.exceptions import HttpResponseError
 
 from cli import batch
@@ -113,9 +113,7 @@ def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueM
 def _send_copy(publisher: Publisher, message: "QueueMessage") -> None:
     decoded = _decode(message)
     retry = decoded.retry if isinstance(decoded, CheckoutRequest) else RetryState()
-    # an earlier delivery failed, perhaps during its POST
-    in_doubt = msgspec.structs.replace(retry, doubt=datetime.now(UTC))
-    publisher.send_deferred(decoded, Deferral(0.0, in_doubt, queue=Destination.POISON))
+    publisher.send_deferred(decoded, Deferral(0.0, retry, queue=Destination.POISON))
 
 
 def _decode(message: "QueueMessage") -> CheckoutRequest | InvalidMessage:

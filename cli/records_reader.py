@@ -11,18 +11,17 @@ from typing import TypeVar
 import click
 from azure.storage.blob import ContainerClient
 
-from cli.cart_history import CartHistory, CartKey, Entry, ListedBlob, WaitingNote
-from cli.outcome_event import parse_object
+from cli.cart_history import CartHistory, CartKey, Entry, KnownState, ListedRecord
 from shared.adapters.storage import AzureBlobs
 from shared.core.messages import guid_or_none
 from shared.core.rules import Record
-from shared.ports import StorageUnavailable, StoredBlob
+from shared.ports import StorageUnavailable
 from shared.records import Records
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_NAME = re.compile(r"([0-9a-f-]{36})/([0-9a-f-]{36})(\.waiting)?\.json", re.ASCII)
+_NAME = re.compile(r"([0-9a-f-]{36})/([0-9a-f-]{36})\.json", re.ASCII)
 _THREADS = 8
 
 
@@ -34,18 +33,22 @@ class RecordsReader:
         self._blobs = AzureBlobs(container)
         self._records = Records(self._blobs)
 
-    def list_blobs(self, most: int, customer_id: str | None = None) -> tuple[list[ListedBlob], bool]:
-        """The records and notes, by name, and whether there are more than `most` blobs.
+    def list_records(self, most: int, customer_id: str | None = None) -> tuple[list[ListedRecord], bool]:
+        """The records with their state, by name, and whether there are more than `most` blobs.
 
-        The service lists by name only: to find the newest, everything must be listed.
+        The service lists by name only: to find the newest, everything must be listed. The state is part of the list,
+        so that no record is read for it.
         """
-        found: list[ListedBlob] = []
+        found: list[ListedRecord] = []
         prefix = f"{customer_id}/" if customer_id else None
-        for number, blob in enumerate(self._container.list_blobs(name_starts_with=prefix)):
+        listed = self._container.list_blobs(name_starts_with=prefix, include=["metadata"])
+        for number, blob in enumerate(listed):
             if number >= most:
                 return found, True
             if name := _NAME.fullmatch(blob.name):
-                found.append(ListedBlob(CartKey(name[1], name[2]), blob.last_modified, bool(name[3])))
+                cart = CartKey(name[1], name[2])
+                known = KnownState.parse(cart, blob.metadata or {}, blob.last_modified)
+                found.append(ListedRecord(cart, blob.last_modified, known))
         return found, False
 
     def find(self, ids: Sequence[str], most: int) -> list[CartKey]:
@@ -61,7 +64,7 @@ class RecordsReader:
         known = [guid for guid in guids if guid]
         if len(known) == 2:  # noqa: PLR2004  customer and cart
             return [CartKey(*known)]
-        listed, truncated = self.list_blobs(most)
+        listed, truncated = self.list_records(most)
         found = sorted({blob.cart for blob in listed if blob.cart.cart_id == known[0]})
         if truncated and not found:
             click.echo(f"Only the first {most} blobs were searched: raise --most, or give CUSTOMER_ID too.", err=True)
@@ -77,28 +80,16 @@ class RecordsReader:
 
     def load(self, cart: CartKey) -> CartHistory:
         """Everything of a cart. A read error is returned in `trouble`, so that one cart does not end a list."""
-        note = None
         try:
-            note = self.load_note(cart)
             record = self.load_record(cart)
             entries = [Entry.parse(cart, e, self._records.data_of(cart.request(), e)) for e in record.entries]
         except StorageUnavailable as trouble:
-            return CartHistory(cart, Record(), note=note, trouble=str(trouble))
-        return CartHistory(cart, record, tuple(entries), note)
+            return CartHistory(cart, Record(), trouble=str(trouble))
+        return CartHistory(cart, record, tuple(entries))
 
     def load_all(self, carts: Iterable[CartKey]) -> list[CartHistory]:
         """Load many carts, several at a time."""
         return _map_concurrently(self.load, sorted(set(carts)))
-
-    def load_note(self, cart: CartKey) -> WaitingNote | None:
-        """What the cart waits for, or None if there is no note, or none that can be parsed."""
-        found = self._blobs.read(f"{cart.customer_id}/{cart.cart_id}.waiting.json")
-        fields = parse_object(found.content.decode(errors="replace")) if isinstance(found, StoredBlob) else {}
-        return WaitingNote(cart, fields) if fields else None
-
-    def load_notes(self, carts: Iterable[CartKey]) -> list[WaitingNote]:
-        """Load the notes of many carts, several at a time."""
-        return [note for note in _map_concurrently(self.load_note, [*carts]) if note]
 
 
 def _map_concurrently(act: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -1,26 +1,22 @@
 """Plans how a cart's last request is sent again: whether it may be, under which id, and as which message.
 
-All of it is derived from the cart's record and the app's own rules.
+All of it is derived from the cart's record and the app's own rules. Nothing here protects against a second purchase,
+since the function does: whatever was told of a cart, its next request sends the same idempotency key, and another one
+only once the cart is known to be Active and no POST can be at work.
 """
 
-import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.cart_history import CartHistory, CartKey, Entry, WaitingNote
+from cli.cart_history import CartHistory, CartKey, Entry
+from cli.rebuilt_request import rebuilt_request
 from cli.times import format_utc
 from shared.core.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
-from shared.core.outcomes import SOURCE, TYPE
-from shared.core.retry import LAST_DAY, RetryState
 from shared.core.rules import Replay, apply_rules
 
 _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)
-_CHECK_FIRST = (
-    "it may have been bought, and a new request may buy it again. Look in Partner Center: is the cart Active, and "
-    "has the customer no such order, 15 minutes after the last attempt? Then --checked-in-partner-center"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +62,12 @@ class RedrivePlan:
 
 @dataclass(frozen=True, slots=True)
 class RedriveRules:
-    """Plans redrives. `checked`: the operator has checked `unknown` carts in Partner Center."""
+    """Plans redrives. `upn`: the user to assign the licences to."""
 
-    checked: bool
     upn: str | None
 
     def plan(self, history: CartHistory) -> RedrivePlan:
-        """Plan one request for the cart, however many have failed: two at the same time could each buy it."""
+        """Plan one request for the cart, however many have failed: a second one could only wait for the first."""
         now = datetime.now(UTC)
         plan = RedrivePlan(history.cart, history.last)
         if history.last is None:
@@ -82,7 +77,7 @@ class RedriveRules:
         new_id = next_id(history.last.request_id, [entry.request_id for entry in history.entries])
         if len(new_id) > LONGEST_REQUEST_ID:
             return plan.withdraw("its requestId has no room for ~n: send it with another one, `cart-checkout send`")
-        request = self._request(history.last, new_id, now, doubt=_doubt(history, now))
+        request = rebuilt_request(history.last, new_id, started_at=now, upn=self.upn)
         if isinstance(apply_rules(history.record, request), Replay):
             return plan.withdraw(f"{new_id} is answered already")
         read = decode(request.copy(request.retry), Delivery("", 1, now))
@@ -91,45 +86,13 @@ class RedriveRules:
         return replace(plan, request=request)
 
     def _forbidden(self, history: CartHistory, now: datetime) -> str:
-        """Why this cart must not be sent again, or empty if it may. Every request counts, not only the last.
-
-        order-1   POST ─ (no answer) ─ `unknown`: it may be bought
-        order-2     no token ─ `failed`, which is true of this request and proves nothing about the first
-        """
+        """Why this cart must not be sent again, or empty if it may."""
         if bought := history.record.bought():
             return f"the cart is bought ({bought.outcome}), and is never posted again"
-        if history.last_ordered:
-            return "Partner Center calls it ordered: find the order, and do not buy it again"
-        if history.last_unknown and not self.checked:
-            return _CHECK_FIRST
-        if (note := history.waiting) and _may_be_queued(note, now):
-            return f"its request {note.request_id} waits ({note.reason}) until {format_utc(note.next_at)} UTC"
+        if (post := history.waiting) and post.is_alive(now):
+            until = f" until {format_utc(post.next_at)} UTC" if post.next_at else ""
+            return f"a request of it waits already ({post.reason}){until}: another would only wait for it"
         return ""
-
-    def _request(self, last: Entry, request_id: str, now: datetime, *, doubt: datetime | None) -> CheckoutRequest:
-        """The original request, as far as its outcome contains it. No outcome contains the UPN."""
-        correlation, cause = last.attributes.get("correlationid"), last.attributes.get("causationid")
-        context = last.raw_context
-        fields = {
-            "customerId": json.dumps(last.cart.customer_id),
-            "cartId": json.dumps(last.cart.cart_id),
-            "correlationId": json.dumps(correlation) if correlation else None,
-            "customerUserUpn": json.dumps(self.upn) if self.upn else None,
-            "context": context,
-        }
-        return CheckoutRequest(
-            last.cart.customer_id,
-            last.cart.cart_id,
-            request_id,
-            now,
-            retry=RetryState(doubt=doubt),
-            correlation=correlation,
-            customer_user_upn=self.upn,
-            context=context,
-            causation_id=cause,
-            raw_fields={name: raw for name, raw in fields.items() if raw is not None},
-            raw_envelope=_envelope(cause) if cause else None,
-        )
 
 
 def next_id(old: str, known: list[str]) -> str:
@@ -142,19 +105,3 @@ def next_id(old: str, known: list[str]) -> str:
     base = numbered[1] if numbered and numbered[1] in known else old
     taken = [int(found[2]) for each in known if (found := _NUMBERED.fullmatch(each)) and found[1] == base]
     return f"{base}~{max(taken, default=0) + 1}"
-
-
-def _doubt(history: CartHistory, now: datetime) -> datetime | None:
-    """Since when an earlier POST may have ordered: it keeps the new request from reporting `failed` unchecked."""
-    return (history.last_unknown.decided_at or now) if history.last_unknown else None
-
-
-def _envelope(cause: str) -> dict[str, str]:
-    """A CloudEvent's attributes, so that the new outcome names the same cause."""
-    attributes = {"specversion": "1.0", "id": cause, "source": SOURCE, "type": f"{TYPE}redrive"}
-    return {name: json.dumps(value, ensure_ascii=False) for name, value in attributes.items()}
-
-
-def _may_be_queued(note: WaitingNote, now: datetime) -> bool:
-    """Whether its message may still exist: waiting for a token, storage or a throttled customer renews no note."""
-    return note.next_at is None or note.next_at > now - LAST_DAY

@@ -79,14 +79,15 @@ def _poll(reader: RecordsReader, pending: dict[str, CheckoutRequest]) -> Iterato
 
 
 def _find_entry(reader: RecordsReader, request: CheckoutRequest) -> Entry | None:
+    """The latest outcome of the request: a correction, where there is one."""
     cart = CartKey(request.customer_id, request.cart_id)
-    if reader.load_record(cart).own(request) is None:
+    if not reader.load_record(cart).own(request):
         return None
     history = reader.load(cart)
     if history.trouble:
         raise StorageUnavailable(history.trouble)
-    event = history.record.own(request)
-    return next((entry for entry in history.entries if entry.event is event), None)
+    own = history.record.own(request)
+    return next((entry for entry in history.entries if own and entry.event is own[-1]), None)
 
 
 def _show(entry: Entry, *, as_json: bool) -> None:
@@ -104,15 +105,16 @@ def _show(entry: Entry, *, as_json: bool) -> None:
 
 def _show_pending(reader: RecordsReader, request: CheckoutRequest, *, as_json: bool) -> None:
     """Print what is known of a request that was not answered in time."""
-    try:
-        note = reader.load_note(CartKey(request.customer_id, request.cart_id))
-    except StorageUnavailable:
-        note = None
-    if note and note.request_id != request.request_id:
-        note = None
+    post = reader.load(CartKey(request.customer_id, request.cart_id)).waiting
+    own = post if post and post.post.by == request.event_id else None
     if as_json:
-        print(json.dumps(batch.ids_of(request) | {"outcome": None, "waiting": note and note.fields}), flush=True)
+        print(json.dumps(batch.ids_of(request) | {"outcome": None, "waiting": own and own.as_json()}), flush=True)
         return
-    reason = f"it waits ({note.reason}) until {format_utc(note.next_at)} UTC" if note else "no note says why"
+    if own and own.next_at:
+        reason = f"it waits ({own.reason}) until {format_utc(own.next_at)} UTC"
+    elif own:
+        reason = "its POST is at work, or the worker died in it"
+    else:
+        reason = "another request of this cart comes first" if post else "nothing is known of it yet"
     what = f"cart {request.cart_id}  requestId {printable(request.request_id, 256)}"
     click.echo(f"no outcome yet  {what}: {printable(reason, 200)}", err=True)

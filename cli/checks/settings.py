@@ -9,8 +9,6 @@ from shared.settings import DEFAULT_URL, Settings, SettingsError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DOTS = (".", "_", "__")
 """A dot in a setting's name: as such, in the environment on Linux, and as it is set by hand there."""
-_SETTLE_FACTOR = 3
-"""SETTLE_SECONDS should be this many timeouts long: with less, a doubt may end while its POST is still at work."""
 
 
 def check_settings(values: Mapping[str, str], where: str) -> Generator[Finding, None, Settings | None]:
@@ -32,13 +30,6 @@ def check_settings(values: Mapping[str, str], where: str) -> Generator[Finding, 
             "warning",
             "PARTNER_CENTER_URL is this machine: nothing is really bought",
             f"For the real service leave it out, or set it to {DEFAULT_URL}.",
-        )
-    elif settings.settle < _SETTLE_FACTOR * settings.checkout_timeout:
-        yield Finding(
-            "settings.settle",
-            "warning",
-            f"SETTLE_SECONDS, {settings.settle:g}, is short for a timeout of {settings.checkout_timeout:g} seconds",
-            "Set it to 600: a POST may be at work for a while after its response was lost.",
         )
     return settings
 

@@ -9,6 +9,7 @@ refused for a missing permission (403) or because it could not take effect.
     receive      delete a message that does not exist               404, 400
     update       hide a message that does not exist                 404, 400
     write        overwrite a blob that does not exist, if-match     412
+    set metadata of a blob that does not exist, if-match            404, 412
     delete       delete a blob that does not exist                  404
 
 Observed on Azurite with shared access signatures. It is not verified that Azure checks permissions first.
@@ -110,10 +111,18 @@ def _queue_permissions(queue: "QueueClient") -> list[Permission]:
 
 
 def _container_permissions(container: "ContainerClient") -> list[Permission]:
-    write = partial(container.upload_blob, overwrite=True, etag='"0x0"', match_condition=MatchConditions.IfNotModified)
+    never: dict[str, Any] = {"etag": '"0x0"', "match_condition": MatchConditions.IfNotModified}
+    write = partial(container.upload_blob, overwrite=True, **never)
+
+    def set_metadata() -> None:
+        # every POST is entered in the metadata of its cart's record first
+        with container.get_blob_client(NO_BLOB) as blob:
+            blob.set_blob_metadata({"doctor": "never"}, **never)
+
     return [
         ("read", lambda: container.download_blob(NO_BLOB).readall()),
         ("write", partial(write, NO_BLOB, b"")),
+        ("set metadata", set_metadata),
         ("delete", lambda: container.delete_blob(NO_BLOB)),
         ("list", lambda: next(container.list_blobs(results_per_page=1).by_page(), None)),
     ]

@@ -26,12 +26,6 @@ _CART_LIFE = timedelta(days=7)
 
 @click.command(name="redrive", short_help="Retry failed requests, or renew stuck poison messages.")
 @batch.selection_options(" Default: 7d.")
-@click.option(
-    "--checked-in-partner-center",
-    "checked",
-    is_flag=True,
-    help="Redrive `unknown` carts too: you have checked that each of them is Active there and has no order.",
-)
 @click.option("--upn", help="The customer's user to assign the licences to. Records do not contain it.")
 @click.option("--poison", is_flag=True, help="Instead, renew the messages that are stuck in the poison queue.")
 @click.option(
@@ -48,7 +42,6 @@ def command(
     selection: Selection,
     sending: SendOptions,
     *,
-    checked: bool,
     upn: str | None,
     poison: bool,
     stuck_for: float,
@@ -61,18 +54,19 @@ def command(
     derived from the record: a second run before the first is answered sends the same request, which gets the same
     outcome.
 
-    Never sent: a cart that is bought, even in part; one that Partner Center calls ordered; one with a waiting note.
+    Not sent: a cart that is bought, even in part, and one with a request that waits already, which another one would
+    only wait for.
 
-    `unknown` carts, whatever failed for them later, may have been bought, and a new request may buy them AGAIN.
-    Check each in Partner Center first: the cart must be Active, and 15 minutes after its last attempt the customer
-    must have no such order.
+    `unknown` carts may be sent again: the new request repeats the same call under the same idempotency key, so a cart
+    that was bought is told as bought, and is not bought again. To end an `unknown` by what you have found yourself:
+    `cart-checkout resolve`.
 
     \b
     Examples:
       cart-checkout redrive --class authentication --since 12h --dry-run
       cart-checkout redrive --class configuration --class throttled --since 3h --yes --rate 30
       cart-checkout redrive 2e5a3c6e-... 00000001-...
-      cart-checkout redrive --class unanswered --checked-in-partner-center
+      cart-checkout redrive --class unanswered --since 1d
       cart-checkout redrive --poison
 
     \b
@@ -85,7 +79,7 @@ def command(
     2 wrong usage or settings; 3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     if poison:
-        if not selection.is_empty or checked or upn:
+        if not selection.is_empty or upn:
             raise click.UsageError("--poison goes with --stuck-for, --rate, --dry-run, --yes and --json only.")
         from cli.poison_renewal import renew_stuck  # noqa: PLC0415  --help must not import an SDK
 
@@ -99,15 +93,13 @@ def command(
     if not selection.ids and not selection.since:
         selection = dataclasses.replace(selection, since=datetime.now(UTC) - _CART_LIFE)
     with storage_failures():
-        _redrive(connection, selection, sending, checked=checked, upn=upn)
+        _redrive(connection, selection, sending, upn)
 
 
-def _redrive(
-    connection: StorageConnection, selection: Selection, sending: SendOptions, *, checked: bool, upn: str | None
-) -> None:
+def _redrive(connection: StorageConnection, selection: Selection, sending: SendOptions, upn: str | None) -> None:
     from cli.redrive_plan import RedriveRules  # noqa: PLC0415  --help must not import an SDK
 
-    rules = RedriveRules(checked=checked, upn=upn)
+    rules = RedriveRules(upn)
     with connection.reader() as reader:
         plans = [rules.plan(history) for history in selection.load(reader) if _is_selected(history, selection)]
         ready = sorted((plan for plan in plans if plan.request), key=lambda plan: plan.decided_at)

@@ -96,7 +96,7 @@ def command(
     \b
     With --json, one object a line: requestId, customerId, cartId, eventId of each that was sent. With --wait
     then each outcome as the recorded event (it has specversion), or, if there is none yet, those four
-    with outcome null and waiting, the note of what it waits for.
+    with outcome null and waiting: its latest POST, and what it waits for.
 
     \b
     Exit codes: 0 all were sent; 1 some were refused (and, without --keep-going, nothing of the file was

@@ -11,7 +11,7 @@ import click
 
 from cli import options, table
 from cli.batch import Selection
-from cli.cart_history import CartHistory, Entry, WaitingNote
+from cli.cart_history import CartHistory, CartPost, Entry, ListedRecord
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
 from cli.times import format_age, format_utc, parse_rfc3339, parse_when
 from shared.core.outcomes import Outcome, timestamp
@@ -49,12 +49,14 @@ def command(
 ) -> None:
     """Show the queues, the carts that wait and why, and the outcomes of the last hour, or one cart.
 
-    With a cart's ids: every outcome that was decided for it, its attempts and ids, what it waits for, and what to
-    tell Microsoft support. Without CUSTOMER_ID the cart is searched for, which is slow if there are many.
+    With a cart's ids: every outcome that was decided for it, its attempts and ids, what it waits for, what is known
+    of its POSTs (key, latest POST, doubt), and what to tell Microsoft support. Without CUSTOMER_ID the cart is
+    searched for, which is slow if there are many.
 
     The queue service counts approximately, invisible messages included, and shows the first 32 visible messages
-    only: ages are those of these. A cart has a note of what it waits for only after a call was made. A cart that
-    waits for storage, for a token or because its customer is throttled may have no note, and is only counted.
+    only: ages are those of these. A cart waits where its record has a POST without an outcome; `at_work` means that
+    its answer is not noted. A message that was not posted yet, because it waits for storage, for a token, for another
+    request or because its customer is throttled, is only counted.
 
     \b
     Examples:
@@ -67,7 +69,9 @@ def command(
     With --json, one object: queues (carts, poison, outcomes: name, count, seen, oldestAt), waiting (count,
     byReason, carts), recent (since, count, byOutcome, byClass, last: up to 20 that are not completed), damaged (names
     of records that cannot be read), truncated. Of a cart: customerId, cartId, entries (the events as recorded),
-    waiting, inQueue, support, trouble (why its record cannot be read).
+    state (key, post, doubt, spent, lost, inDoubtSince), waiting, inQueue, support, trouble (why its record cannot be
+    read). A waiting cart has customerId, cartId, by (the event id of its request), at, heard, delivery, reason, and,
+    once an answer is noted, attempt, since, nextAt, msRequestId, msCorrelationId.
 
     \b
     Exit codes: 0 shown; 1 nothing is known of this cart; 2 wrong usage or settings; 3 the storage account failed.
@@ -108,24 +112,30 @@ def _queue(queue: "QueueClient") -> dict[str, Any]:
 
 
 def _carts(reader: "RecordsReader", since: datetime, customer: str | None, most: int) -> dict[str, Any]:
-    listed, truncated = reader.list_blobs(most, customer)
-    notes = reader.load_notes(blob.cart for blob in listed if blob.is_note)
-    histories = reader.load_all(blob.cart for blob in listed if not blob.is_note and blob.modified >= since)
-    answered = {history.cart for history in histories if history.note and not history.waiting}
+    listed, truncated = reader.list_records(most, customer)
+    histories = reader.load_all(record.cart for record in listed if record.modified >= since)
     return {
-        "waiting": _waiting(note for note in notes if note.cart not in answered),
+        "waiting": _waiting(_posts(listed, histories)),
         "recent": _recent(histories, since),
         "damaged": [f"{each.cart.customer_id}/{each.cart.cart_id}.json" for each in histories if each.trouble],
         "truncated": truncated,
     }
 
 
-def _waiting(notes: Iterable[WaitingNote]) -> dict[str, Any]:
-    notes = sorted(notes, key=lambda note: note.next_at or datetime.max.replace(tzinfo=UTC))
+def _posts(listed: Iterable[ListedRecord], histories: Iterable[CartHistory]) -> list[CartPost]:
+    """The POSTs that wait, without those that an outcome answers, as far as the record was read."""
+    now = datetime.now(UTC)
+    answered = {history.cart for history in histories if not history.trouble and not history.waiting}
+    posts = [record.known.post for record in listed if record.cart not in answered]
+    return [post for post in posts if post and post.is_alive(now)]
+
+
+def _waiting(posts: Iterable[CartPost]) -> dict[str, Any]:
+    posts = sorted(posts, key=lambda post: post.next_at or datetime.max.replace(tzinfo=UTC))
     return {
-        "count": len(notes),
-        "byReason": dict(Counter(note.reason for note in notes).most_common()),
-        "carts": [note.cart.as_json() | note.fields for note in notes],
+        "count": len(posts),
+        "byReason": dict(Counter(post.reason for post in posts).most_common()),
+        "carts": [post.as_json() for post in posts],
     }
 
 
@@ -176,20 +186,20 @@ def _show_queues(queues: dict[str, Any], now: datetime) -> None:
 
 
 def _show_waiting(waiting: dict[str, Any], now: datetime) -> None:
-    _heading(f"Waiting: {waiting['count']} cart(s) with a note", waiting["byReason"])
+    _heading(f"Waiting: {waiting['count']} cart(s)", waiting["byReason"])
     rows = [
         (
             n.get("reason"),
             n["customerId"],
             n["cartId"],
-            n.get("requestId"),
             n.get("attempt"),
+            format_age(parse_rfc3339(n.get("at")), now),
             format_age(parse_rfc3339(n.get("since")), now),
             format_age(parse_rfc3339(n.get("nextAt")), now),
         )
         for n in waiting["carts"][:SHOWN]
     ]
-    table.show(("REASON", "CUSTOMER", "CART", "REQUEST", "ATTEMPTS", "FOR", "NEXT"), rows)
+    table.show(("REASON", "CUSTOMER", "CART", "ATTEMPTS", "LAST POST", "FOR", "NEXT"), rows)
     if waiting["count"] > SHOWN:
         click.echo(f"... and {waiting['count'] - SHOWN} more: --json shows all.")
 

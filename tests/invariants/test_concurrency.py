@@ -17,7 +17,7 @@ from shared.core.models import ServiceResponse
 from tests.support.history import Failure
 from tests.support.world import CUSTOMER, SETTINGS, World
 
-HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
+HASTY = replace(SETTINGS, retry_cap=20_000.0, retry_max_age=60.0)
 Rival = Callable[[World], None]
 
 
@@ -59,7 +59,7 @@ def deliver_newest(world: World) -> None:
 
 def play(rival: Rival | None, point: str | None, plan: dict[int, Failure] | None = None) -> World:
     # as documented: two requests that are at work at once are the service's to keep apart
-    world = World(HASTY, strict=False).tap(plan)
+    world = World(HASTY, idempotency="documented").tap(plan)
     if rival is not None and point is not None:
         world.journal.actions[point].append(lambda: rival(world))
     world.enqueue("created")

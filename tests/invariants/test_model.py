@@ -14,7 +14,7 @@ from local.simulator.scenarios import BY_NAME, scenario_of
 from tests.support.history import Failure
 from tests.support.world import SETTINGS, World
 
-HASTY = replace(SETTINGS, retry_cap=20.0, retry_max_age=60.0)
+HASTY = replace(SETTINGS, retry_cap=20_000.0, retry_max_age=60.0)
 
 
 class Deployment(RuleBasedStateMachine):
@@ -23,7 +23,7 @@ class Deployment(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         # as documented: what two requests at work at once do to one cart is the service's to keep apart
-        self.world = World(HASTY, strict=False).tap()
+        self.world = World(HASTY, idempotency="documented").tap()
         self.requests: dict[str, list[str]] = {}
         self.disturbed = False
         self.invalid = 0

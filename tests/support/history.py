@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from local import invariants
 from local.invariants import BOUGHT, outcome_of
-from shared.core.messages import CheckoutRequest
+from shared.core.cart_state import CartState
+from shared.core.messages import CheckoutRequest, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
@@ -125,13 +126,15 @@ class Posted(NamedTuple):
 
     request: CheckoutRequest
     ms_request_id: str
+    state: CartState
+    """The cart's working state in the record at that moment."""
 
 
 class TappedService:
     """A service port that records each call as a step of the journal, and a token before each POST."""
 
-    def __init__(self, service: MemoryPartnerCenter, journal: Journal) -> None:
-        self._service, self._journal = service, journal
+    def __init__(self, service: MemoryPartnerCenter, journal: Journal, state_of: Callable[[str], CartState]) -> None:
+        self._service, self._journal, self._state_of = service, journal, state_of
 
     def token(self) -> str:
         def no_token() -> Any:
@@ -149,7 +152,7 @@ class TappedService:
     def checkout(self, request: CheckoutRequest, *, ms_request_id: str, **how: Any) -> ServiceResponse:
         return self._call(
             "checkout",
-            Posted(request, ms_request_id),
+            Posted(request, ms_request_id, self._state_of(request.cart_id)),
             lambda: self._service.checkout(request, ms_request_id=ms_request_id, **how),
         )
 
@@ -172,29 +175,55 @@ def violations(
     published: list[dict[str, Any]],
     blobs: MemoryBlobs,
     journal: Journal,
-    purchases: Callable[[CheckoutRequest], int],
-    alone: bool = True,
+    page_of: Callable[[str], dict[str, Any]],
 ) -> list[str]:
-    """Return the invariants that do not hold, one sentence each.
-
-    Args:
-        alone: There was one live message for a cart at a time. With two, one killed inside its POST and the other
-            refused meanwhile, `failed` may be published for a bought cart: the documented, accepted residual.
-    """
+    """Return the invariants that do not hold, one sentence each. `page_of`: a cart's page in the service's books."""
     records = {
         name.removesuffix(".json"): json.loads(blob.content)
         for name, blob in blobs.blobs.items()
         if name.count("/") == 1
     }
     found = list(invariants.recorded_before_published(published, records))
+    found += invariants.every_entry_is_published(published, records)
     for request in accepted:
-        own = invariants.chain_of(request, published)
+        ids, page = invariants.ids_of(request, published), page_of(request.cart_id)
+        own = [event for event in published if event["id"] in ids]
         found += invariants.answered_once(request, own)
-        found += invariants.bought_once(request, purchases(request))
-        found += invariants.outcome_is_true(request, own, purchases(request), alone=alone)
+        found += invariants.bought_once(request, page.get("purchases", 0))
+        found += invariants.outcome_is_true(request, own, page)
+        found += invariants.one_key_at_work(request, page)
         found += _keys_only_grow(request, journal)
     found += _never_posted_again(journal)
+    found += _entered_before_posted(journal)
+    found += _records_only_grow(journal)
     return found
+
+
+def _entered_before_posted(journal: Journal) -> Iterator[str]:
+    """5: no POST without its entry in the record."""
+    for step in journal.steps:
+        if step.name == "service.checkout":
+            request, sent, state = step.subject
+            post = state.post
+            if post is None or post.by != request.event_id or post.heard:
+                yield f"5: {request.request_id} was posted, but the record's entry was {post}"
+            elif sent != ms_request_id(request.customer_id, request.cart_id, state.key):
+                yield f"5: {request.request_id} was posted under another key than it was entered with"
+
+
+def _records_only_grow(journal: Journal) -> Iterator[str]:
+    """No entry is edited, and each write of a record adds one."""
+    last: dict[str, list[dict[str, Any]]] = {}
+    for step in journal.steps:
+        if step.name != "records.write" or step.answer is None or step.subject[0].count("/") != 1:
+            continue
+        name, entries = step.subject[0], json.loads(step.subject[1])
+        if name in last and entries[:-1] != last[name]:
+            yield f"the record {name} was edited"
+        last[name] = entries
+        revisions = [e["data"]["revision"] for e in entries if "data" in e]
+        if revisions != [number for number, e in enumerate(entries, 1) if "data" in e]:
+            yield f"the entries of {name} have the revisions {revisions}"
 
 
 def _keys_only_grow(request: CheckoutRequest, journal: Journal) -> Iterator[str]:

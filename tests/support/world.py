@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from local.simulator import scenarios
+from local.simulator.carts import Idempotency
 from local.simulator.service import SimulatedService
 from shared.bootstrap import bootstrap
 from shared.checkout import Checkout
@@ -34,12 +35,12 @@ VISIBILITY_TIMEOUT = timedelta(seconds=30)
 class World:
     """One storage account, one service, one clock. `worker()` makes another process that shares them."""
 
-    def __init__(self, settings: Settings = SETTINGS, *, strict: bool = True, seed: int = 1) -> None:
+    def __init__(self, settings: Settings = SETTINGS, *, idempotency: Idempotency = "strict", seed: int = 1) -> None:
         self.settings = settings
         self.clock = VirtualClock()
         self.carts_began = self.clock.now
         self.random = random.Random(seed)
-        self.service = SimulatedService(idempotency="strict" if strict else "documented")
+        self.service = SimulatedService(idempotency=idempotency)
         self.partner_center: Any = MemoryPartnerCenter(self.service, self.clock, settings.checkout_timeout)
         numbers = itertools.count(1)
         self.carts = MemoryQueue(self.clock, numbers)
@@ -59,27 +60,30 @@ class World:
     def tap(self, plan: dict[int, Failure] | None = None) -> "World":
         """Record every I/O step in the journal, and fail those of `plan` (by number)."""
         self.journal = Journal(plan or {})
-        self.partner_center = TappedService(self.partner_center, self.journal)
+        self.partner_center = TappedService(self.partner_center, self.journal, self.state)
         self.blobs = TappedStorage("records", self.blobs, self.journal)
         self.queues = {name: TappedStorage(name, queue, self.journal) for name, queue in self.queues.items()}
         self.checkout = self.worker()
         return self
 
-    def violations(self, *, alone: bool = True) -> list[str]:
+    def violations(self) -> list[str]:
         """Return the invariants that do not hold in the final state."""
         return violations(
             accepted=list(self.accepted.values()),
             published=self.published(),
             blobs=self.container,
             journal=self.journal,
-            purchases=lambda request: self.purchases(request.cart_id),
-            alone=alone,
+            page_of=self.page,
         )
 
     def purchases(self, cart: str) -> int:
         """Return how often the service recorded a purchase of the cart."""
+        return int(self.page(cart).get("purchases", 0))
+
+    def page(self, cart: str) -> dict[str, Any]:
+        """Return a cart's page in the service's books, or an empty one."""
         pages = self.service.snapshot()["carts"]
-        return next((int(page["purchases"]) for page in pages if page["cartId"] == cart), 0)
+        return next((page for page in pages if page["cartId"] == cart), {})
 
     def serve(self, partner_center: Any) -> None:
         """Replace the service, for the next worker too."""

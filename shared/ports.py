@@ -11,7 +11,7 @@ the same contract tests.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -143,11 +143,22 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 class PartnerCenterApi(Protocol):
     """The calls to the service."""
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        """POST the cart's checkout.
+    def token(self) -> str:
+        """Return a token for a POST.
 
         Raises:
-            TokenUnavailable: no token could be acquired, so no POST was made.
+            TokenUnavailable: none could be acquired.
+        """
+
+    def renew_token(self, refused: str) -> str | None:
+        """Return another token than the one that the service has just refused, or None."""
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        """POST the cart's checkout once. A 401 is a response like any other.
+
+        `may_begin` is asked directly before the first byte is handed to the connection. If it says no, nothing is sent.
         """
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
@@ -155,6 +166,13 @@ class PartnerCenterApi(Protocol):
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """GET the customer's orders. A missing token is a response without a status."""
+
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        """GET one order. A missing token is a response without a status.
+
+        Raises:
+            ValueError: an id is not 1 to 64 letters, digits and hyphens, as all ids of the service are.
+        """
 
 
 class TokenUnavailable(Exception):

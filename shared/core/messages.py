@@ -44,6 +44,11 @@ def derive(*parts: str | int) -> str:
     return str(uuid.uuid5(NAMESPACE, json.dumps(parts, ensure_ascii=False, separators=(",", ":"))))
 
 
+def ms_request_id(customer_id: str, cart_id: str, key: int) -> str:
+    """MS-RequestId, the service's idempotency key: it belongs to the cart, whichever request it is sent for."""
+    return derive("ms-request", customer_id, cart_id, key)
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """One delivery of a queue message, by the carts queue or, with `from_poison`, by its poison queue."""
 

@@ -239,6 +239,7 @@ class ServiceResponse(Redacted, frozen=True):
 
     `status` None: there is no HTTP response, and `failure` says why ("no answer: ReadTimeout"). `retry_after` is the
     header as it came, the ids are the response headers MS-RequestId, MS-CorrelationId and MS-CV.
+    `sent` False: no byte of the request was handed to a connection.
     """
 
     redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
@@ -250,6 +251,7 @@ class ServiceResponse(Redacted, frozen=True):
     correlation_id: str | None = None
     cv: str | None = None
     failure: str | None = None
+    sent: bool = True
 
 
 T = TypeVar("T", bound=Model)

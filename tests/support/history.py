@@ -8,20 +8,22 @@ which the chaos run uses too.
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from local import invariants
 from local.invariants import BOUGHT, outcome_of
-from shared.core.cart_state import CartState
 from shared.core.messages import CheckoutRequest, ms_request_id
 from shared.core.models import ServiceResponse
+from shared.core.state_metadata import from_metadata
 from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_STEP = frozenset({"url"})  # methods of a port without I/O
 
 
@@ -118,7 +120,9 @@ class TappedStorage:
         def failing() -> Any:
             raise StorageUnavailable(f"{step} failed")
 
-        return lambda *args, **kwargs: self._journal.take(step, lambda: original(*args, **kwargs), failing, args)
+        return lambda *args, **kwargs: self._journal.take(
+            step, lambda: original(*args, **kwargs), failing, (*args, kwargs)
+        )
 
 
 class Posted(NamedTuple):
@@ -126,15 +130,13 @@ class Posted(NamedTuple):
 
     request: CheckoutRequest
     ms_request_id: str
-    state: CartState
-    """The cart's working state in the record at that moment."""
 
 
 class TappedService:
     """A service port that records each call as a step of the journal, and a token before each POST."""
 
-    def __init__(self, service: MemoryPartnerCenter, journal: Journal, state_of: Callable[[str], CartState]) -> None:
-        self._service, self._journal, self._state_of = service, journal, state_of
+    def __init__(self, service: MemoryPartnerCenter, journal: Journal) -> None:
+        self._service, self._journal = service, journal
 
     def token(self) -> str:
         def no_token() -> Any:
@@ -152,7 +154,7 @@ class TappedService:
     def checkout(self, request: CheckoutRequest, *, ms_request_id: str, **how: Any) -> ServiceResponse:
         return self._call(
             "checkout",
-            Posted(request, ms_request_id, self._state_of(request.cart_id)),
+            Posted(request, ms_request_id),
             lambda: self._service.checkout(request, ms_request_id=ms_request_id, **how),
         )
 
@@ -200,14 +202,20 @@ def violations(
 
 
 def _entered_before_posted(journal: Journal) -> Iterator[str]:
-    """5: no POST without its entry in the record."""
+    """5: no POST without its entry in the record, under its key, by the delivery that makes it."""
+    entered: dict[int, Mapping[str, str]] = {}
     for step in journal.steps:
-        if step.name == "service.checkout":
-            request, sent, state = step.subject
-            post = state.post
-            if post is None or post.by != request.event_id or post.heard:
-                yield f"5: {request.request_id} was posted, but the record's entry was {post}"
-            elif sent != ms_request_id(request.customer_id, request.cart_id, state.key):
+        if step.name == "records.set_metadata" and step.answer is not None:
+            entered[step.delivery] = step.subject[1]
+        elif step.name == "records.write" and step.answer is not None:
+            entered[step.delivery] = step.subject[-1]["metadata"]
+        elif step.name == "service.checkout":
+            request, sent = step.subject
+            state = from_metadata(entered.pop(step.delivery, {}), NEVER)
+            post, key = state.post, state.key
+            if post is None or key is None or post.by != request.event_id or post.heard:
+                yield f"5: {request.request_id} was posted, but what was entered was {post}"
+            elif sent != ms_request_id(request.customer_id, request.cart_id, key):
                 yield f"5: {request.request_id} was posted under another key than it was entered with"
 
 

@@ -60,7 +60,7 @@ class World:
     def tap(self, plan: dict[int, Failure] | None = None) -> "World":
         """Record every I/O step in the journal, and fail those of `plan` (by number)."""
         self.journal = Journal(plan or {})
-        self.partner_center = TappedService(self.partner_center, self.journal, self.state)
+        self.partner_center = TappedService(self.partner_center, self.journal)
         self.blobs = TappedStorage("records", self.blobs, self.journal)
         self.queues = {name: TappedStorage(name, queue, self.journal) for name, queue in self.queues.items()}
         self.checkout = self.worker()
@@ -144,6 +144,9 @@ class World:
     def _move_to_poison(self, message: QueuedMessage, *, from_poison: bool) -> bool:
         """Move a message that failed too often to the poison queue, as the host does. There it is skipped."""
         if not from_poison:
+            request = decode(message.text.encode(), Delivery(message.id, 1, message.inserted_at))
+            if isinstance(request, CheckoutRequest) and request.request_id == message.id:
+                self.accepted.pop(request.event_id, None)  # without a request id it is told under the copy's id
             self.poison.send(message.text)
             self.carts.delete(message)
         return False

@@ -7,6 +7,7 @@ begins with the invariant's number.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.core.messages import CheckoutRequest, InvalidMessage, ms_request_id
@@ -36,8 +37,14 @@ def final_outcome(request: CheckoutRequest, events: Iterable[Event]) -> str | No
 def chain_of(request: CheckoutRequest, events: Iterable[Event]) -> list[Event]:
     """A request's events in the order in which each corrects the one before, without repeats."""
     by_id = {event["id"]: event for event in events}
-    ids = [request.event_id, *(request.correction_id(number + 1) for number in range(len(by_id)))]
-    return [by_id[event_id] for event_id in ids if event_id in by_id]
+    return [by_id[event_id] for event_id in ids_of(request, by_id.values())]
+
+
+def ids_of(request: CheckoutRequest, events: Iterable[Event]) -> list[str]:
+    """The ids of a request's events, in the order in which each corrects the one before."""
+    present = {event["id"] for event in events}
+    ids = [request.event_id, *(request.correction_id(number) for number in range(1, LONGEST_CHAIN))]
+    return [event_id for event_id in ids if event_id in present]
 
 
 def queues_are_empty(messages: Mapping[str, int]) -> Iterator[str]:
@@ -120,16 +127,59 @@ def keys_only_grow(request: CheckoutRequest, sent: Iterable[str]) -> Iterator[st
         yield f"5: the cart {request.cart_id} was posted under the keys {known}"
 
 
-def outcome_is_true(
-    request: CheckoutRequest, events: Iterable[Event], purchases: int, *, alone: bool = True
-) -> Iterator[str]:
-    """9: an outcome says that a cart was bought only where it was, and `failed` only where it was not.
+def one_key_at_work(request: CheckoutRequest, page: Mapping[str, Any]) -> Iterator[str]:
+    """5: no two POSTs under different MS-RequestIds are at work at once.
 
-    `alone`: at most one live message for the cart at a time. With two, one of which was killed during its POST and the
-    other refused meanwhile, `failed` for a bought cart is an accepted residual (docs/failures.md).
+    Args:
+        request: Any request for the cart.
+        page: The cart's page in the service's books.
     """
-    outcome = final_outcome(request, events)
-    if outcome == "failed" and purchases and alone:
-        yield f"9: the outcome of {request.request_id} is failed, but the cart was bought"
-    if outcome in BOUGHT and not purchases:
+    log = sorted(page.get("postLog", []), key=lambda post: post["cameAt"])
+    for number, post in enumerate(log):
+        for later in log[number + 1 :]:
+            if later["cameAt"] < post["endedAt"] and later["msRequestId"] != post["msRequestId"]:
+                yield f"5: two POSTs of the cart {request.cart_id} under different keys were at work at once"
+
+
+def purchases_begun_before(page: Mapping[str, Any], moment: float) -> list[Mapping[str, Any]]:
+    """The purchases of a cart whose POST had begun before this moment, in epoch seconds."""
+    return [each for each in page.get("purchaseLog", []) if _began(page, each) < moment]
+
+
+def _began(page: Mapping[str, Any], purchase: Mapping[str, Any]) -> float:
+    posts = [post for post in page["postLog"] if post["msRequestId"] == purchase["msRequestId"]]
+    return min((post["cameAt"] for post in posts if post["endedAt"] >= purchase["at"]), default=float(purchase["at"]))
+
+
+def outcome_is_true(request: CheckoutRequest, events: Iterable[Event], page: Mapping[str, Any]) -> Iterator[str]:
+    """9: an outcome says that a cart was bought only where it was.
+
+    And it says `failed` only where no POST that had begun before bought it: not even later.
+
+    Args:
+        request: The request.
+        events: Its events.
+        page: The cart's page in the service's books.
+    """
+    chain = chain_of(request, events)
+    if not chain:
+        return
+    outcome, told = outcome_of(chain[-1]), chain[-1]
+    if outcome in BOUGHT and not page.get("purchases"):
         yield f"9: the outcome of {request.request_id} is {outcome}, but the cart was not bought"
+    if outcome == "failed" and "time" in told:
+        for purchase in purchases_begun_before(page, datetime.fromisoformat(told["time"]).timestamp()):
+            yield (
+                f"9: the outcome of {request.request_id} is failed, but the cart was bought by the POST under "
+                f"{purchase['msRequestId']} that had begun before"
+            )
+
+
+def every_entry_is_published(published: Iterable[Event], records: Mapping[str, Collection[Event]]) -> Iterator[str]:
+    """1: every recorded entry is published, but one that was corrected before."""
+    told = {event["id"] for event in published}
+    for name, entries in records.items():
+        corrected = {entry.get("data", {}).get("corrects") for entry in entries}
+        for entry in entries:
+            if entry["id"] not in told and entry["id"] not in corrected:
+                yield f"1: the entry {entry['id']} of {name} was recorded but never published"

@@ -4,8 +4,9 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -14,27 +15,76 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from shared.adapters.http_session import Adapter
 
 
-class _Deadline(threading.local):
-    """The deadline of the exchange that this thread is in, on the monotonic clock."""
+class NotBegun(Exception):
+    """`may_begin` said no, so nothing of the request was sent.
 
-    at: float | None = None
+    Not an OSError: urllib3 ignores some of those while it sends, and then waits for a response.
+    """
 
 
-_DEADLINE = _Deadline()
+@dataclass(slots=True)
+class Exchange:
+    """One request and its response. `sent`: something was handed to a connection, so it may have arrived."""
+
+    deadline: float
+    may_begin: Callable[[], bool] | None = None
+    sent: bool = False
+
+    def remaining(self) -> float:
+        """Return the seconds until the deadline.
+
+        Raises:
+            TimeoutError: it has passed.
+        """
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the exchange passed its deadline")
+        return remaining
+
+    def begin(self) -> None:
+        """Note that the next bytes are handed to the connection, unless the first of them come too late.
+
+        connect ─── may_begin? ─ yes ─ sent = True ─ sendall(header) ─ sendall(body) ─ read
+                             └── no ── NotBegun: nothing was written
+
+        Raises:
+            TimeoutError: the deadline passed while connecting. No response could be read.
+            NotBegun: `may_begin` said no.
+        """
+        if self.sent:
+            return
+        self.remaining()
+        if self.may_begin is not None and not self.may_begin():
+            raise NotBegun
+        self.sent = True
+
+
+class _Current(threading.local):
+    """The exchange that this thread is in."""
+
+    exchange: Exchange | None = None
+
+
+_CURRENT = _Current()
 
 
 @contextmanager
-def exchange_until(deadline: float) -> Iterator[None]:
-    """Bound every read of this thread by a deadline on the monotonic clock, in seconds."""
-    _DEADLINE.at = deadline
+def exchange_until(deadline: float, may_begin: Callable[[], bool] | None = None) -> Iterator[Exchange]:
+    """Bound every read and write of this thread by a deadline on the monotonic clock, in seconds.
+
+    `may_begin` is asked once, directly before the first byte is handed to a connected socket.
+    """
+    _CURRENT.exchange = exchange = Exchange(deadline, may_begin)
     try:
-        yield
+        yield exchange
     finally:
-        _DEADLINE.at = None
+        _CURRENT.exchange = None
 
 
 class _DeadlineSocket:
-    """A socket whose every read gets what is left until the deadline.
+    """A connected socket whose every read gets what is left until the deadline, and which notes the first write.
+
+    `connect` wraps the socket as its last step, so neither a proxy's CONNECT nor the TLS handshake counts as sent.
 
     A read timeout bounds the gap between two bytes, so a response that trickles would outlive the function's own
     timeout, and the host would end the whole worker:
@@ -48,6 +98,19 @@ class _DeadlineSocket:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the socket has
         return getattr(self._sock, name)
+
+    def sendall(self, data: Any, *flags: int) -> None:  # noqa: ANN401  any buffer
+        self._begin()
+        self._sock.sendall(data, *flags)
+
+    def send(self, data: Any, *flags: int) -> int:  # noqa: ANN401  any buffer
+        self._begin()
+        return self._sock.send(data, *flags)  # type: ignore[no-any-return]
+
+    def _begin(self) -> None:
+        if (exchange := _CURRENT.exchange) is not None:
+            exchange.begin()
+            self._sock.settimeout(exchange.remaining())
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ANN401  http.client asks for "rb" only
         return io.BufferedReader(_DeadlineReader(self._sock))
@@ -65,11 +128,8 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  any writable buffer
-        if _DEADLINE.at is not None:
-            remaining = _DEADLINE.at - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("the exchange passed its deadline")
-            self._sock.settimeout(remaining)
+        if (exchange := _CURRENT.exchange) is not None:
+            self._sock.settimeout(exchange.remaining())
         return self._raw.readinto(buffer)  # type: ignore[no-any-return]
 
     def close(self) -> None:

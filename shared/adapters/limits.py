@@ -1,6 +1,6 @@
 """How long each step of a message can take at worst, from the limits that the adapters set themselves."""
 
-from shared.adapters import identity, partner_center, storage
+from shared.adapters import partner_center, storage
 from shared.settings import Settings
 from shared.time_budget import TimeLimits
 
@@ -9,8 +9,8 @@ def time_limits(settings: Settings) -> TimeLimits:
     """The limits with these settings."""
     return TimeLimits(
         post=settings.checkout_timeout,
-        get=partner_center.GET_TIMEOUT + identity.LONGEST_REQUEST,  # and the renewal of a token that was refused
-        token=identity.LONGEST_REQUEST,
+        get=partner_center.LONGEST_GET,
+        token=partner_center.LONGEST_TOKEN,
         read=storage.LONGEST_READ,
         write=storage.LONGEST_OPERATION,
         # one credential for both services: after two operations that got no token, the message is deferred or raised

@@ -1,18 +1,20 @@
-"""The client of the Partner Center API: three calls. It returns the response and decides nothing.
+"""The client of the Partner Center API: four calls. It returns the response and decides nothing.
 
 The whole exchange of a call is bounded, not only the gap between two bytes: see `shared.adapters.deadline`.
 """
 
+import re
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
 from requests.utils import default_headers
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
-from shared.adapters.deadline import DeadlineAdapter, exchange_until
+from shared.adapters.deadline import DeadlineAdapter, NotBegun, exchange_until
 from shared.adapters.http_session import Session
-from shared.adapters.identity import TokenProvider
+from shared.adapters.identity import LONGEST_REQUEST, TokenProvider
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.ports import TokenUnavailable
@@ -20,12 +22,20 @@ from shared.settings import Settings
 
 CONNECT_TIMEOUT = 5.0
 GET_TIMEOUT = 30.0
+LONGEST_TOKEN = LONGEST_REQUEST
+"""Seconds that `token` and `renew_token` take at worst."""
+LONGEST_GET = GET_TIMEOUT + LONGEST_TOKEN
+"""Seconds that a GET takes at worst: a renewal after a 401 may begin at its deadline."""
+LONGEST_POST = 200.0
+"""Seconds that a POST takes at worst: the most that CHECKOUT_TIMEOUT_SECONDS may say."""
 LONGEST_BODY = 10 * 1024 * 1024
 _CHUNK = 64 * 1024
 _HEADERS = {**default_headers(), "Accept": "application/json", "X-Locale": "en-US"}
 """Sent with every request: the service can also answer in XML, and in other languages."""
 _UNAUTHORIZED = 401
-_OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time")
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+_OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time", sent=False)
+_TOO_OLD = ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
 
 
 class PartnerCenter:
@@ -40,75 +50,112 @@ class PartnerCenter:
         self._no_proxy = host if host in ("127.0.0.1", "localhost", "::1") else None
         self._session = Session(DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0))
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        """See `PartnerCenterApi.checkout`. A 401 is tried once more with a new token, within the same deadline."""
-        token = self._tokens.token()
-        headers = _headers(request) | {"MS-RequestId": request.ms_request_id}
+    def token(self) -> str:
+        """See `PartnerCenterApi.token`."""
+        return self._tokens.token()
+
+    def renew_token(self, refused: str) -> str | None:
+        """See `PartnerCenterApi.renew_token`."""
+        return self._tokens.renew(refused)
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        """See `PartnerCenterApi.checkout`."""
+        headers = _HEADERS | {"MS-CorrelationId": request.correlation_id, "MS-RequestId": ms_request_id}
         if request.customer_user_upn is not None:
             headers["x-ms-customeruser-upn"] = request.customer_user_upn
         deadline = time.monotonic() + self._timeout
-        return self._authorized("POST", f"{self._cart(request)}/checkout", headers, token, deadline)
+        return self._exchange("POST", f"{self._cart(request)}/checkout", headers, token, deadline, may_begin)
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
-        return self._get(self._cart(request), request)
+        return self._get(self._cart(request), request.correlation_id)
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.list_orders`."""
-        return self._get(f"{self._base}/{request.customer_id}/orders", request)
+        return self._get(f"{self._base}/{request.customer_id}/orders", request.correlation_id)
+
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        """See `PartnerCenterApi.get_order`."""
+        return self._get(f"{self._base}/{_segment(customer_id)}/orders/{_segment(order_id)}")
 
     def _cart(self, request: CheckoutRequest) -> str:
         return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # both were checked to be GUIDs
 
-    def _get(self, url: str, request: CheckoutRequest) -> ServiceResponse:
+    def _get(self, url: str, correlation_id: str | None = None) -> ServiceResponse:
+        """GET a resource, once more with a new token after a 401, within one deadline."""
         deadline = time.monotonic() + GET_TIMEOUT  # in all, with the time that the token takes
+        headers = _HEADERS if correlation_id is None else _HEADERS | {"MS-CorrelationId": correlation_id}
         try:
             token = self._tokens.token()
         except TokenUnavailable as error:
-            return ServiceResponse(None, failure=str(error))
-        return self._authorized("GET", url, _headers(request), token, deadline)
-
-    def _authorized(
-        self, method: str, url: str, headers: dict[str, str], token: str, deadline: float
-    ) -> ServiceResponse:
-        response = self._exchange(method, url, headers, token, deadline)
+            return ServiceResponse(None, failure=str(error), sent=False)
+        response = self._exchange("GET", url, headers, token, deadline)
         if response.status == _UNAUTHORIZED and (renewed := self._tokens.renew(token)) is not None:
-            second = self._exchange(method, url, headers, renewed, deadline)
-            return response if second is _OUT_OF_TIME else second  # a 401 proves that nothing was bought
+            second = self._exchange("GET", url, headers, renewed, deadline)
+            return response if second is _OUT_OF_TIME else second
         return response
 
-    def _exchange(self, method: str, url: str, headers: dict[str, str], token: str, deadline: float) -> ServiceResponse:
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        token: str,
+        deadline: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> ServiceResponse:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return _OUT_OF_TIME
-        try:
-            with (
-                exchange_until(deadline),
-                self._session.request(
+        with exchange_until(deadline, may_begin) as exchange:
+            try:
+                with self._session.request(
                     method,
                     url,
                     headers=headers | {"Authorization": f"Bearer {token}"},
                     proxies={"no_proxy": self._no_proxy} if self._no_proxy else None,
                     timeout=(min(CONNECT_TIMEOUT, remaining), remaining),
                     stream=True,
-                ) as response,
-            ):
-                received = response.headers
-                return ServiceResponse(
-                    response.status_code,
-                    _read(response),
-                    retry_after=received.get("Retry-After"),
-                    request_id=received.get("MS-RequestId"),
-                    correlation_id=received.get("MS-CorrelationId"),
-                    cv=received.get("MS-CV"),
-                )
-        except (requests.RequestException, HTTPError, OSError) as error:
-            # only the kind of failure: its text may quote what was sent
-            return ServiceResponse(None, failure=f"no answer: {type(error).__name__}")
+                ) as response:
+                    return _received(response)
+            except NotBegun:
+                return _TOO_OLD
+            except (requests.RequestException, HTTPError, OSError) as error:
+                # only the kind of failure: its text may quote what was sent
+                if exchange.sent:
+                    return ServiceResponse(None, failure=f"no answer: {type(error).__name__}")
+                return ServiceResponse(None, failure=f"not sent: {type(_reason(error)).__name__}", sent=False)
 
 
-def _headers(request: CheckoutRequest) -> dict[str, str]:
-    return _HEADERS | {"MS-CorrelationId": request.correlation_id}
+def _segment(value: str) -> str:
+    """An id that is one segment of a path, whatever is made of the URL on the way."""
+    if not _ID.fullmatch(value):
+        raise ValueError("not an id of Partner Center: 1 to 64 letters, digits and hyphens")
+    return value
+
+
+def _reason(error: BaseException) -> BaseException:
+    """The error that says why no connection was made, out of those that requests and urllib3 wrap it in."""
+    inner: BaseException | None = None
+    if isinstance(error, MaxRetryError):
+        inner = error.reason
+    elif isinstance(error, requests.RequestException | ProtocolError):
+        inner = next((arg for arg in reversed(error.args) if isinstance(arg, BaseException)), None)
+    return error if inner is None else _reason(inner)
+
+
+def _received(response: requests.Response) -> ServiceResponse:
+    received = response.headers
+    return ServiceResponse(
+        response.status_code,
+        _read(response),
+        retry_after=received.get("Retry-After"),
+        request_id=received.get("MS-RequestId"),
+        correlation_id=received.get("MS-CorrelationId"),
+        cv=received.get("MS-CV"),
+    )
 
 
 def _read(response: requests.Response) -> bytes:

@@ -28,7 +28,7 @@ from local.simulator.server import Simulator
 from shared.adapters import partner_center as module
 from shared.adapters.identity import TokenProvider, credential_factory
 from shared.adapters.partner_center import LONGEST_BODY, PartnerCenter
-from shared.core.messages import CheckoutRequest
+from shared.core.messages import CheckoutRequest, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.ports import TokenUnavailable
 from shared.settings import Settings
@@ -38,6 +38,7 @@ CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 CART = "bebebebe-1111-4222-8333-444444444444"
 UPN = "kim@contoso.example"
 TOKEN = "the-token"
+KEY = ms_request_id(CUSTOMER, CART, 0)
 RENEWED = "the-renewed-token"
 REQUEST = CheckoutRequest(CUSTOMER, CART, "order-1", datetime(2026, 11, 22, tzinfo=UTC), customer_user_upn=UPN)
 BOUGHT = b'{"orders": [{"id": "o", "status": "completed"}]}'
@@ -74,10 +75,16 @@ def client(
     return PartnerCenter(settings, identity or Tokens())
 
 
+def post(
+    service: PartnerCenter, request: CheckoutRequest, may_begin: Callable[[], bool] = lambda: True
+) -> ServiceResponse:
+    return service.checkout(request, ms_request_id=KEY, token=TOKEN, may_begin=may_begin)
+
+
 def exchange(play: Callable[[Peer], None], *, timeout: float = PATIENCE) -> ServiceResponse:
     """One checkout with a service that plays this part."""
     with Server(play) as server:
-        return client(server.url, timeout=timeout).checkout(REQUEST)
+        return post(client(server.url, timeout=timeout), REQUEST)
 
 
 @pytest.fixture(autouse=True)
@@ -103,14 +110,14 @@ def sent(call: Callable[[PartnerCenter], ServiceResponse]) -> tuple[str, str, di
 
 
 def test_a_checkout_is_a_post_without_a_body_with_the_documented_headers() -> None:
-    assert sent(lambda service: service.checkout(REQUEST)) == (
+    assert sent(lambda service: post(service, REQUEST)) == (
         "POST",
         f"/v1/customers/{CUSTOMER}/carts/{CART}/checkout",
         {
             "Authorization": f"Bearer {TOKEN}",
             "Accept": "application/json",
             "X-Locale": "en-US",
-            "MS-RequestId": REQUEST.ms_request_id,
+            "MS-RequestId": KEY,
             "MS-CorrelationId": REQUEST.correlation_id,
             "x-ms-customeruser-upn": UPN,
             "Content-Length": "0",
@@ -121,7 +128,7 @@ def test_a_checkout_is_a_post_without_a_body_with_the_documented_headers() -> No
 
 def test_the_customers_user_is_named_only_where_one_is_given() -> None:
     nobody = CheckoutRequest(CUSTOMER, CART, "order-1", REQUEST.started_at)
-    _, _, headers, _ = sent(lambda service: service.checkout(nobody))
+    _, _, headers, _ = sent(lambda service: post(service, nobody))
     assert "x-ms-customeruser-upn" not in {name.lower() for name in headers}
 
 
@@ -145,7 +152,7 @@ def test_a_get_names_no_user(call: Callable[[PartnerCenter, CheckoutRequest], Se
 
 def test_the_messages_own_correlation_id_is_passed_on() -> None:
     correlated = CheckoutRequest(CUSTOMER, CART, "order-1", REQUEST.started_at, correlation=CART)
-    _, _, headers, _ = sent(lambda service: service.checkout(correlated))
+    _, _, headers, _ = sent(lambda service: post(service, correlated))
     assert headers["MS-CorrelationId"] == CART
 
 
@@ -154,7 +161,7 @@ def test_a_cookie_is_not_sent_back() -> None:
     with Server(always(answer(201, BOUGHT, Set_Cookie="pinned=1; Path=/"))) as server:
         service = client(server.url)
         for _ in range(2):
-            service.checkout(REQUEST)
+            post(service, REQUEST)
     assert [request.headers["Cookie"] for request in server.requests] == [None, None]
 
 
@@ -182,7 +189,7 @@ def test_absent_headers_are_none() -> None:
 @pytest.mark.parametrize("status", [200, 202, 204, 400, 403, 404, 408, 409, 417, 429, 500, 501, 502, 503, 504, 599])
 def test_every_status_is_a_response_and_nothing_is_retried(status: int) -> None:
     with Server(always(answer(status, Retry_After="1"))) as server:
-        assert client(server.url).checkout(REQUEST).status == status
+        assert post(client(server.url), REQUEST).status == status
     assert len(server.requests) == 1
 
 
@@ -212,7 +219,7 @@ def test_a_closed_connection_with_a_length_is_read_completely_and_the_next_call_
 
     with Server(play) as server:
         service = client(server.url)
-        assert [service.checkout(REQUEST).body for _ in range(2)] == [BOUGHT * 10_000] * 2
+        assert [post(service, REQUEST).body for _ in range(2)] == [BOUGHT * 10_000] * 2
     assert server.connections == 2
 
 
@@ -254,7 +261,7 @@ def bearers(server: Server) -> list[str]:
     return [request.headers["Authorization"] for request in server.requests]
 
 
-@pytest.mark.parametrize("call", [PartnerCenter.checkout, PartnerCenter.get_cart, PartnerCenter.list_orders])
+@pytest.mark.parametrize("call", [PartnerCenter.get_cart, PartnerCenter.list_orders])
 def test_a_401_is_tried_once_more_with_a_new_token(
     call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse],
 ) -> None:
@@ -265,52 +272,47 @@ def test_a_401_is_tried_once_more_with_a_new_token(
     assert tokens.renewals == [TOKEN]
 
 
-def test_the_second_try_of_a_401_carries_the_same_ms_request_id() -> None:
-    with Server(always(answer(401), answer(201, BOUGHT))) as server:
-        client(server.url).checkout(REQUEST)
-    assert [request.headers["MS-RequestId"] for request in server.requests] == [REQUEST.ms_request_id] * 2
+def test_a_401_of_a_checkout_is_a_response_like_any_other() -> None:
+    tokens = Tokens()
+    with Server(always(answer(401, b"first"), answer(201, BOUGHT))) as server:
+        assert post(client(server.url, tokens), REQUEST) == ServiceResponse(401, b"first")
+    assert len(server.requests) == 1
+    assert tokens.renewals == []
 
 
-def test_a_second_401_is_final() -> None:
+def test_a_second_401_of_a_get_is_final() -> None:
     with Server(always(answer(401, b"first"), answer(401, b"second"))) as server:
-        assert client(server.url).checkout(REQUEST) == ServiceResponse(401, b"second")
+        assert client(server.url).get_cart(REQUEST) == ServiceResponse(401, b"second")
     assert len(server.requests) == 2
 
 
-def test_a_401_is_final_where_there_is_no_other_token() -> None:
+def test_a_401_of_a_get_is_final_where_there_is_no_other_token() -> None:
     with Server(always(answer(401, b"first"))) as server:
-        assert client(server.url, Tokens(renewed=None)).checkout(REQUEST) == ServiceResponse(401, b"first")
+        assert client(server.url, Tokens(renewed=None)).get_cart(REQUEST) == ServiceResponse(401, b"first")
     assert len(server.requests) == 1
 
 
-def test_a_401_is_final_after_the_deadline_since_a_second_post_would_be_in_doubt() -> None:
+def test_a_401_of_a_get_is_final_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GET_TIMEOUT", SHORT)
+
     class Slow(Tokens):
         def renew(self, refused: str) -> str | None:
             threading.Event().wait(SHORT + 0.05)
             return super().renew(refused)
 
-    with Server(always(answer(401, b"first"), answer(201, BOUGHT))) as server:
-        assert client(server.url, Slow(), timeout=SHORT).checkout(REQUEST) == ServiceResponse(401, b"first")
+    with Server(always(answer(401, b"first"), answer(200, b"{}"))) as server:
+        assert client(server.url, Slow()).get_cart(REQUEST) == ServiceResponse(401, b"first")
     assert len(server.requests) == 1
 
 
-def test_both_tries_of_a_401_share_one_deadline() -> None:
-    def play(peer: Peer) -> None:
-        peer.request()
-        peer.send(answer(401))
-        peer.request()
-        peer.trickle(answer(201, BOUGHT))
-
-    begin = time.monotonic()
-    assert exchange(play, timeout=SHORT).status is None
-    assert time.monotonic() - begin < GENEROUS
+def test_the_token_of_a_post_is_asked_for_and_renewed_by_the_caller() -> None:
+    service = client("http://127.0.0.1:9")
+    assert (service.token(), service.renew_token(TOKEN)) == (TOKEN, RENEWED)
 
 
-def test_without_a_token_no_post_is_made() -> None:
-    missing = TokenUnavailable("no token")
-    with Server(always(answer(201, BOUGHT))) as server, pytest.raises(TokenUnavailable):
-        client(server.url, Tokens(missing=missing)).checkout(REQUEST)
-    assert server.connections == 0
+def test_a_missing_token_is_raised() -> None:
+    with pytest.raises(TokenUnavailable):
+        client("http://127.0.0.1:9", Tokens(missing=TokenUnavailable("no token"))).token()
 
 
 @pytest.mark.parametrize("call", [PartnerCenter.get_cart, PartnerCenter.list_orders])
@@ -319,7 +321,7 @@ def test_without_a_token_a_get_has_no_response(
 ) -> None:
     with Server(always(answer(200, b"{}"))) as server:
         unasked = call(client(server.url, Tokens(missing=TokenUnavailable("no token"))), REQUEST)
-    assert unasked == ServiceResponse(None, failure="no token")
+    assert unasked == ServiceResponse(None, failure="no token", sent=False)
     assert server.connections == 0
 
 
@@ -345,7 +347,8 @@ def test_with_the_real_identity_a_revoked_token_is_replaced(monkeypatch: pytest.
         identity = TokenProvider(credential_factory(settings), settings.scope, simulator.identity.tenant_id)
         service = PartnerCenter(settings, identity)
         created = replace(REQUEST, cart_id=cart_id("created", ""))
-        assert service.checkout(created).status == 201
+        bought = service.checkout(created, ms_request_id=KEY, token=service.token(), may_begin=lambda: True)
+        assert bought.status == 201
         simulator.identity.revoke()
         assert service.get_cart(created).status == 200
         assert (simulator.identity.requests, simulator.identity.refused) == (2, 1)
@@ -395,8 +398,8 @@ def test_any_bytes_are_read_as_a_response_or_as_none(content: bytes, after_a_hea
 
 
 def test_a_refused_connection_is_no_response() -> None:
-    response = client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)
-    assert response == ServiceResponse(None, failure="no answer: ConnectionError")
+    response = post(client(f"http://127.0.0.1:{refusing_port()}"), REQUEST)
+    assert response == ServiceResponse(None, failure="not sent: NewConnectionError", sent=False)
 
 
 def test_without_a_response_the_next_call_is_made_on_a_new_connection() -> None:
@@ -406,11 +409,11 @@ def test_without_a_response_the_next_call_is_made_on_a_new_connection() -> None:
 
     with Server(play) as server:
         service = client(server.url)
-        assert [service.checkout(REQUEST).status for _ in range(2)] == [None, 201]
+        assert [post(service, REQUEST).status for _ in range(2)] == [None, 201]
 
 
 def test_a_failure_names_neither_the_token_nor_the_user_nor_the_address() -> None:
-    for got in (exchange(hang_up(b"")), client(f"http://127.0.0.1:{refusing_port()}").checkout(REQUEST)):
+    for got in (exchange(hang_up(b"")), post(client(f"http://127.0.0.1:{refusing_port()}"), REQUEST)):
         for secret in (TOKEN, UPN, CUSTOMER, CART):
             assert secret not in repr(got)
 
@@ -478,7 +481,7 @@ def test_a_passed_deadline_does_not_affect_the_next_exchange() -> None:
 
     with Server(play) as server:
         service = client(server.url, timeout=SHORT)
-        first, second, third = (service.checkout(REQUEST) for _ in range(3))
+        first, second, third = (post(service, REQUEST) for _ in range(3))
     assert [first.status, second.status, third.status] == [None, 201, 201]
 
 
@@ -510,7 +513,7 @@ def test_a_body_without_end_is_not_read_to_its_end() -> None:
 
 def test_a_compressed_body_is_decoded() -> None:
     with Server(always(answer(201, gzip.compress(BOUGHT), Content_Encoding="gzip"))) as server:
-        assert client(server.url).checkout(REQUEST).body == BOUGHT
+        assert post(client(server.url), REQUEST).body == BOUGHT
     assert "gzip" in server.requests[0].headers["Accept-Encoding"]
 
 
@@ -527,7 +530,8 @@ from shared.settings import Settings
 settings = Settings("carts", "outcomes", "records", partner_center_url=sys.argv[1], threads=2)
 class Tokens:
     token = staticmethod(lambda: "t")
-answer = PartnerCenter(settings, Tokens()).checkout(CheckoutRequest("{CUSTOMER}", "{CART}", "o", datetime.now(UTC)))
+request = CheckoutRequest("{CUSTOMER}", "{CART}", "o", datetime.now(UTC))
+answer = PartnerCenter(settings, Tokens()).checkout(request, ms_request_id="r", token="t", may_begin=lambda: True)
 print(answer.status, answer.failure)
 """
     with Server(always(answer(201, bomb, Content_Encoding="gzip"))) as server:
@@ -549,7 +553,7 @@ def test_sequential_calls_share_one_connection() -> None:
     with Server(always(answer(201, BOUGHT))) as server:
         service = client(server.url)
         for _ in range(5):
-            service.checkout(REQUEST)
+            post(service, REQUEST)
             service.get_cart(REQUEST)
     assert server.connections == 1
     assert len(server.requests) == 10
@@ -567,7 +571,7 @@ def test_as_many_threads_as_the_settings_say_keep_their_connections(caplog: pyte
     with Server(play) as server, ThreadPoolExecutor(threads) as pool:
         service = client(server.url, threads=threads)
         for _ in range(2):
-            calls = [pool.submit(service.checkout, REQUEST) for _ in range(threads)]
+            calls = [pool.submit(post, service, REQUEST) for _ in range(threads)]
             assert [call.result().status for call in calls] == [201] * threads
     assert server.connections == threads
     assert "pool is full" not in caplog.text
@@ -584,9 +588,9 @@ def test_a_connection_that_the_service_closed_while_idle_is_not_used() -> None:
 
     with Server(play) as server:
         service = client(server.url)
-        assert service.checkout(REQUEST).status == 201
+        assert post(service, REQUEST).status == 201
         assert closed.wait(PATIENCE)
-        assert service.checkout(REQUEST).status == 201
+        assert post(service, REQUEST).status == 201
     assert server.connections == 2
 
 
@@ -600,7 +604,7 @@ def test_a_netrc_does_not_replace_the_token(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
     with Server(always(answer(401), answer(201, BOUGHT))) as server:
-        client(server.url).checkout(REQUEST)
+        client(server.url).get_cart(REQUEST)
     assert bearers(server) == [f"Bearer {TOKEN}", f"Bearer {RENEWED}"]
 
 
@@ -608,7 +612,7 @@ def test_a_netrc_does_not_replace_the_token(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_proxy_is_not_used_for_loopback(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(always(answer(502))) as proxy, Server(always(answer(201, BOUGHT))) as server:
         monkeypatch.setenv(name, proxy.url)
-        assert client(server.url).checkout(REQUEST).status == 201
+        assert post(client(server.url), REQUEST).status == 201
     assert proxy.connections == 0
 
 
@@ -624,7 +628,7 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_over_tls_responses_are_returned_and_the_connection_is_reused(tls: ssl.SSLContext) -> None:
     with Server(always(answer(201, BOUGHT)), tls) as server:
         service = client(server.url)
-        assert [service.checkout(REQUEST) for _ in range(3)] == [ServiceResponse(201, BOUGHT)] * 3
+        assert [post(service, REQUEST) for _ in range(3)] == [ServiceResponse(201, BOUGHT)] * 3
     assert server.connections == 1
 
 
@@ -635,7 +639,7 @@ def test_over_tls_a_response_that_ends_with_its_connection_is_read_completely(tl
         peer.send(answer(201, BOUGHT * 10_000, Connection="close"))
 
     with Server(play, tls) as server:
-        assert client(server.url).checkout(REQUEST).body == BOUGHT * 10_000
+        assert post(client(server.url), REQUEST).body == BOUGHT * 10_000
 
 
 @pytest.mark.usefixtures("trusted")
@@ -643,7 +647,7 @@ def test_over_tls_a_response_that_ends_with_its_connection_is_read_completely(tl
 def test_over_tls_the_deadline_holds_too(late: str, tls: ssl.SSLContext) -> None:
     begin = time.monotonic()
     with Server(LATE[late], tls) as server:
-        assert client(server.url, timeout=SHORT).checkout(REQUEST).status is None
+        assert post(client(server.url, timeout=SHORT), REQUEST).status is None
     assert time.monotonic() - begin < GENEROUS
 
 
@@ -654,14 +658,14 @@ def test_a_tls_handshake_that_never_ends_is_no_response_at_the_deadline() -> Non
 
     begin = time.monotonic()
     with Server(play) as server:
-        response = client(server.url.replace("http:", "https:"), timeout=SHORT).checkout(REQUEST)
+        response = post(client(server.url.replace("http:", "https:"), timeout=SHORT), REQUEST)
         assert response.status is None
         assert time.monotonic() - begin < GENEROUS
 
 
 def test_a_server_with_an_untrusted_certificate_gets_no_token(tls: ssl.SSLContext) -> None:
     with Server(always(answer(201, BOUGHT)), tls) as server:
-        assert client(server.url).checkout(REQUEST).status is None
+        assert post(client(server.url), REQUEST).status is None
     assert server.requests == []
 
 
@@ -712,7 +716,7 @@ def test_behind_a_proxy_the_deadline_holds_too(
         service = client(server.url, timeout=SHORT)
         monkeypatch.setattr(service, "_no_proxy", None)
         begin = time.monotonic()
-        assert service.checkout(REQUEST).status is None
+        assert post(service, REQUEST).status is None
         assert time.monotonic() - begin < GENEROUS
     (asked,) = proxy.requests
     assert asked.method == "CONNECT"
@@ -724,5 +728,139 @@ def test_the_url_contains_nothing_of_the_request_but_its_ids() -> None:
     for _ in range(20):
         customer, cart = str(uuid.uuid4()), str(uuid.uuid4())
         request = CheckoutRequest(customer, cart, "/../?x#y", REQUEST.started_at)
-        _, target, _, _ = sent(lambda service, request=request: service.checkout(request))  # type: ignore[misc]
+        _, target, _, _ = sent(lambda service, request=request: post(service, request))  # type: ignore[misc]
         assert re.fullmatch(rf"/v1/customers/{customer}/carts/{cart}/checkout", target)
+
+
+# --- whether anything was sent -------------------------------------------------------------------------------
+
+
+def test_a_name_that_does_not_resolve_is_not_sent() -> None:
+    response = post(client("http://nothing.invalid"), REQUEST)
+    assert response == ServiceResponse(None, failure="not sent: NameResolutionError", sent=False)
+
+
+def test_a_get_says_too_that_it_was_not_sent() -> None:
+    response = client(f"http://127.0.0.1:{refusing_port()}").get_cart(REQUEST)
+    assert response == ServiceResponse(None, failure="not sent: NewConnectionError", sent=False)
+
+
+def test_an_untrusted_certificate_is_not_sent_to(tls: ssl.SSLContext) -> None:
+    with Server(always(answer(201, BOUGHT)), tls) as server:
+        response = post(client(server.url), REQUEST)
+    assert response == ServiceResponse(None, failure="not sent: SSLError", sent=False)
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("said", [b"", b"no TLS at all\r\n"])
+def test_a_tls_handshake_that_fails_is_not_sent(said: bytes) -> None:
+    with Server(lambda peer: peer.send(said)) as server:
+        response = post(client(server.url.replace("http:", "https:")), REQUEST)
+    assert response.sent is False
+    assert (response.failure or "").startswith("not sent: ")
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("said", [b"", answer(407), b"HTTP/1.1 200 Connection established\r\n\r\n"])
+def test_a_proxy_that_refuses_or_closes_is_not_sent(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def may_begin() -> bool:
+        asked.append("asked")
+        return True
+
+    with Server(hang_up(said)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        service = client("https://partner.example")
+        response = post(service, REQUEST, may_begin)
+    assert response.status is None
+    assert response.sent is False
+    assert (response.failure or "").startswith("not sent: ")
+    assert asked == []
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_proxys_connect_is_no_first_byte(
+    tls: ssl.SSLContext, tunnel: Callable[[Server], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(always(answer(201, BOUGHT)), tls) as server:
+        proxy = tunnel(server)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        service = client(server.url)
+        monkeypatch.setattr(service, "_no_proxy", None)
+        assert post(service, REQUEST, lambda: False) == TOO_OLD
+        assert post(service, REQUEST) == ServiceResponse(201, BOUGHT)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("read_first", [False, True])
+def test_a_connection_that_closes_without_a_response_may_have_been_sent(read_first: bool) -> None:
+    def play(peer: Peer) -> None:
+        if read_first:
+            peer.request()
+
+    response = exchange(play)
+    assert response.sent is True
+    assert (response.failure or "").startswith("no answer: ")
+
+
+TOO_OLD = ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
+
+
+@pytest.mark.parametrize("kept_alive", [False, True])
+def test_what_may_not_begin_is_not_sent_and_the_next_request_works(kept_alive: bool) -> None:
+    with Server(always(answer(201, BOUGHT))) as server:
+        service = client(server.url)
+        if kept_alive:
+            assert post(service, REQUEST).status == 201
+        assert post(service, REQUEST, lambda: False) == TOO_OLD
+        assert post(service, REQUEST) == ServiceResponse(201, BOUGHT)
+    assert len(server.requests) == 1 + kept_alive
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("kept_alive", [False, True])
+def test_over_tls_what_may_not_begin_is_not_sent(kept_alive: bool, tls: ssl.SSLContext) -> None:
+    with Server(always(answer(201, BOUGHT)), tls) as server:
+        service = client(server.url)
+        if kept_alive:
+            assert post(service, REQUEST).status == 201
+        assert post(service, REQUEST, lambda: False) == TOO_OLD
+        assert post(service, REQUEST) == ServiceResponse(201, BOUGHT)
+    assert len(server.requests) == 1 + kept_alive
+
+
+def test_whether_it_may_begin_is_asked_once_and_only_when_connected() -> None:
+    connected: list[int] = []
+    with Server(always(answer(201, BOUGHT))) as server:
+        service = client(server.url)
+
+        def may_begin() -> bool:
+            connected.append(len(server.requests))
+            return True
+
+        for _ in range(2):
+            assert post(service, REQUEST, may_begin).status == 201
+        assert post(client(f"http://127.0.0.1:{refusing_port()}"), REQUEST, may_begin).sent is False
+    assert connected == [0, 1]
+
+
+# --- one order -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["b0d70a69-4c42-4b27-b2f7-9a6b8c4fd5b6", "PzkAXwWUqzTq"])
+def test_an_order_is_asked_for_by_its_id(order: str) -> None:
+    method, target, _, _ = sent(lambda service: service.get_order(CUSTOMER, order))
+    assert (method, target) == ("GET", f"/v1/customers/{CUSTOMER}/orders/{order}")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", ".", "..", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\n", "a\\b", "\u0661", "\u00e9", "a" * 65]
+)
+def test_an_id_that_is_more_than_a_segment_is_refused(wrong: str) -> None:
+    with Server(always(answer(200, b"{}"))) as server:
+        for ids in ((CUSTOMER, wrong), (wrong, "order")):
+            with pytest.raises(ValueError, match="not an id"):
+                client(server.url).get_order(*ids)
+    assert server.connections == 0

@@ -4,7 +4,7 @@ import pytest
 
 from shared.ports import StorageUnavailable
 from tests.support.history import Failure
-from tests.support.world import CUSTOMER, World
+from tests.support.world import World
 
 HOUR = 3600.0
 CARTS = 10
@@ -56,7 +56,7 @@ def test_after_23_hours_without_the_service_every_cart_is_bought_and_no_delivery
     assert calls <= CARTS * (9 + 23 * HOUR / 450)
 
 
-def test_after_25_hours_without_a_response_every_cart_is_published_as_unknown_since_an_order_may_exist() -> None:
+def test_after_25_hours_without_a_response_every_cart_is_published_as_failed_once_get_cart_says_active() -> None:
     world = World().tap()
     enqueue(world)
     world.service.outage = "drop"
@@ -66,13 +66,13 @@ def test_after_25_hours_without_a_response_every_cart_is_published_as_unknown_si
     world.run()
 
     assert [] == world.violations()
-    assert {("unknown", "unanswered")} == {
+    assert {("failed", "service")} == {
         (event["data"]["outcome"], event["data"]["error"]["class"]) for event in world.published()
     }
     assert CARTS == len(world.published())
 
 
-def test_after_25_hours_of_refused_admission_every_cart_is_published_as_failed_since_no_order_can_exist() -> None:
+def test_after_49_hours_of_refused_admission_every_cart_is_published_as_failed_since_no_order_can_exist() -> None:
     world = World().tap()
     carts = enqueue(world, "uncoded-403-for-ever")
 
@@ -87,7 +87,7 @@ def test_after_25_hours_of_refused_admission_every_cart_is_published_as_failed_s
 
 def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_called() -> None:
     world = World()
-    down = [Outage(world.blobs, "read", "write", "overwrite"), Outage(world.outcomes, "send")]
+    down = [Outage(world.blobs, "read", "write", "set_metadata"), Outage(world.outcomes, "send")]
     world.blobs, world.queues["checkout-outcomes"] = down
     world.tap()
     enqueue(world)
@@ -104,15 +104,14 @@ def test_after_an_hour_without_storage_nothing_is_lost_and_the_service_was_not_c
     assert 0 == most_deliveries(world)
 
 
-def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing_is_bought_twice() -> None:
+def test_while_records_can_be_read_but_not_written_nothing_is_posted() -> None:
     world = World()
-    readonly = world.blobs = Outage(world.blobs, "write", "overwrite")
+    readonly = world.blobs = Outage(world.blobs, "write", "set_metadata")
     world.tap()
     carts = enqueue(world)
     run_for(world, HOUR)
     assert [] == world.published()
-    # on the way up to the cap, then at most one in 7.5 minutes: the answer is asked for again, the order is not
-    assert all(world.service.page(CUSTOMER, cart)["posts"] <= 9 + HOUR / 450 for cart in carts)
+    assert [] == world.service.snapshot()["carts"]
     readonly.lasting = False
 
     world.run()
@@ -124,7 +123,7 @@ def test_while_records_can_be_read_but_not_written_calls_are_bounded_and_nothing
 
 def test_without_the_whole_storage_account_every_message_is_left_to_the_host() -> None:
     world = World()
-    down = [Outage(world.blobs, "read", "write", "overwrite")]
+    down = [Outage(world.blobs, "read", "write", "set_metadata")]
     down += [Outage(queue, "send") for queue in world.queues.values()]
     world.blobs = down[0]
     world.queues = dict(zip(world.queues, down[1:], strict=True))
@@ -147,12 +146,27 @@ def test_without_the_whole_storage_account_every_message_is_left_to_the_host() -
 
 def test_five_kills_in_a_row_end_in_one_correct_outcome() -> None:
     world = World().tap()
-    # recall, token, POST: every worker dies just after the service has bought the cart
-    world.journal.plan = {3 * death + 2: Failure.KILLED_AFTER for death in range(5)}
+    # load, token, entry, POST: every worker dies just after the service has bought the cart
+    world.journal.plan = {4 * death + 3: Failure.KILLED_AFTER for death in range(5)}
+    cart = world.enqueue("created", None)  # and no request id: it is poisoned under another message id
+
+    world.run()
+
+    assert [] == world.violations()
+    assert 6 == world.page(cart)["posts"]
+    assert "completed" == world.outcome()["data"]["outcome"]
+    assert 1 == world.purchases(cart)
+
+
+def test_five_kills_before_the_post_and_five_more_end_in_failed_since_nothing_was_posted() -> None:
+    world = World().tap()
+    world.journal.plan = {3 * death + 2: Failure.KILLED_BEFORE for death in range(5)}  # load, token, entry
+    world.journal.plan |= {4 + 3 * death + 15: Failure.KILLED_BEFORE for death in range(5)}
     cart = world.enqueue("created")
 
     world.run()
 
     assert [] == world.violations()
-    assert "completed" == world.outcome()["data"]["outcome"]
-    assert 1 == world.purchases(cart)
+    data = world.outcome()["data"]
+    assert ("failed", "internal") == (data["outcome"], data["error"]["class"])
+    assert {} == world.page(cart)

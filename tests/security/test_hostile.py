@@ -176,13 +176,14 @@ def test_on_the_wire_an_unusual_upn_is_one_header(upn: str) -> None:
 
     with edges.Server(edges.always(edges.answer(201, b"{}"))) as server:
         center = PartnerCenter(Settings("a", "b", "c", partner_center_url=server.url), Token())  # type: ignore[arg-type]
-        answer = center.checkout(accepted(body(customerUserUpn=upn, correlationId=corpus.CORRELATION)))
+        request = accepted(body(customerUserUpn=upn, correlationId=corpus.CORRELATION))
+        answer = center.checkout(request, ms_request_id="key", token="token", may_begin=lambda: True)
         center._session.close()
-    (request,) = server.requests
+    (received,) = server.requests
     assert 201 == answer.status
-    assert upn == request.headers["x-ms-customeruser-upn"]
-    assert corpus.CORRELATION.lower() == request.headers["MS-CorrelationId"]
-    assert "X-Injected" not in request.headers
+    assert upn == received.headers["x-ms-customeruser-upn"]
+    assert corpus.CORRELATION.lower() == received.headers["MS-CorrelationId"]
+    assert "X-Injected" not in received.headers
 
 
 # --- bombs -----------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ KEY = base64.b64encode(b"a storage key that nobody may ever see, 64 bytes of it,
 SIGNATURE = "cGxhbnRlZCBzaWduYXR1cmUgb2YgYSBTQVMgdG9rZW4hISE="
 HEADER = "PlantedIdentityHeader0123456789ABCDEF"
 TENANT = "7e57ab1e-0000-4000-8000-00000000beef"
-HASTY = replace(SETTINGS, tenant_id=TENANT, retry_cap=20.0, retry_max_age=60.0)
+HASTY = replace(SETTINGS, tenant_id=TENANT, retry_cap=20_000.0, retry_max_age=60.0)
 
 
 # --- the search ------------------------------------------------------------------------------------------------

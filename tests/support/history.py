@@ -8,19 +8,22 @@ which the chaos run uses too.
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from local import invariants
 from local.invariants import BOUGHT, outcome_of
-from shared.core.messages import CheckoutRequest
+from shared.core.messages import CheckoutRequest, ms_request_id
 from shared.core.models import ServiceResponse
+from shared.core.state_metadata import from_metadata
 from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
 from tests.support.memory import MemoryBlobs, MemoryPartnerCenter
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_STEP = frozenset({"url"})  # methods of a port without I/O
 
 
@@ -117,7 +120,9 @@ class TappedStorage:
         def failing() -> Any:
             raise StorageUnavailable(f"{step} failed")
 
-        return lambda *args, **kwargs: self._journal.take(step, lambda: original(*args, **kwargs), failing, args)
+        return lambda *args, **kwargs: self._journal.take(
+            step, lambda: original(*args, **kwargs), failing, (*args, kwargs)
+        )
 
 
 class Posted(NamedTuple):
@@ -172,29 +177,61 @@ def violations(
     published: list[dict[str, Any]],
     blobs: MemoryBlobs,
     journal: Journal,
-    purchases: Callable[[CheckoutRequest], int],
-    alone: bool = True,
+    page_of: Callable[[str], dict[str, Any]],
 ) -> list[str]:
-    """Return the invariants that do not hold, one sentence each.
-
-    Args:
-        alone: There was one live message for a cart at a time. With two, one killed inside its POST and the other
-            refused meanwhile, `failed` may be published for a bought cart: the documented, accepted residual.
-    """
+    """Return the invariants that do not hold, one sentence each. `page_of`: a cart's page in the service's books."""
     records = {
         name.removesuffix(".json"): json.loads(blob.content)
         for name, blob in blobs.blobs.items()
         if name.count("/") == 1
     }
     found = list(invariants.recorded_before_published(published, records))
+    found += invariants.every_entry_is_published(published, records)
     for request in accepted:
-        own = invariants.chain_of(request, published)
+        ids, page = invariants.ids_of(request, published), page_of(request.cart_id)
+        own = [event for event in published if event["id"] in ids]
         found += invariants.answered_once(request, own)
-        found += invariants.bought_once(request, purchases(request))
-        found += invariants.outcome_is_true(request, own, purchases(request), alone=alone)
+        found += invariants.bought_once(request, page.get("purchases", 0))
+        found += invariants.outcome_is_true(request, own, page)
+        found += invariants.one_key_at_work(request, page)
         found += _keys_only_grow(request, journal)
     found += _never_posted_again(journal)
+    found += _entered_before_posted(journal)
+    found += _records_only_grow(journal)
     return found
+
+
+def _entered_before_posted(journal: Journal) -> Iterator[str]:
+    """5: no POST without its entry in the record, under its key, by the delivery that makes it."""
+    entered: dict[int, Mapping[str, str]] = {}
+    for step in journal.steps:
+        if step.name == "records.set_metadata" and step.answer is not None:
+            entered[step.delivery] = step.subject[1]
+        elif step.name == "records.write" and step.answer is not None:
+            entered[step.delivery] = step.subject[-1]["metadata"]
+        elif step.name == "service.checkout":
+            request, sent = step.subject
+            state = from_metadata(entered.pop(step.delivery, {}), NEVER)
+            post, key = state.post, state.key
+            if post is None or key is None or post.by != request.event_id or post.heard:
+                yield f"5: {request.request_id} was posted, but what was entered was {post}"
+            elif sent != ms_request_id(request.customer_id, request.cart_id, key):
+                yield f"5: {request.request_id} was posted under another key than it was entered with"
+
+
+def _records_only_grow(journal: Journal) -> Iterator[str]:
+    """No entry is edited, and each write of a record adds one."""
+    last: dict[str, list[dict[str, Any]]] = {}
+    for step in journal.steps:
+        if step.name != "records.write" or step.answer is None or step.subject[0].count("/") != 1:
+            continue
+        name, entries = step.subject[0], json.loads(step.subject[1])
+        if name in last and entries[:-1] != last[name]:
+            yield f"the record {name} was edited"
+        last[name] = entries
+        revisions = [e["data"]["revision"] for e in entries if "data" in e]
+        if revisions != [number for number, e in enumerate(entries, 1) if "data" in e]:
+            yield f"the entries of {name} have the revisions {revisions}"
 
 
 def _keys_only_grow(request: CheckoutRequest, journal: Journal) -> Iterator[str]:

@@ -187,7 +187,9 @@ class Resolver:
         Raises:
             Refused: the service does not know one of them, or does not answer.
         """
-        return [self._order(request.customer_id, order_id) for order_id in dict.fromkeys(ids)]
+        return [
+            self._order(request.customer_id, order_id) for order_id in {each.lower(): each for each in ids}.values()
+        ]
 
     def _order(self, customer_id: str, order_id: str) -> str:
         try:

@@ -13,21 +13,24 @@ from click.testing import CliRunner, Result
 from cli.main import main
 from local.simulator.server import Simulator
 from shared.adapters.storage import AzureBlobs
+from shared.core.cart_state import CartState, enter
 from shared.core.errors import ErrorClass, error
 from shared.core.messages import CheckoutRequest, Delivery, decode
-from shared.core.outcomes import Decision, Event, Outcome, decided
-from shared.core.retry import Deferral, RetryState
+from shared.core.outcomes import Decision, Event, Outcome, decided, timestamp
+from shared.core.state_metadata import from_metadata, to_metadata
 from shared.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from shared.core.rules import Record
     from tests.conftest import Storage
 
 CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 CART = "00000001-1111-4222-8333-444444444444"
 OTHER_CART = "00000002-1111-4222-8333-444444444444"
+THIRD_CART = "00000003-1111-4222-8333-444444444444"
 RESULT = '{"orders": [{"id": "4711",\n "totalPrice": 36.480}]}'
 """With a line break and a zero that parsing would lose."""
 
@@ -63,7 +66,7 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 class Function:
-    """Writes what the function writes to the container: outcomes in records, and waiting notes."""
+    """Writes what the function writes to the container: records with outcomes and a working state."""
 
     def __init__(self, storage: Storage) -> None:
         self.records = Records(AzureBlobs(storage.records))
@@ -83,13 +86,38 @@ class Function:
         made = {"result": None if found else RESULT, "error": found, "response": ids} | more
         at = datetime.now(UTC) - timedelta(hours=hours_ago)
         record = self.records.load(asked.customer_id, asked.cart_id)
-        return self.records.append(asked, record, decided(asked, Decision(outcome, 1, **made), at))
+        state = {} if record.etag else to_metadata(CartState())
+        event = decided(asked, Decision(outcome, 1, **made), at)
+        return self.records.append(asked, record, event, state or None)
 
-    def note(self, asked: CheckoutRequest, reason: str = "throttled", *, seconds: float = 60.0) -> None:
-        """Write the note of a request that waits for so long."""
-        now = datetime.now(UTC)
-        deferral = Deferral(seconds, RetryState(attempt=2, since=now, doubt=now, reason=reason))
-        self.records.note_waiting(asked, deferral, now, "ms-of-the-last-call")
+    def correct(self, asked: CheckoutRequest, *earlier: Event) -> Event:
+        """Append the correction that a later answer, which bought, leads to."""
+        record = self.records.load(asked.customer_id, asked.cart_id)
+        found = Decision(Outcome.COMPLETED, 2, RESULT)
+        return self.records.append(asked, record, decided(asked, found, datetime.now(UTC), corrects=earlier))
+
+    def post(self, asked: CheckoutRequest, reason: str | None = None, *, hours_ago: float = 0.0, **more: Any) -> None:
+        """Enter a POST so long ago; with a reason, note that its answer leads to a deferral."""
+        now = datetime.now(UTC) - timedelta(hours=hours_ago)
+        about: dict[str, Any] = {} if reason is None else {"reason": reason, "attempt": 2, **noted(now, **more)}
+        record = self.records.load(asked.customer_id, asked.cart_id)
+        state = enter(self.state(record), asked.event_id, now, delivery="message/1")
+        self.records.enter(asked, record, to_metadata(state, about))
+
+    def leave(self, asked: CheckoutRequest, state: CartState) -> None:
+        """Write this state into the cart's record, which is there."""
+        record = self.records.load(asked.customer_id, asked.cart_id)
+        self.records.mark(asked, record, to_metadata(state))
+
+    def state(self, record: Record) -> CartState:
+        """The state that a record carries."""
+        return from_metadata(record.metadata, record.last_modified) if record.last_modified else CartState()
+
+
+def noted(now: datetime, *, seconds: float = 60.0) -> dict[str, str]:
+    """What the function notes for operators beside a POST that it will make again so many seconds later."""
+    ids = {"msRequestId": "ms-of-the-last-call", "msCorrelationId": "corr-of-the-last-call"}
+    return {"since": timestamp(now), "nextAt": timestamp(now + timedelta(seconds=seconds)), **ids}
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def test_a_missing_container_is_named(doctor: Doctor, storage: Storage) -> None:
         ("rwdlcup", ["carts: missing right to send", "outcomes: missing right to send"]),
         ("rwdlacu", ["carts: missing right to receive"]),
         ("rwdlacp", ["carts: missing right to update"]),
-        ("rdlaup", ["records: missing right to write"]),
+        ("rdlaup", ["records: missing right to write, set metadata"]),
         ("rwlacup", ["records: missing right to delete"]),
     ],
 )
@@ -295,11 +295,11 @@ def test_a_disabled_function_is_reported_however_its_setting_is_spelled(doctor: 
     assert "checkout_cart is disabled: its messages wait" in result.stdout
 
 
-def test_a_settle_time_that_is_too_short_is_reported(doctor: Doctor) -> None:
+def test_a_settle_time_that_is_too_short_is_named(doctor: Doctor) -> None:
     skipped = ("--skip", "storage", "--skip", "identity", "--skip", "service")
-    real = {"PARTNER_CENTER_URL": None, "SETTLE_SECONDS": "60"}
-    found = doctor.findings(*skipped, **real)
-    assert ["settings.settle"] == [finding["check"] for finding in found if finding["status"] == "warning"]
+    ((check, found, _),) = doctor.failed(*skipped, PARTNER_CENTER_URL=None, SETTLE_SECONDS="419")
+    assert ("settings", True) == (check, found.startswith("SETTLE_SECONDS must be at least 420"))
+    assert [] == doctor.failed(*skipped, PARTNER_CENTER_URL=None, SETTLE_SECONDS="420")
 
 
 def test_the_settings_of_the_environment_are_checked_where_no_file_is_named(

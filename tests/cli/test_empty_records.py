@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from cli.connection import connect
 from cli.records_reader import RecordsReader
 from cli.wait import NOT_ANSWERED, wait_for
+from shared.core.cart_state import CartState, enter
 from shared.core.errors import ErrorClass
 from shared.core.outcomes import Outcome
+from shared.core.state_metadata import to_metadata
 from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, asked, lines, texts
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     Run = Callable[..., Result]
 
 RECORD = f"{CUSTOMER}/{CART}.json"
-STATE = {"key": "0", "post_by": asked().event_id, "post_at": "2026-11-22T10:00:00.000Z"}
+STATE = to_metadata(enter(CartState(), asked().event_id, datetime.now(UTC)))
 NOW = ("--yes", "--rate", "60000")
 
 
@@ -53,8 +56,8 @@ def test_it_is_a_record_of_no_entries(storage: Storage) -> None:
 def test_status_counts_no_outcome_of_it_and_does_not_call_it_damaged(run: Run) -> None:
     found = json.loads(run("status", "--json").stdout)
     assert (1, 1) == (found["recent"]["count"], found["recent"]["byOutcome"]["failed"])
-    assert ([], 0) == (found["damaged"], found["waiting"]["count"])
-    assert CART not in run("status").stdout
+    assert ([], 1) == (found["damaged"], found["waiting"]["count"])
+    assert [CART] == [each["cartId"] for each in found["waiting"]["carts"]]
 
 
 @pytest.mark.parametrize("ids", [(CART,), (CUSTOMER, CART)])
@@ -62,9 +65,10 @@ def test_status_of_its_cart_says_that_nothing_is_decided_yet(run: Run, ids: tupl
     result = run("status", *ids)
     assert (0, "") == (result.exit_code, result.stderr)
     assert "No outcome was decided yet." in result.stdout
-    assert "it is on its way" in result.stdout
+    assert "it is tried again automatically" in result.stdout
     found = json.loads(run("status", *ids, "--json").stdout)
-    assert (CART, [], None, None) == (found["cartId"], found["entries"], found["waiting"], found.get("trouble"))
+    assert (CART, [], None) == (found["cartId"], found["entries"], found.get("trouble"))
+    assert ("at_work", asked().event_id) == (found["waiting"]["reason"], found["waiting"]["by"])
 
 
 def test_republish_has_nothing_to_tell_of_it(run: Run, storage: Storage) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,7 +69,6 @@ def test_a_failed_request_is_sent_again_with_its_correlation_and_context(
     (request,) = sent(storage)
     assert ("order-4711~1", CUSTOMER, CART) == (request.request_id, request.customer_id, request.cart_id)
     assert (correlation, '{"price": 36.480}') == (request.correlation_id, request.context)
-    assert request.retry.doubt is None
     assert request.customer_user_upn is None
 
 
@@ -92,7 +91,6 @@ def test_a_second_run_before_the_answer_sends_the_same_request(run: Run, storage
     run("redrive", *SERVICE, *NOW)
     run("redrive", *SERVICE, *NOW)
     assert {"order-4711~1"} == {request.request_id for request in sent(storage)}
-    assert 1 == len({request.ms_request_id for request in sent(storage)})
 
 
 def test_after_the_answer_the_next_number_is_sent(run: Run, storage: Storage, function: Function) -> None:
@@ -117,7 +115,7 @@ def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, functio
     function.record(asked("order-2"), Outcome.FAILED, ErrorClass.SERVICE)  # even if another request failed afterwards
 
     by_class = run("redrive", *SERVICE, *NOW)
-    by_name = run("redrive", CUSTOMER, CART, "--checked-in-partner-center", *NOW)
+    by_name = run("redrive", CUSTOMER, CART, *NOW)
 
     for result in (by_class, by_name):
         assert f"the cart is bought ({outcome}), and is never posted again" in result.stderr
@@ -125,71 +123,40 @@ def test_a_cart_that_is_bought_is_never_sent(run: Run, storage: Storage, functio
     assert [] == sent(storage)
 
 
-def test_an_unknown_cart_is_sent_only_after_a_check(run: Run, storage: Storage, function: Function) -> None:
-    event = function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
-    chosen = ("redrive", "--class", "unanswered", *NOW)
-
-    refused = run(*chosen)
-    assert "may have been bought" in refused.stderr
-    assert "--checked-in-partner-center" in refused.stderr
-    assert [] == sent(storage)
-
-    assert run(*chosen, "--checked-in-partner-center").exit_code == 0
-    (request,) = sent(storage)
-    decided_at = datetime.fromisoformat(json.loads(event.text)["time"])
-    assert decided_at == request.retry.doubt, "a refusal of the new request must not be published as failed unchecked"
-
-
-def test_an_unknown_cart_stays_unknown_whatever_failed_for_another_request_later(
-    run: Run, storage: Storage, function: Function
+@pytest.mark.parametrize("error_class", [ErrorClass.UNANSWERED, ErrorClass.ALREADY_ORDERED])
+def test_an_unknown_cart_is_sent_again_since_that_repeats_its_call(
+    run: Run, storage: Storage, function: Function, error_class: ErrorClass
 ) -> None:
-    event = function.record(asked("order-1"), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=2)
-    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.AUTHENTICATION)  # it was never posted
-    chosen = ("redrive", "--class", "authentication", *NOW)
-
-    assert "may have been bought" in run(*chosen).stderr
-    assert [] == sent(storage)
-    assert "--checked-in-partner-center" in run("status", CUSTOMER, CART).stdout
-
-    assert run(*chosen, "--checked-in-partner-center").exit_code == 0
-    (request,) = sent(storage)
-    assert "order-2~1" == request.request_id
-    assert datetime.fromisoformat(json.loads(event.text)["time"]) == request.retry.doubt
+    function.record(asked(), Outcome.UNKNOWN, error_class)
+    assert 0 == run("redrive", "--class", error_class.value, *NOW).exit_code
+    assert ["order-4711~1"] == [request.request_id for request in sent(storage)]
 
 
-def test_an_ordered_cart_stays_ordered_whatever_failed_for_another_request_later(
-    run: Run, storage: Storage, function: Function
+def test_what_is_sent_carries_no_state_of_the_cart(run: Run, storage: Storage, function: Function) -> None:
+    function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    run("redrive", "--class", "unanswered", *NOW)
+    (text,) = texts(storage.carts)
+    assert {"startedAt"} == set(json.loads(text)["retry"])
+
+
+@pytest.mark.parametrize("reason", ["throttled", None])
+def test_a_cart_with_a_request_that_waits_is_left_alone(
+    run: Run, storage: Storage, function: Function, reason: str | None
 ) -> None:
-    function.record(asked("order-1"), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
-    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.THROTTLED)
-    result = run("redrive", "--class", "throttled", "--checked-in-partner-center", *NOW)
-    assert "Partner Center calls it ordered" in result.stderr
-    assert [] == sent(storage)
-    assert "redrive" not in run("status", CUSTOMER, CART).stdout
-
-
-def test_a_cart_that_the_service_calls_ordered_is_never_sent(run: Run, storage: Storage, function: Function) -> None:
-    function.record(asked(), Outcome.UNKNOWN, ErrorClass.ALREADY_ORDERED)
-    result = run("redrive", "--class", "already_ordered", "--checked-in-partner-center", *NOW)
-    assert "Partner Center calls it ordered" in result.stderr
-    assert [] == sent(storage)
-
-
-@pytest.mark.parametrize("seconds", [60.0, -30 * 3600.0])
-def test_a_cart_that_waits_is_left_alone(run: Run, storage: Storage, function: Function, seconds: float) -> None:
     function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.note(asked("order-4711~1"), seconds=seconds)  # standing in line for a day renews no note
+    function.post(asked("order-4711~1"), reason, hours_ago=30)  # standing in line for a day changes no entry
     result = run("redrive", *SERVICE, *NOW)
-    assert "its request order-4711~1 waits (throttled) until" in result.stderr
+    assert f"a request of it waits already ({reason or 'at_work'})" in result.stderr
+    assert "another would only wait for it" in result.stderr
     assert [] == sent(storage)
 
 
-@pytest.mark.parametrize(("request_id", "seconds"), [("order-4711", 60.0), ("order-4711~1", -7 * 86400.0)])
-def test_a_stale_note_does_not_prevent_a_redrive(
-    run: Run, storage: Storage, function: Function, request_id: str, seconds: float
+@pytest.mark.parametrize(("request_id", "hours"), [("order-4711", 0.0), ("order-4711~1", 7 * 24.0)])
+def test_a_post_that_is_answered_or_too_old_does_not_prevent_a_redrive(
+    run: Run, storage: Storage, function: Function, request_id: str, hours: float
 ) -> None:
     function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
-    function.note(asked(request_id), seconds=seconds)
+    function.post(asked(request_id), "service", hours_ago=hours)
     run("redrive", *SERVICE, *NOW)
     assert 1 == len(sent(storage))
 
@@ -381,7 +348,6 @@ def five_times(storage: Storage) -> None:
 def test_a_message_that_the_host_has_given_up_is_renewed_in_the_poison_queue(run: Run, storage: Storage) -> None:
     storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "order-1"}))
     five_times(storage)
-    before = datetime.now(UTC)
 
     result = run("redrive", "--poison", "--yes")
 
@@ -390,7 +356,6 @@ def test_a_message_that_the_host_has_given_up_is_renewed_in_the_poison_queue(run
     assert 0 == message.dequeue_count
     (request,) = [understood(text) for text in texts(storage.poison)]
     assert "order-1" == request.request_id
-    assert before <= (request.retry.doubt or before - timedelta(1)), "an earlier delivery may have died inside its POST"
     assert [] == sent(storage), "only the poison handler goes by the rules for what was poisoned"
 
 
@@ -401,11 +366,12 @@ def test_a_message_without_an_id_is_renewed_under_its_own(run: Run, storage: Sto
 
 
 def test_a_renewed_message_stays_poisoned(run: Run, storage: Storage) -> None:
-    retry = {"poisoned": True, "attempt": 3, "epoch": 1}
+    retry = {"poisoned": True, "attempt": 3, "deaths": 4, "renewals": 2}
     storage.poison.send_message(json.dumps({"customerId": CUSTOMER, "cartId": CART, "requestId": "r", "retry": retry}))
     run("redrive", "--poison", "--yes", "--stuck-for", "0")
     (request,) = [understood(text) for text in texts(storage.poison)]
-    assert (True, 3, 1) == (request.retry.poisoned, request.retry.attempt, request.retry.epoch)
+    kept = request.retry
+    assert (True, 3, 4, 2) == (kept.poisoned, kept.attempt, kept.deaths, kept.renewals)
 
 
 def test_an_invalid_message_is_renewed_unchanged(run: Run, storage: Storage) -> None:

@@ -266,11 +266,31 @@ def test_another_requests_outcome_is_not_the_answer(run: Run, function: Function
     result = run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
     assert result.exit_code == 15
     assert "no outcome yet" in result.stderr
-    assert "no note says why" in result.stderr
+    assert "nothing is known of it yet" in result.stderr
+
+
+def test_behind_another_request_it_says_so(run: Run, function: Function) -> None:
+    function.post(asked("another", CART))
+    result = run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
+    assert "another request of this cart comes first" in result.stderr
+
+
+def test_a_post_without_an_answer_is_shown_when_time_is_up(run: Run, function: Function) -> None:
+    function.post(asked("mine", CART))
+    result = run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
+    assert "its POST is at work, or the worker died in it" in result.stderr
+
+
+def test_the_correction_of_an_outcome_is_what_is_told(run: Run, function: Function) -> None:
+    mine = asked("mine", CART)
+    first = function.record(mine, Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    function.correct(mine, first)
+    result = run("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
+    assert (0, True) == (result.exit_code, "completed" in result.stdout)
 
 
 def test_what_it_waits_for_is_shown_when_time_is_up(run: Run, function: Function) -> None:
-    function.note(asked("mine", CART), "throttled")
+    function.post(asked("mine", CART), "throttled")
     arguments = ("send", CUSTOMER, CART, "--request-id", "mine", "--wait", "--timeout", "0")
     assert "it waits (throttled) until" in run(*arguments).stderr
     shown = json.loads(run(*arguments, "--json").stdout.splitlines()[1])

@@ -9,10 +9,13 @@ import pytest
 
 from cli import table
 from cli.commands import status
+from cli.records_reader import RecordsReader
 from cli.times import format_age
+from shared.core.cart_state import CartState
 from shared.core.errors import ErrorClass
-from shared.core.outcomes import Outcome
-from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, asked
+from shared.core.messages import ms_request_id
+from shared.core.outcomes import Outcome, timestamp
+from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, THIRD_CART, asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,22 +50,52 @@ def test_a_poison_queue_that_is_not_empty_is_reported(run: Run, storage: Storage
 
 
 def test_what_waits_is_shown_with_its_reason(run: Run, function: Function) -> None:
-    function.note(asked("order-1"), "throttled", seconds=600)
-    function.note(asked("order-2", OTHER_CART), "settling", seconds=60)
+    function.post(asked("order-1"), "throttled", seconds=600)
+    function.post(asked("order-2", OTHER_CART), "settling", seconds=60)
+    function.post(asked("order-3", THIRD_CART))
 
     shown = run("status")
     found = json.loads(run("status", "--json").stdout)["waiting"]
 
-    assert "Waiting: 2 cart(s) with a note (" in shown.stdout
-    assert {"throttled": 1, "settling": 1} == found["byReason"]
-    assert ["order-2", "order-1"] == [each["requestId"] for each in found["carts"]], "the next one first"
-    for word in ("settling", OTHER_CART, "order-2", "in 10 min"):
+    assert "Waiting: 3 cart(s) (" in shown.stdout
+    assert {"throttled": 1, "settling": 1, "at_work": 1} == found["byReason"]
+    by = [asked("order-2", OTHER_CART), asked("order-1"), asked("order-3", THIRD_CART)]
+    assert [each.event_id for each in by] == [each["by"] for each in found["carts"]], "the next one first"
+    assert ("ms-of-the-last-call", 2, False) == tuple(
+        found["carts"][0][name] for name in ("msRequestId", "attempt", "heard")
+    )
+    for word in ("settling", OTHER_CART, "in 10 min", "at_work"):
         assert word in shown.stdout
 
 
-def test_a_note_whose_request_is_answered_is_not_counted(run: Run, function: Function) -> None:
-    function.note(asked())
-    function.record(asked())
+def test_what_waits_is_listed_without_a_read_of_any_record(
+    run: Run, function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function.post(asked(), "service")
+    monkeypatch.setattr(RecordsReader, "load", lambda *_: pytest.fail("a record was read"))
+    since = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert 1 == json.loads(run("status", "--json", "--since", since).stdout)["waiting"]["count"]
+
+
+def test_metadata_are_understood_whatever_the_case_of_their_names(run: Run, storage: Storage) -> None:
+    post = json.dumps({"by": asked().event_id, "at": "2999-11-22T10:00:00Z", "reason": "service"})
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"[]", metadata={"Key": "3", "Post": post})
+    assert {"service": 1} == json.loads(run("status", "--json").stdout)["waiting"]["byReason"]
+    assert 3 == json.loads(run("status", CART, "--json").stdout)["state"]["key"]
+
+
+@pytest.mark.parametrize("answer", [(Outcome.COMPLETED, None), (Outcome.FAILED, ErrorClass.CART)])
+def test_a_post_that_is_answered_does_not_wait(
+    run: Run, function: Function, answer: tuple[Outcome, ErrorClass | None]
+) -> None:
+    function.post(asked())  # of a duplicate, which leaves its entry when the first one is told
+    function.record(asked(), *answer)
+    assert 0 == json.loads(run("status", "--json").stdout)["waiting"]["count"]
+    assert json.loads(run("status", CART, "--json").stdout)["waiting"] is None
+
+
+def test_a_post_of_the_week_before_does_not_wait(run: Run, function: Function) -> None:
+    function.post(asked(), "service", hours_ago=7 * 24.0)
     assert 0 == json.loads(run("status", "--json").stdout)["waiting"]["count"]
 
 
@@ -94,7 +127,7 @@ def test_a_truncated_list_says_so(run: Run, function: Function) -> None:
 
 def test_a_long_list_of_waiting_carts_is_shortened(run: Run, function: Function) -> None:
     for number in range(status.SHOWN + 2):
-        function.note(asked(f"order-{number}", str(uuid.uuid4())))
+        function.post(asked(f"order-{number}", str(uuid.uuid4())))
     result = run("status")
     assert "... and 2 more" in result.stdout
     assert status.SHOWN + 2 == len(json.loads(run("status", "--json").stdout)["waiting"]["carts"])
@@ -144,17 +177,60 @@ def test_a_cart_in_json_has_its_events_as_they_were_recorded(run: Run, function:
 
 
 def test_a_waiting_cart_shows_its_reason_and_the_ids_of_its_call(run: Run, function: Function) -> None:
-    function.note(asked(), "service")
+    function.post(asked(), "service")
     result = run("status", CART)
-    for word in ("No outcome was decided yet.", "Waits: service", "2 attempt(s)", "in doubt", "ms-of-the-last-call"):
+    for word in (
+        "No outcome was decided yet.",
+        "waits      service, 2 attempt(s)",
+        "without a certain answer",
+        f"by event {asked().event_id}",
+        "ms-of-the-last-call",
+        "Nothing, unless it waits too long",
+    ):
         assert word in result.stdout
     assert "service" == json.loads(run("status", CART, "--json").stdout)["waiting"]["reason"]
+
+
+def test_key_and_doubt_of_a_cart_are_shown(run: Run, function: Function) -> None:
+    function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    doubt = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    function.leave(asked(), CartState(key=2, doubt=doubt, spent=True))
+
+    shown = run("status", CART).stdout
+    found = json.loads(run("status", CART, "--json").stdout)["state"]
+
+    assert f"key        2, MS-RequestId {ms_request_id(CUSTOMER, CART, 2)}, spent" in shown
+    assert "a POST of 2026-11-22 10:00:00 UTC got no certain answer" in shown
+    at = timestamp(doubt)
+    assert {"key": 2, "post": None, "doubt": at, "spent": True, "lost": False, "inDoubtSince": at} == found
+
+
+def test_a_cart_that_nobody_doubts_says_so(run: Run, function: Function) -> None:
+    function.record(asked(), Outcome.FAILED, ErrorClass.CART)
+    assert "doubt      none" in run("status", CART).stdout
+
+
+def test_a_record_without_its_state_is_said_to_have_lost_it(run: Run, function: Function, storage: Storage) -> None:
+    event = function.record(asked(), Outcome.FAILED, ErrorClass.CART)
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", f"[{event.text}]", overwrite=True)
+    assert "The state was lost" in run("status", CART).stdout
+    found = json.loads(run("status", CART, "--json").stdout)["state"]
+    assert (True, None) == (found["lost"], found["key"])
+    assert found["inDoubtSince"]
 
 
 def test_without_a_response_the_ms_request_id_that_was_sent_is_reported(run: Run, function: Function) -> None:
     function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED, response=None)
     support = json.loads(run("status", CART, "--json").stdout)["support"]
-    assert (asked().ms_request_id, asked().correlation_id) == (support["msRequestId"], support["msCorrelationId"])
+    sent = (ms_request_id(CUSTOMER, CART, 0), asked().correlation_id)
+    assert sent == (support["msRequestId"], support["msCorrelationId"])
+
+
+def test_an_unknown_cart_shows_the_commands_that_end_it(run: Run, function: Function) -> None:
+    function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED)
+    shown = run("status", CART).stdout
+    assert f"cart-checkout redrive {CUSTOMER} {CART}" in shown
+    assert f"cart-checkout resolve {CUSTOMER} {CART} --bought ORDER_ID, or --not-bought" in shown
 
 
 def test_an_entry_that_only_repeats_another_is_not_reported_as_the_call(run: Run, function: Function) -> None:

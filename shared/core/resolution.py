@@ -33,7 +33,7 @@ from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Event, Outcome, copied, timestamp
 from shared.core.rules import CopyOf, InHand, Record, Replay, Undecided, apply_rules
-from shared.core.verdict import Bought, CartStatusReading, judge
+from shared.core.verdict import Bought, CartStatusReading, judge, order_ids
 
 NOT_BOUGHT = "An operator has looked at the cart and at the customer's orders, and found no order of it."
 _NOT_BOUGHT_ADVICE = "Nothing was bought: a new request for the same cart may buy it, or a new cart."
@@ -82,7 +82,7 @@ def as_bought(
     They are judged as the answer to the checkout would have been: an order may wait for a person, or have failed.
     """
     verdict = judge(ServiceResponse(200, ('{"orders":[' + ",".join(orders) + "]}").encode()))
-    if not isinstance(verdict, Bought):
+    if not isinstance(verdict, Bought) or len(order_ids(verdict.result)) != len(orders):
         return NotAllowed("the service told no order that can be read")
     own = state.post if state.post is not None and state.post.by == request.event_id else None
     decision = Decision(verdict.outcome, attempts, verdict.result, verdict.error)

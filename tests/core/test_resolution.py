@@ -116,7 +116,7 @@ def test_the_status_of_an_order_says_which_outcome_it_is(status: str, expected: 
     assert (expected, expected is Outcome.COMPLETED) == (found.decision.outcome, found.decision.error is None)
 
 
-@pytest.mark.parametrize("orders", [[], ["[]"], ["no JSON"]])
+@pytest.mark.parametrize("orders", [[], ["[]"], ["no JSON"], [ORDER, "{}"], [ORDER, ORDER]])
 def test_without_an_order_that_can_be_read_it_is_refused(orders: list[str]) -> None:
     assert isinstance(as_bought(IN_DOUBT, RULING, MINE, orders, 1), NotAllowed)
 

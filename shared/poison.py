@@ -136,12 +136,14 @@ class Isolation:
         with self._lock:
             admitted = self._running < self._limit
             self._running += admitted
+        ended_well = False
         try:
             yield admitted
-            self._limit += admitted  # not after an exception
+            ended_well = admitted
         finally:
             with self._lock:
                 self._running -= admitted
+                self._limit += ended_well
 
 
 def spread(retry: RetryState, uniform: Uniform) -> Deferral:

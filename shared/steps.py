@@ -9,8 +9,9 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.context import Answer, DeliveryContext
+from shared.core import jsontext
 from shared.core.cart_state import CartState, after_deferral
-from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass
+from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass, error
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, timestamp
 from shared.core.retry import (
@@ -22,7 +23,7 @@ from shared.core.retry import (
     after_unrecorded_response,
     without_call,
 )
-from shared.core.rules import CopyOf, InHand, Replay, Undecided, apply_rules
+from shared.core.rules import CopyOf, Replay, Undecided, apply_rules
 from shared.core.state_metadata import from_metadata, to_metadata
 from shared.core.verdict import Bought, order_ids
 from shared.ports import Conflict, StorageUnavailable
@@ -187,6 +188,8 @@ class Steps:
             self.load(ctx)
             ruling = apply_rules(ctx.record, ctx.request, ctx.in_hand)
             if isinstance(ruling, Replay):
+                if ruling.event.bought and ruling.event.data is not None:
+                    _other_orders(ctx, jsontext.members(ruling.event.data).get("result", ""))
                 return ruling.event
             try:
                 concluded = self._copied(ctx, ruling) if isinstance(ruling, CopyOf) else decide(ctx)
@@ -213,16 +216,13 @@ class Steps:
         return self._records.append(ctx.request, ctx.record, event, changed)
 
     def _copied(self, ctx: DeliveryContext, ruling: CopyOf) -> Conclusion:
-        """The outcome of another request's entry. Other orders in hand mean a second purchase: an ERROR."""
+        """The outcome of another request's entry. The working state stays as it is."""
         if ctx.delivery.from_poison:
             self.publish(ruling.entry, ctx.line)  # it may be recorded and not published yet
         decision = copied(ruling.entry, self._records.data_of(ctx.request, ruling.entry), ctx.attempts)
-        if ctx.in_hand is InHand.BOUGHT and ctx.answer is not None:
-            verdict = ctx.answer.verdict
-            result = verdict.result if isinstance(verdict, Bought) else ""
-            if others := order_ids(result) - order_ids(decision.result or ""):
-                ctx.line.add(otherOrders=" ".join(sorted(others)))
-                ctx.line.escalate(logging.ERROR)
+        if others := _other_orders(ctx, decision.result or ""):
+            twice = error(ErrorClass.ALREADY_ORDERED, _BOUGHT_TWICE, data=tuple(sorted(others)))
+            decision = replace(decision, error=twice)
         return Conclusion(decision, ctx.state)
 
     def _mark(self, ctx: DeliveryContext, answer: Answer, deferral: Deferral) -> None:
@@ -243,6 +243,22 @@ class Steps:
                 self._records.mark(ctx.request, ctx.record, to_metadata(state, about))
         except (Conflict, StorageUnavailable):
             ctx.line.add(mark="lost")
+
+
+_BOUGHT_TWICE = "The service confirmed these orders, but other ones are recorded: the cart may be bought twice"
+
+
+def _other_orders(ctx: DeliveryContext, recorded: str) -> frozenset[str]:
+    """The ids of the orders in hand that are not those recorded: a second purchase, and an ERROR in the log.
+
+    recorded: The recorded CartCheckoutResult, as JSON text.
+    """
+    verdict = ctx.answer.verdict if ctx.answer else None
+    others = order_ids(verdict.result) - order_ids(recorded) if isinstance(verdict, Bought) else frozenset()
+    if others:
+        ctx.line.add(otherOrders=" ".join(sorted(others)))
+        ctx.line.escalate(logging.ERROR)
+    return others
 
 
 def _ids(ctx: DeliveryContext, key: int | None) -> dict[str, Any]:

@@ -71,20 +71,22 @@ def _event_ids(run: DemoRun) -> Iterator[str]:
 
 def _purchases(run: DemoRun) -> Iterator[str]:
     """The books are strict: a second MS-RequestId for an ordered cart would have bought it again."""
-    purchases = {(page["customerId"], page["cartId"]): page["purchases"] for page in run.books["carts"]}
+    pages = {(page["customerId"], page["cartId"]): page for page in run.books["carts"]}
     checked: set[tuple[str, str]] = set()
     for request in run.requests:
         if not isinstance(request.message, CheckoutRequest) or request.cart is None:
             continue
-        bought = purchases.get(request.cart, 0)
-        yield from invariants.outcome_is_true(request.message, request.events, bought)
+        page = pages.get(request.cart, {})
+        bought = page.get("purchases", 0)
+        yield from invariants.outcome_is_true(request.message, request.events, page)
+        yield from invariants.one_key_at_work(request.message, page)
         if request.cart in checked:  # an earlier request asked for the same cart
             continue
         checked.add(request.cart)
         yield from invariants.bought_once(request.message, bought)
         if request.events and bought != request.expected.purchases:
             yield f"{_label(request)}: expected {request.expected.purchases} purchase(s), the books show {bought}"
-    for customer, cart in purchases.keys() - checked:
+    for customer, cart in pages.keys() - checked:
         yield f"a cart that no request named: {customer}/{cart}"
 
 

@@ -42,7 +42,7 @@ class DemoRun:
         for request in self.requests:
             self._by_event[request.event_id] = request
             if isinstance(request.message, CheckoutRequest):
-                self._by_event[request.message.correction_id] = request
+                self._by_event |= {request.message.correction_id(number + 1): request for number in range(3)}
         self._books_read_at = 0.0
 
     @property

@@ -10,11 +10,14 @@ import json
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 
+from local.host.functions import IndexingError
 from local.host.host_json import QueueOptions
-from local.host.local_host import DRAIN_SECONDS, LocalHost, load
+from local.host.local_host import DRAIN_SECONDS, LocalHost
+from local.host.protocol import WorkerFailed
+from local.host.worker import LOG_FORMAT, LOG_TIMES
+from local.host.worker_process import WorkerProcess
 from local.process import stop_signal
 
 _log = logging.getLogger("local.host")
@@ -30,17 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--app-dir", type=Path, default=Path(), help="the folder of function_app.py and host.json")
     parser.add_argument("--settings", type=Path, help="a local.settings.json (the environment takes precedence)")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, datefmt=LOG_TIMES)
     logging.getLogger("azure").setLevel(logging.WARNING)
     wait_for_stop = stop_signal()
 
     _log.info("this is local.host: it stands in for `func start`, it is not the Functions host")
+    worker = WorkerProcess(options.app_dir)
     try:
-        host = _index(options.app_dir, options.settings)
-    except Exception as error:  # noqa: BLE001 - the import of the app may raise anything
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        print(f"no function is indexed, so messages wait: {type(error).__name__}: {error}", file=sys.stderr)
-        print(f"  at {where.filename}:{where.lineno}", file=sys.stderr)
+        host = _index(worker, options.app_dir, options.settings)
+    except (WorkerFailed, IndexingError, OSError, ValueError) as error:
+        worker.stop()
+        text = str(error) if isinstance(error, WorkerFailed) else f"{type(error).__name__}: {error}"
+        print(f"no function is indexed, so messages wait: {text}", file=sys.stderr)
         return 1
     host.start()
     _log.info("started")
@@ -49,16 +53,18 @@ def main(arguments: list[str] | None = None) -> int:
     if left := host.stop():
         _log.warning("%d deliveries were still running; their messages come back", left)
         logging.shutdown()
-        os._exit(0)  # a normal exit would wait for the pool's threads
+        os._exit(0)  # a normal exit would wait for the pool's threads; the worker ends with its pipe
     _log.info("stopped")
     return 0
 
 
-def _index(app_dir: Path, settings: Path | None) -> LocalHost:
+def _index(worker: WorkerProcess, app_dir: Path, settings: Path | None) -> LocalHost:
     if settings:
         values = json.loads(settings.read_text(encoding="utf-8"))["Values"]
         os.environ.update({name: value for name, value in values.items() if name not in os.environ})
-    return LocalHost(load(app_dir), QueueOptions.from_file(app_dir / "host.json"))
+    queue_options = QueueOptions.from_file(app_dir / "host.json")
+    worker.start()
+    return LocalHost(worker, queue_options)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ It does what the Functions host does (its QueueListener and QueueProcessor, Stor
 
 ==========================================  ================================================================
 the function returned                       the message is deleted
-it raised, dequeue count < maxDequeueCount  visible again after visibilityTimeout
-it raised, dequeue count ≥ maxDequeueCount  the bare body goes to `<queue>-poison` (created where absent)
+it failed, dequeue count < maxDequeueCount  visible again after visibilityTimeout
+it failed, dequeue count ≥ maxDequeueCount  the bare body goes to `<queue>-poison` (created where absent)
                                             with a TTL of 7 days, then the message is deleted
-received with a count > maxDequeueCount     the same, but the function is not called: it killed its worker
+received with a count > maxDequeueCount     the same, but the function is not called: instances died with it
+the host died with the function             visible again when its lease ends: 10 minutes, renewed at half
 ==========================================  ================================================================
 
-A queue whose name ends in `-poison` has no poison queue. A message that raised there is visible again when its lease
-ends (10 minutes, not visibilityTimeout). One over maxDequeueCount is skipped each time it is received, until its TTL
-ends.
+It failed when it raised, and when its worker died, which fails all invocations of the worker together.
+
+A queue whose name ends in `-poison` has no poison queue. A message that failed there is visible again when its lease
+ends, not after visibilityTimeout. One over maxDequeueCount is skipped each time it is received, until its TTL ends.
+From version 5.3.8 of the extension on, the function is called for it as before.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import ResourceNotFoundError
 
 from local.host.leased_message import LeasedMessage, first_line
+from local.host.protocol import InvocationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +53,11 @@ class Listener:
         name: The function's name, for the log.
         queue: The queue. Its client neither encodes nor decodes.
         poison: Its poison queue, or `None`.
-        call: Calls the function with the message. Any exception is a failed delivery.
-        pool: The threads that functions run in, shared by all listeners.
+        call: Calls the function with the message, and raises `InvocationFailed` where it failed.
+        pool: A thread for each message that all listeners hold at a time.
         options: host.json's `extensions.queues`.
         lease_seconds: How long a fetched message is invisible. The lease is renewed at half of it.
+        skips_over_limit: Whether a message over maxDequeueCount is skipped where there is no poison queue.
     """
 
     def __init__(
@@ -65,9 +70,11 @@ class Listener:
         pool: Executor,
         options: QueueOptions,
         lease_seconds: float = LEASE_SECONDS,
+        skips_over_limit: bool = True,
     ) -> None:
         self._name, self._queue, self._poison, self._call = name, queue, poison, call
         self._pool, self._options, self._lease = pool, options, lease_seconds
+        self._skips_over_limit = skips_over_limit
         self._running: set[LeasedMessage] = set()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -149,11 +156,11 @@ class Listener:
             for leased in running:
                 leased.renew_if_due()
 
-    # The methods below run in a thread of the pool, so that messages are settled in parallel too.
+    # The methods below run in a thread of the pool, so that messages wait and are settled in parallel.
 
     def _deliver(self, leased: LeasedMessage) -> None:
         try:
-            if leased.dequeue_count > self._options.max_dequeue_count:
+            if self._is_over_limit(leased):
                 self._move_to_poison(leased)
             elif self._succeeds(leased):
                 leased.delete()
@@ -168,13 +175,16 @@ class Listener:
                 self._running.discard(leased)
                 self._changed.notify_all()
 
+    def _is_over_limit(self, leased: LeasedMessage) -> bool:
+        over = leased.dequeue_count > self._options.max_dequeue_count
+        return over and (self._poison is not None or self._skips_over_limit)
+
     def _succeeds(self, leased: LeasedMessage) -> bool:
         started = time.monotonic()
         try:
             self._call(leased.message)
-        except BaseException:  # noqa: BLE001 - a function that calls sys.exit() fails like any other
-            seconds = time.monotonic() - started
-            _log.exception("%s: %s failed after %.3f s", self._name, leased, seconds)
+        except InvocationFailed as failed:
+            _log.error("%s: %s failed after %.3f s: %s", self._name, leased, time.monotonic() - started, failed)
             return False
         _log.info("%s: %s succeeded in %.3f s", self._name, leased, time.monotonic() - started)
         return True

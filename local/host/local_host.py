@@ -1,8 +1,8 @@
 """A small Functions host: a substitute for `func start` where Core Tools cannot be installed.
 
-It indexes `function_app.py` through the decorators' API, reads host.json and the app settings, and runs the queue
-triggers with the real host's delivery semantics (`local.host.listener`) on the worker's thread model: one pool of
-`PYTHON_THREADPOOL_THREAD_COUNT` threads for all functions.
+It reads host.json and the app settings, and runs the queue triggers that its worker has indexed with the real host's
+delivery semantics (`local.host.listener`). The functions run in the worker, a process of its own as on Azure
+(`local.host.worker_process`).
 
 Not supported: other triggers, output bindings, `functionTimeout`, scaling, message decoding (`messageEncoding` must be
 `none`). A body is always passed as bytes, as with `data_type=BINARY`.
@@ -10,71 +10,60 @@ Not supported: other triggers, output bindings, `functionTimeout`, scaling, mess
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import logging
 import os
 import re
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-import azure.functions as func
 from azure.core.pipeline.transport import RequestsTransport
-from azure.functions.decorators.queue import QueueTrigger
-from azure.functions.meta import Datum
-from azure.functions.queue import QueueMessageInConverter
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.storage.queue import ExponentialRetry, QueueServiceClient
 
 from local.azurite import connection_string
+from local.host.functions import IndexingError
 from local.host.listener import LEASE_SECONDS, Listener
 from shared.adapters.http_session import Adapter, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from azure.functions.decorators.function_app import Function
     from azure.storage.queue import QueueMessage
 
     from local.host.host_json import QueueOptions
+    from local.host.protocol import QueueFunction, Worker
 
 DRAIN_SECONDS = 30.0
+QUEUES_EXTENSION = "5.3.7"
+"""The version of the queues extension that is followed: that of extension bundle 4.38."""
 
 _log = logging.getLogger("local.host")
-
-
-class IndexingError(Exception):
-    """A function cannot be run. The text says which and why."""
 
 
 class LocalHost:
     """Runs a function app's queue triggers, as a context manager or by `start` and `stop`.
 
     Args:
-        app: The function app.
+        worker: Runs the functions. It is started, and is ended by `stop`.
         options: host.json's queue options.
         environ: The app settings. `None` takes the process's environment.
 
     Raises:
-        IndexingError: A function cannot be indexed.
+        IndexingError: A setting that a function names is missing.
     """
 
-    def __init__(self, app: func.FunctionApp, options: QueueOptions, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, worker: Worker, options: QueueOptions, environ: Mapping[str, str] | None = None) -> None:
+        self._worker, self._options = worker, options
         environ = os.environ if environ is None else environ
-        # the worker's default, which is that of ThreadPoolExecutor
-        threads = int(environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
+        # one for each message that the listeners hold: how many functions run at once is the worker's affair
+        threads = (options.batch_size + options.new_batch_threshold) * max(1, len(worker.functions))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="message")
         # a connection for each thread, and for those that fetch and renew leases
         self._session: Any = Session(Adapter(pool_maxsize=threads + 8))
-        with _quiet_indexing():
-            functions = app.get_functions()
-        self._listeners = [self._listener(function, options, environ) for function in functions]
-        _log.info("%d threads, %s", threads, options)
+        self._listeners = [self._listener(function, environ) for function in worker.functions]
+        _log.info("%s", options)
 
     def __enter__(self) -> Self:
         self.start()
@@ -89,40 +78,41 @@ class LocalHost:
             listener.start()
 
     def stop(self, timeout: float = DRAIN_SECONDS) -> int:
-        """Stop fetching, and wait for the calls in progress.
+        """Stop fetching, wait for the calls in progress, and end the worker.
 
         Returns:
-            The number of calls that still run after `timeout` seconds. Their messages are delivered again when
-            their leases end.
+            The number of calls that still run after `timeout` seconds. Their worker is not ended, but dies with this
+            process: then their messages are delivered again when their leases end.
         """
         deadline = time.monotonic() + timeout
         for listener in self._listeners:
             listener.stop()
+        self._worker.retire()
         left = sum(listener.drain(max(0.0, deadline - time.monotonic())) for listener in self._listeners)
         self._pool.shutdown(wait=not left, cancel_futures=True)
         if not left:
+            self._worker.stop()
             self._session.close()
         return left
 
-    def _listener(self, function: Function, options: QueueOptions, environ: Mapping[str, str]) -> Listener:
-        name = str(function.get_function_name())
-        trigger, handler = function.get_trigger(), function.get_user_function()
-        if not isinstance(trigger, QueueTrigger):
-            raise IndexingError(f"{name}: the local host knows only queue triggers")
-        if inspect.iscoroutinefunction(handler) or [*inspect.signature(handler).parameters] != [trigger.name]:
-            raise IndexingError(f"{name}: must be a plain def with one parameter, {trigger.name}")
-        queue_name = resolve(trigger.queue_name, environ).lower()
-        service = self._service(trigger.connection, environ)
+    def _listener(self, function: QueueFunction, environ: Mapping[str, str]) -> Listener:
+        queue_name = resolve(function.queue_name, environ).lower()
+        service = self._service(function.connection, environ)
         poison = None if queue_name.endswith("-poison") else service.get_queue_client(f"{queue_name}-poison")
-        _log.info("%s: listens on %s", name, queue_name)
+        _log.info("%s: listens on %s", function.name, queue_name)
+
+        def call(message: QueueMessage) -> None:
+            self._worker.invoke(function.name, message.content.encode(), _metadata(message))
+
         return Listener(
-            name=name,
+            name=function.name,
             queue=service.get_queue_client(queue_name),
             poison=poison,
-            call=_caller(handler, trigger.name),
+            call=call,
             pool=self._pool,
-            options=options,
+            options=self._options,
             lease_seconds=float(environ.get("LOCAL_HOST_LEASE_SECONDS") or LEASE_SECONDS),
+            skips_over_limit=_skips_over_limit(environ.get("LOCAL_HOST_QUEUES_EXTENSION") or QUEUES_EXTENSION),
         )
 
     def _service(self, connection: str, environ: Mapping[str, str]) -> QueueServiceClient:
@@ -161,32 +151,12 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
     return re.sub(r"%([^%]+)%", setting, text)
 
 
-def load(app_dir: Path) -> func.FunctionApp:
-    """Import `function_app.py` and return the function app it defines.
-
-    Raises:
-        IndexingError: It defines none, or several.
-        Exception: The import failed.
-    """
-    sys.path.insert(0, str(app_dir.resolve()))
-    module = importlib.import_module("function_app")
-    apps = [value for value in vars(module).values() if isinstance(value, func.FunctionApp)]
-    if len(apps) != 1:
-        raise IndexingError(f"function_app.py defines {len(apps)} function apps instead of one")
-    return apps[0]
+def _skips_over_limit(version: str) -> bool:
+    """Whether that version of the queues extension never calls the function again. 5.3.8 mended it."""
+    return [int(part) for part in version.split(".")] < [5, 3, 8]
 
 
-def _caller(handler: Callable[..., Any], parameter: str) -> Callable[[QueueMessage], None]:
-    """Return a call of the function with a message converted by azure-functions itself."""
-
-    def call(message: QueueMessage) -> None:
-        body = Datum(message.content.encode(), "bytes")
-        handler(**{parameter: QueueMessageInConverter.decode(body, trigger_metadata=_metadata(message))})
-
-    return call
-
-
-def _metadata(message: QueueMessage) -> dict[str, Datum]:
+def _metadata(message: QueueMessage) -> dict[str, tuple[str, str]]:
     """Return the trigger metadata as the host sends them: strings as they are, all else as JSON."""
     times = {
         "InsertionTime": message.inserted_on,
@@ -194,25 +164,8 @@ def _metadata(message: QueueMessage) -> dict[str, Datum]:
         "NextVisibleTime": message.next_visible_on,
     }
     return {
-        "Id": Datum(message.id, "string"),
-        "PopReceipt": Datum(message.pop_receipt, "string"),
-        "DequeueCount": Datum(json.dumps(message.dequeue_count), "json"),
-        **{name: Datum(json.dumps(at.isoformat()), "json") for name, at in times.items() if at is not None},
+        "Id": (str(message.id), "string"),
+        "PopReceipt": (str(message.pop_receipt), "string"),
+        "DequeueCount": (json.dumps(message.dequeue_count), "json"),
+        **{name: (json.dumps(at.isoformat()), "json") for name, at in times.items() if at is not None},
     }
-
-
-@contextmanager
-def _quiet_indexing() -> Iterator[None]:
-    """Keep `get_functions` from warning about HTTP auth levels and from adding a handler to the root logger."""
-    root, silent = logging.getLogger(), logging.NullHandler()
-
-    def relevant(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Auth level is not applied")
-
-    root.addHandler(silent)
-    root.addFilter(relevant)
-    try:
-        yield
-    finally:
-        root.removeFilter(relevant)
-        root.removeHandler(silent)

@@ -443,6 +443,7 @@ def test_a_refusal_without_a_known_code_stands_once_it_is_settled_and_the_cart_i
         *(data["error"][name] for name in ("class", "code", "description")),
     )
     assert {"status": status, "cv": "cv-1"}.items() <= data["response"].items()
+    assert 1 == data["attempts"]
     assert 1 == len(service.posts)
     assert timedelta(seconds=world.settings.settle) <= world.clock.now - began < timedelta(minutes=11)
 

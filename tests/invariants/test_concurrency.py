@@ -147,9 +147,10 @@ def test_two_different_purchases_of_one_cart_are_an_error_in_the_log(caplog: pyt
 
     world = play(bought_by_another, "after service.checkout")
 
-    assert "completed" == world.published()[-1]["data"]["outcome"]
+    data = world.published()[-1]["data"]
+    assert ("completed", "already_ordered") == (data["outcome"], data["error"]["class"])
     (line,) = [json.loads(record.message) for record in caplog.records if record.levelname == "ERROR"]
-    assert set(world.page(line["cartId"])["orderIds"]) == set(line["otherOrders"].split())
+    assert set(world.page(line["cartId"])["orderIds"]) == set(line["otherOrders"].split()) == set(data["error"]["data"])
 
 
 def test_a_new_request_before_the_redelivery_of_a_recorded_one_copies_its_order() -> None:

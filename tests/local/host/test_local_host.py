@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 import logging
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,12 +14,13 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
-from local.host.__main__ import main
+from local.host.functions import IndexingError, load, thread_count
 from local.host.host_json import QueueOptions
-from local.host.local_host import IndexingError, LocalHost, load, resolve
+from local.host.local_host import LocalHost, resolve
+from local.host.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.conftest import Storage
 
@@ -37,7 +35,7 @@ def test_a_message_that_succeeds_is_deleted(storage: Storage) -> None:
     seen = Calls()
     storage.carts.send_message("hello")
 
-    with LocalHost(app(seen), QUICK, storage.environ):
+    with host_of(app(seen), QUICK, storage.environ):
         seen.wait_for(1)
         until(lambda: count(storage.carts) == 0)
 
@@ -49,7 +47,7 @@ def test_the_function_gets_the_raw_text_as_bytes_with_the_messages_properties(st
     body = '{"id": "spoofed", "dequeueCount": "x", "naïve": "☂"}'
     sent = storage.carts.send_message(body)
 
-    with LocalHost(app(seen), QUICK, storage.environ):
+    with host_of(app(seen), QUICK, storage.environ):
         (message,) = seen.wait_for(1)
 
     assert message.get_body() == body.encode()
@@ -67,7 +65,7 @@ def test_a_message_that_fails_comes_back_after_the_visibility_timeout_and_ends_i
     storage.carts.send_message("☂ bare")
     storage.poison.delete_queue()  # the host makes it
 
-    with LocalHost(app(seen), QUICK, storage.environ):
+    with host_of(app(seen), QUICK, storage.environ):
         first, second = seen.wait_for(2)
         until(lambda: count(storage.carts) == 0)
 
@@ -82,14 +80,6 @@ def test_a_message_that_fails_comes_back_after_the_visibility_timeout_and_ends_i
     assert poisoned.expires_on - poisoned.inserted_on == timedelta(days=7)
 
 
-def test_sys_exit_in_a_function_is_a_failure_of_the_function(storage: Storage) -> None:
-    seen = Calls(SystemExit(3))
-    storage.carts.send_message("x")
-
-    with LocalHost(app(seen), QUICK, storage.environ):
-        until(lambda: count(storage.poison) == 1)
-
-
 def test_a_message_over_the_maximum_dequeue_count_goes_to_poison_without_a_call(storage: Storage) -> None:
     seen = Calls()
     storage.carts.send_message("killer")
@@ -98,7 +88,7 @@ def test_a_message_over_the_maximum_dequeue_count_goes_to_poison_without_a_call(
         assert received is not None
         storage.carts.update_message(received, visibility_timeout=0)
 
-    with LocalHost(app(seen), QUICK, storage.environ):
+    with host_of(app(seen), QUICK, storage.environ):
         until(lambda: count(storage.poison) == 1 and count(storage.carts) == 0)
 
     assert seen.messages == []
@@ -109,12 +99,29 @@ def test_a_poison_queue_has_no_poison_queue(storage: Storage, caplog: pytest.Log
     storage.poison.send_message("x")
     environ = {**storage.environ, "CARTS_QUEUE": storage.poison.queue_name, "LOCAL_HOST_LEASE_SECONDS": "1"}
 
-    with LocalHost(app(seen), QUICK, environ):
+    with host_of(app(seen), QUICK, environ):
         until(lambda: "is skipped" in caplog.text)
 
     assert [message.dequeue_count for message in seen.messages] == [1, 2]
     assert seen.times[1] - seen.times[0] >= 0.9  # it kept its lease
     assert count(storage.poison) == 1
+
+
+def test_a_later_extension_delivers_a_message_of_a_poison_queue_without_a_limit(storage: Storage) -> None:
+    seen = Calls(ValueError("no"))
+    storage.poison.send_message("x")
+    environ = {
+        **storage.environ,
+        "CARTS_QUEUE": storage.poison.queue_name,
+        "LOCAL_HOST_LEASE_SECONDS": "1",
+        "LOCAL_HOST_QUEUES_EXTENSION": "5.3.8",
+    }
+
+    with host_of(app(seen), QUICK, environ):
+        messages = seen.wait_for(4)
+
+    assert QUICK.max_dequeue_count == 2
+    assert [message.dequeue_count for message in messages] == [1, 2, 3, 4]
 
 
 def test_the_next_batch_is_fetched_when_the_number_running_is_at_the_threshold(storage: Storage) -> None:
@@ -124,7 +131,7 @@ def test_the_next_batch_is_fetched_when_the_number_running_is_at_the_threshold(s
     for number in range(8):
         storage.carts.send_message(str(number))
 
-    with LocalHost(app(seen), options, storage.environ | {"PYTHON_THREADPOOL_THREAD_COUNT": "8"}):
+    with host_of(app(seen), options, storage.environ | {"PYTHON_THREADPOOL_THREAD_COUNT": "8"}):
         seen.wait_for(4)
         assert len(storage.carts.peek_messages(32)) == 4
         gate.release()  # three run: over the threshold
@@ -145,7 +152,7 @@ def test_all_functions_share_one_pool_of_threads(storage: Storage) -> None:
     storage.carts.send_message("x")
     storage.outcomes.send_message("y")
 
-    with LocalHost(both, QUICK, storage.environ | {"PYTHON_THREADPOOL_THREAD_COUNT": "1"}):
+    with host_of(both, QUICK, storage.environ | {"PYTHON_THREADPOOL_THREAD_COUNT": "1"}):
         running.wait_for(1)
         until(lambda: not storage.carts.peek_messages() and not storage.outcomes.peek_messages())
         assert len(running.messages) == 1  # the other is fetched, and waits for the thread
@@ -158,7 +165,7 @@ def test_a_lease_is_renewed_while_the_function_runs(storage: Storage) -> None:
     seen = Calls(before=lambda: gate.wait(PATIENCE))
     storage.carts.send_message("slow")
 
-    with LocalHost(app(seen), QUICK, storage.environ | {"LOCAL_HOST_LEASE_SECONDS": "2"}):
+    with host_of(app(seen), QUICK, storage.environ | {"LOCAL_HOST_LEASE_SECONDS": "2"}):
         seen.wait_for(1)
         while time.monotonic() < seen.times[0] + 4.5:
             assert storage.carts.receive_message() is None
@@ -175,7 +182,7 @@ def test_a_message_that_another_receiver_has_leased_is_not_settled(
     seen = Calls(before=lambda: gate.wait(PATIENCE))
     storage.carts.send_message("x")
 
-    with LocalHost(app(seen), QUICK, storage.environ):
+    with host_of(app(seen), QUICK, storage.environ):
         (message,) = seen.wait_for(1)
         storage.carts.update_message(str(message.id), message.pop_receipt, visibility_timeout=60)
         gate.set()
@@ -193,7 +200,7 @@ def test_the_listener_outlives_an_outage_of_the_storage(
         environ = {"CheckoutStorage": own.connection_string, "CARTS_QUEUE": "carts"}
         with (
             QueueClient.from_connection_string(own.connection_string, "carts") as carts,
-            LocalHost(app(seen), QUICK, environ),
+            host_of(app(seen), QUICK, environ),
         ):
             until(lambda: "cannot read carts" in caplog.text)  # there is no such queue yet
             carts.create_queue()
@@ -207,48 +214,11 @@ def test_the_listener_outlives_an_outage_of_the_storage(
             seen.wait_for(2)
 
 
-def test_sigterm_lets_running_functions_finish(storage: Storage, tmp_path: Path) -> None:
-    write_app(
-        tmp_path,
-        """
-        import pathlib
-        import time
-        here = pathlib.Path(__file__).parent
-        (here / "started").touch()
-        while not (here / "go").exists():
-            time.sleep(0.01)
-        """,
-    )
-    storage.carts.send_message("x")
-    settings = tmp_path / "settings.json"
-    values = {"CARTS_QUEUE": storage.carts.queue_name, "CheckoutStorage": storage.connection_string}
-    settings.write_text(json.dumps({"Values": values}))
-    command = [sys.executable, "-m", "local.host", "--app-dir", str(tmp_path), "--settings", str(settings)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            assert process.stderr is not None
-            until((tmp_path / "started").exists)
-            process.send_signal(signal.SIGTERM)
-            lines = []
-            while "stopping" not in (line := process.stderr.readline()):
-                assert line, "it ended early"
-                lines.append(line)
-            (tmp_path / "go").touch()
-            lines += process.stderr.readlines()
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
-
-    assert "stands in for `func start`" in lines[0]
-    assert "succeeded" in "".join(lines)
-    assert count(storage.carts) == 0
-
-
 def test_a_host_that_stops_fetches_no_more(storage: Storage) -> None:
     gate = threading.Event()
     seen = Calls(before=lambda: gate.wait(PATIENCE))
     storage.carts.send_message("in time")
-    host = LocalHost(app(seen), QUICK, storage.environ)
+    host = host_of(app(seen), QUICK, storage.environ)
     host.start()
     seen.wait_for(1)
 
@@ -267,27 +237,13 @@ def test_a_drain_has_a_limit(storage: Storage) -> None:
     gate = threading.Event()
     seen = Calls(before=lambda: gate.wait(PATIENCE))
     storage.carts.send_message("slow")
-    host = LocalHost(app(seen), QUICK, storage.environ)
+    host = host_of(app(seen), QUICK, storage.environ)
     host.start()
     seen.wait_for(1)
 
     assert host.stop(timeout=0.1) == 1
     gate.set()
     until(lambda: count(storage.carts) == 0)
-
-
-def test_an_app_that_cannot_be_imported_is_reported_and_ends_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "function_app.py").write_text("raise ValueError('PARTNER_CENTER_URL is wrong; and more')\n")
-    forget_app(monkeypatch)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    assert main(["--app-dir", str(tmp_path)]) == 1
-
-    errors = capsys.readouterr().err
-    assert "no function is indexed, so messages wait: ValueError: PARTNER_CENTER_URL is wrong; and more" in errors
-    assert f"{tmp_path}/function_app.py:1" in errors
 
 
 def test_a_module_without_an_app_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,21 +277,21 @@ def test_names_are_resolved_inside_the_string() -> None:
     ],
 )
 def test_a_connection_is_found_as_the_real_host_finds_it(environ: dict[str, str], url: str) -> None:
-    host = LocalHost(app(Calls()), QUICK, environ | {"CARTS_QUEUE": "Carts"})
+    host = host_of(app(Calls()), QUICK, environ | {"CARTS_QUEUE": "Carts"})
     (listener,) = host._listeners
     assert listener._queue.url == url
 
 
 def test_a_missing_connection_is_named() -> None:
     with pytest.raises(IndexingError, match="CheckoutStorage__queueServiceUri"):
-        LocalHost(app(Calls()), QUICK, {"CARTS_QUEUE": "carts"})
+        host_of(app(Calls()), QUICK, {"CARTS_QUEUE": "carts"})
 
 
 def test_what_the_real_host_would_refuse_is_refused() -> None:
     timer = func.FunctionApp()
     timer.timer_trigger(arg_name="timer", schedule="0 * * * * *")(lambda timer: None)  # noqa: ARG005
     with pytest.raises(IndexingError, match="only queue triggers"):
-        LocalHost(timer, QUICK, {})
+        host_of(timer, QUICK, {})
 
     extra = func.FunctionApp()
 
@@ -343,13 +299,13 @@ def test_what_the_real_host_would_refuse_is_refused() -> None:
     def two_parameters(message: func.QueueMessage, more: str) -> None: ...
 
     with pytest.raises(IndexingError, match="one parameter, message"):
-        LocalHost(extra, QUICK, {})
+        host_of(extra, QUICK, {})
 
 
 def test_the_root_logger_is_left_alone() -> None:
     root = logging.getLogger()
     before = [*root.handlers], [*root.filters], root.level
-    LocalHost(app(Calls()), QUICK, {"CARTS_QUEUE": "carts", "CheckoutStorage": "UseDevelopmentStorage=true"})
+    host_of(app(Calls()), QUICK, {"CARTS_QUEUE": "carts", "CheckoutStorage": "UseDevelopmentStorage=true"})
     assert ([*root.handlers], [*root.filters], root.level) == before
 
 
@@ -408,6 +364,10 @@ def app(calls: Calls) -> func.FunctionApp:
     return made
 
 
+def host_of(made: func.FunctionApp, options: QueueOptions, environ: Mapping[str, str]) -> LocalHost:
+    return LocalHost(WorkerThread(made, thread_count(environ)), options, environ)
+
+
 def trigger(made: func.FunctionApp, queue: str, calls: Calls) -> None:
     def work(message: func.QueueMessage) -> None:
         calls(message)
@@ -416,16 +376,6 @@ def trigger(made: func.FunctionApp, queue: str, calls: Calls) -> None:
     made.queue_trigger(
         arg_name="message", queue_name=queue, connection="CheckoutStorage", data_type=func.DataType.BINARY
     )(work)
-
-
-def write_app(folder: Path, body: str) -> None:
-    (folder / "host.json").write_text((ROOT / "host.json").read_text())
-    (folder / "function_app.py").write_text(
-        "import azure.functions as func\n"
-        "app = func.FunctionApp()\n"
-        "@app.queue_trigger(arg_name='message', queue_name='%CARTS_QUEUE%', connection='CheckoutStorage')\n"
-        "def work(message: func.QueueMessage) -> None:" + body
-    )
 
 
 def forget_app(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,8 +103,13 @@ def _support_of(history: CartHistory, entry: Entry) -> dict[str, Any]:
 
 
 def _last_called(history: CartHistory) -> Entry | None:
-    """The last entry with a call of its own: not one that only repeats another request's outcome."""
-    return next((entry for entry in reversed(history.entries) if "answeredBy" not in entry.data), history.last)
+    """The last entry with a call of its own: not another request's outcome, and not what an operator has told."""
+    return next((entry for entry in reversed(history.entries) if not _is_told_by_others(entry)), history.last)
+
+
+def _is_told_by_others(entry: Entry) -> bool:
+    # a correction by the function has a response, since only an answer corrects; `resolve` has none
+    return "answeredBy" in entry.data or ("corrects" in entry.data and not entry.response)
 
 
 def _as_json(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str | None) -> str:

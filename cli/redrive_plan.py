@@ -71,7 +71,8 @@ class RedriveRules:
         now = datetime.now(UTC)
         plan = RedrivePlan(history.cart, history.last)
         if history.last is None:
-            return plan.withdraw(history.trouble or "there is no outcome yet to try again")
+            none = history.trouble or self._forbidden(history, now) or "there is no outcome yet to try again"
+            return plan.withdraw(none)
         if reason := self._forbidden(history, now):
             return plan.withdraw(reason)
         new_id = next_id(history.last.request_id, [entry.request_id for entry in history.entries])

@@ -91,9 +91,9 @@ def test_redrive_sends_its_neighbours_and_not_it(run: Run, storage: Storage) -> 
     assert OTHER_CART in sent
 
 
-def test_redrive_by_name_says_that_there_is_nothing_to_try_again(run: Run, storage: Storage) -> None:
+def test_redrive_by_name_says_that_its_request_waits_already(run: Run, storage: Storage) -> None:
     result = run("redrive", CUSTOMER, CART, "--json", *NOW)
-    assert "there is no outcome yet to try again" in result.output
+    assert "a request of it waits already (at_work)" in result.output
     assert [] == texts(storage.carts)
 
 

@@ -268,6 +268,11 @@ def test_a_upn_that_no_header_can_carry_is_reported(run: Run, storage: Storage, 
     assert [] == sent(storage)
 
 
+def test_a_cart_that_waits_without_an_outcome_is_reported(run: Run, function: Function) -> None:
+    function.post(asked(), "service")
+    assert "a request of it waits already (service)" in run("redrive", CUSTOMER, CART, *NOW).stderr
+
+
 def test_a_cart_without_an_outcome_is_reported(run: Run) -> None:
     assert "there is no outcome yet to try again" in run("redrive", CUSTOMER, CART, *NOW).stderr
 

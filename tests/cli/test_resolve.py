@@ -201,6 +201,13 @@ def test_an_active_cart_that_nobody_can_buy_any_more_is_told_as_failed(
     assert (1, 0) == (page["gets"], page["posts"])
 
 
+def test_support_is_told_of_the_call_and_not_of_the_correction(run: Run, unknown: CheckoutRequest) -> None:
+    del unknown
+    before = json.loads(run("status", CART, "--json").stdout)["support"]
+    run("resolve", CART, "--not-bought", "--yes")
+    assert before == json.loads(run("status", CART, "--json").stdout)["support"]
+
+
 def test_without_a_note_the_error_says_who_has_found_it(run: Run, storage: Storage, unknown: CheckoutRequest) -> None:
     del unknown
     run("resolve", CART, "--not-bought", "--yes")

@@ -39,7 +39,8 @@ class Story:
             case At.WROTE:
                 post = world.state.post
                 mine = post is not None and (post.by, post.number) == (m.by, m.number)
-                after = m._replace(at=At.ENTERED) if mine else copy_of(m)._replace(ordered=m.ordered)
+                lost = m._replace(at=At.ANSWERED) if m.answer else copy_of(m)._replace(ordered=m.ordered)
+                after = m._replace(at=At.ENTERED, answer="") if mine else lost
                 yield Step(
                     f"{m.by}{i} reads again: {'its entry is there' if mine else 'no entry'}", put(world, i, after)
                 )
@@ -115,9 +116,8 @@ class Story:
         label = f"{m.by}{i} enters POST {number} under key {state.key}"
         yield self._write(world, i, label, entered, state, world.entries)
         if world.faults:
-            lost = self._write(
-                world, i, f"{label}, its answer is lost", entered._replace(at=At.WROTE), state, world.entries
-            )
+            wrote = entered._replace(at=At.WROTE, answer=m.answer)  # which is in hand again where it loses the race
+            lost = self._write(world, i, f"{label}, its answer is lost", wrote, state, world.entries)
             yield lost._replace(after=lost.after._replace(faults=world.faults - 1))
 
     def _answered(self, world: World, i: int, m: Message, verdict: str) -> Iterator[Step]:

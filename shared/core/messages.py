@@ -333,7 +333,7 @@ def _instant(value: str | msgspec.UnsetType, path: str) -> datetime | None:
         return None
     try:
         return msgspec.convert(value, _Rfc3339, strict=True).astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
         raise _Invalid(path, "a time with an offset (RFC 3339) such as 2026-11-22T18:00:00Z") from None
 
 

@@ -586,6 +586,30 @@ def test_a_traceparent_is_read_from_the_request_and_else_from_its_cloud_event() 
     assert TRACE == accepted(cloud_event(members(traceparent="malformed"), traceparent=TRACE)).traceparent
 
 
+@pytest.mark.parametrize(
+    "text", ["2026-11-22T10:00:00Z", "2026-11-22T11:00:00+01:00", "2026-11-22t10:00:00z", "2026-11-22T10:00:00.000Z"]
+)
+def test_not_after_is_a_time_with_an_offset(text: str) -> None:
+    first = accepted(body(notAfter=text))
+    assert NOW == first.not_after == accepted(first.copy(WAITED)).not_after
+    assert accepted(body()).not_after is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "tomorrow", "2026-11-22", "2026-11-22T10:00:00", "1763805600", "0001-01-01T00:00:00+01:00", None, 5, "\ud800"],
+    ids=ascii,
+)
+def test_another_not_after_is_refused(text: object) -> None:
+    assert "$.notAfter" == refused(body(notAfter=text)).path
+    assert "$.data.notAfter" == refused(cloud_event(members(notAfter=text))).path
+
+
+def test_a_delivery_has_a_name_of_its_own() -> None:
+    names = {delivery(message, count=count).name for message in ("m-1", "m-2") for count in (1, 2)}
+    assert {"m-1/1", "m-1/2", "m-2/1", "m-2/2"} == names
+
+
 # --- context ------------------------------------------------------------------------------------------------
 
 CONTEXTS = [
@@ -780,7 +804,7 @@ def test_a_copy_of_the_longest_message_with_the_longest_refusal_can_be_read(
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=30), st.integers(1, 400), st.booleans())
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.integers(1, 400), st.booleans())
 def test_a_copy_with_any_refusal_can_be_read(text: str, times: int, in_event: bool) -> None:
     cause = error(ErrorClass.REJECTED, text * times, code=text * times, source=text * times)
     ids: dict[str, str | int] = {"status": 400, "requestId": text * times, "cv": text}
@@ -818,6 +842,20 @@ def test_the_copy_of_any_copy_fits_a_queue_message(size: int) -> None:
         assert found.deferred
 
 
+def test_a_copy_whose_retry_can_grow_no_more_is_refused() -> None:
+    most = LONGEST + 512
+    assert accepted(of_size(most + len("{}"), retry={})).deferred
+    found = refused(of_size(most + len("{}") + 1, retry={}))
+    assert ("$", f"at most {most} bytes beside its retry, not {most + 1}", True) == (
+        *(found.path, found.expected),
+        found.deferred,
+    )
+
+
+def test_an_invalid_message_is_sent_again_as_it_came() -> None:
+    assert b"no cart" == refused(b"no cart").copy(WAITED)
+
+
 # --- what is told of a message that is no request -----------------------------------------------------------
 
 
@@ -852,7 +890,8 @@ def test_a_refused_message_reports_the_ids_that_are_ids(message: bytes, customer
 # --- never raises -------------------------------------------------------------------------------------------
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
-NAMES = ["customerId", "cartId", "requestId", "correlationId", "customerUserUpn", "traceparent", "context", "retry"]
+NAMES = ["customerId", "cartId", "requestId", "correlationId", "customerUserUpn", "notAfter", "traceparent", "context"]
+NAMES += ["retry"]
 MEMORY = ["attempt", "since", "held", "startedAt", "reason", "poisoned", "deaths", "renewals", "refused"]
 REFUSED = ["status", "key", "at", "delivery", "code", "description", "source", "requestId"]
 ENVELOPE = ["specversion", "id", "source", "type", "data", "data_base64"]

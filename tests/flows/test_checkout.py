@@ -416,10 +416,12 @@ def test_two_requests_at_one_moment_are_never_at_work_at_once(world: World) -> N
     first, second = world.carts.receive(), world.carts.receive()
     assert first is not None
     assert second is not None
-    world.serve(Meeting(world.partner_center, lambda: world.deliver(second) and None))
+    handled: list[bool] = []
+    world.serve(Meeting(world.partner_center, lambda: handled.append(world.deliver(second))))
 
     world.deliver(first)
 
+    assert [True] == handled
     assert "other_request" == world.waiting()["reason"]
     world.run()
     assert 1 == posts(world, cart)

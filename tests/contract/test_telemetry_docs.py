@@ -19,7 +19,7 @@ from local.simulator import scenarios
 from local.simulator.scenarios import SCENARIOS
 from shared import telemetry
 from shared.otlp import ENDPOINTS, REQUIREMENTS
-from shared.poison import LAST_POISON_DELIVERY
+from shared.poison import FIRST_UNREAD_DELIVERY
 from shared.ports import StorageUnavailable
 from tests.docs.test_docs import blocks, quoted, table
 from tests.support.world import CUSTOMER, World
@@ -109,7 +109,7 @@ def live() -> None:
     world.carts.send = away  # type: ignore[method-assign]
     world.poison.send(json.dumps({"customerId": CUSTOMER, "cartId": scenarios.cart_id("created", "poisoned")}))
     some(world)
-    for _ in range(LAST_POISON_DELIVERY):
+    for _ in range(FIRST_UNREAD_DELIVERY):
         world.poison.receive(lease=0)
     (message,) = world.poison.messages
     world.deliver(message, from_poison=True)

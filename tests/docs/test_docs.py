@@ -193,7 +193,7 @@ def answered_by() -> str:
     return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
 
 
-def _worker(world: World, service: Service) -> Checkout:
+def worker(world: World, service: Service) -> Checkout:
     """Another worker, whose calls are answered by `service`."""
     present, world.partner_center = world.partner_center, service
     made = world.worker()
@@ -208,7 +208,7 @@ def corrects() -> str:
     service = Service(world, ordered(order("a4e9d2b0c1f3", "completed")))
 
     def refuse_the_duplicate() -> None:
-        concurrent = _worker(world, Service(world, REFUSED, cart=b'{"status":"Active"}'))
+        concurrent = worker(world, Service(world, REFUSED, cart=b'{"status":"Active"}'))
         for seconds in (0.0, 62.0):  # deferred until the POST counts as settled, then decided
             world.clock.advance(seconds)
             duplicate = world.carts.receive()

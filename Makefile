@@ -20,7 +20,8 @@ help:
 	@echo 'make install the cart-checkout command alone, for operators, in .venv-cli'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
-	@echo 'make model   every history of two and three messages of one cart, in ten services; about 30 minutes'
+	@echo 'make model   every history of two and three messages of one cart, in eleven services; about 30 minutes'
+	@echo 'make faults  every fault of every story, in three services: hours'
 	@echo 'make mutants mutation tests of the pure core; they take a while'
 	@echo 'make lint    ruff, and mypy'
 	@echo 'make lock    compile the requirements (make lock ARGS=--upgrade)'
@@ -58,6 +59,10 @@ fuzz: $(VENV)/.installed
 .PHONY: model
 model: $(VENV)/.installed
 	@$(BIN)/python -m tests.model $(ARGS)
+
+.PHONY: faults
+faults: $(VENV)/.installed
+	@EVERY_FAULT=1 $(BIN)/python -m pytest -q -p no:cacheprovider --show-capture=no tests/invariants/test_every_fault.py $(ARGS)
 
 .PHONY: mutants
 mutants: $(VENV)/.installed

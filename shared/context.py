@@ -81,7 +81,8 @@ class DeliveryContext(msgspec.Struct):
     @property
     def attempts(self) -> int:
         """The number of attempts that the outcome reports."""
-        return self.request.retry.attempt + (self.posts > 0)
+        retry = self.request.retry
+        return retry.attempt + (self.posts > 0 or retry.refused is not None)
 
     @property
     def in_hand(self) -> InHand:

@@ -29,7 +29,9 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout")
 LONGEST = 44 * 1024
 """Bytes of a decoded message. A deferred copy may be longer by its `retry`."""
 LONGEST_COPY = 47 * 1024
-"""Bytes of a deferred copy. The next one, longer by a few hundred, fits a queue message too (48 KiB in base64)."""
+"""Bytes of a deferred copy."""
+_PINNED = 512
+"""Bytes that a copy may have more than its message beside the value of `retry`: the request id, at its first time."""
 LONGEST_REQUEST_ID = 256
 
 _BOM = b"\xef\xbb\xbf"
@@ -221,6 +223,8 @@ def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutR
     longest = LONGEST_COPY if "retry" in data else LONGEST
     if len(text) > longest:
         raise _Invalid("$", f"at most {longest} bytes, not {len(text)}")
+    if (without := len(text) - len(raw.get("retry", "").encode())) > LONGEST + _PINNED:  # `retry` may grow yet
+        raise _Invalid("$", f"at most {LONGEST + _PINNED} bytes beside its retry, not {without}")
     fields = _fields(data, root)
     retry = fields.retry or RetryState()
     traceparents = (fields.traceparent, tree.get("traceparent"))  # the request's own, else the envelope's
@@ -329,7 +333,7 @@ def _instant(value: str | msgspec.UnsetType, path: str) -> datetime | None:
         return None
     try:
         return msgspec.convert(value, _Rfc3339, strict=True).astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
         raise _Invalid(path, "a time with an offset (RFC 3339) such as 2026-11-22T18:00:00Z") from None
 
 

@@ -71,8 +71,8 @@ def test_the_backoff_doubles_sixty_four_times_at_most() -> None:
 @pytest.mark.parametrize(("before", "then"), [(0, 1), (MAX_COUNT - 1, MAX_COUNT), (MAX_COUNT, MAX_COUNT)])
 def test_attempts_are_counted_up_to_the_largest_count_of_a_copy(before: int, then: int) -> None:
     retry, policy = RetryState(attempt=before), RetryPolicy()
-    assert then == after_transient(retry, policy, longest, NOW, reason="service", wait=0).retry.attempt
-    assert then == after_unrecorded_response(retry, policy, longest, NOW).retry.attempt
+    assert then == after_transient(retry, policy, longest, NOW, reason=ErrorClass.SERVICE, wait=0).retry.attempt
+    assert then == after_unrecorded_response(retry, policy, longest).retry.attempt
 
 
 def test_a_third_customer_throttled_for_longer_keeps_the_gate_closed_for_all() -> None:

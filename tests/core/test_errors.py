@@ -80,10 +80,14 @@ UNKNOWN_CODES = [
 ]
 KNOWN_CODES_WITH_ANOTHER_STATUS = [
     (400, "800089", "rejected"),
-    (404, "800065", "rejected"),
-    (403, "800065", "configuration"),
-    (409, "800065", "in_progress"),
-    (500, "800065", "service"),
+    (404, "800065", "already_ordered"),  # what implies an order does so whatever the status
+    (403, "800065", "already_ordered"),
+    (409, "800065", "already_ordered"),
+    (500, "800065", "already_ordered"),
+    (302, "800065", "already_ordered"),
+    (400, "800064", "in_progress"),
+    (404, "900112", "in_progress"),
+    (429, "800060", "in_progress"),
     (500, "800089", "service"),
     (503, "800031", "service"),
     (400, "800031", "rejected"),
@@ -135,6 +139,8 @@ CLASSES = {
     "authentication": True,
     "configuration": True,
     "unanswered": True,
+    "expired": True,
+    "internal": False,
     "cart": False,
     "partner": False,
     "not_found": False,
@@ -155,10 +161,10 @@ def test_retryable_says_whether_the_unchanged_cart_may_succeed(error_class: str,
 
 
 @pytest.mark.parametrize("advice", [*ADVICE.values(), UNRESOLVED], ids=[*ADVICE, "unresolved"])
-def test_advice_is_one_sentence(advice: str) -> None:
+def test_advice_is_one_sentence_or_two(advice: str) -> None:
     assert advice[0].isupper()
     assert advice.endswith(".")
-    assert advice.count(". ") == 0
+    assert advice.count(". ") <= 1
     assert advice.isprintable()
 
 

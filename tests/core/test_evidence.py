@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from shared.core.cart_state import PostEvidence
-from shared.core.evidence import evidence_of
+from shared.core.cart_state import CartLookup, PostEvidence
+from shared.core.evidence import evidence_of, lookup_of
 from shared.core.models import ServiceResponse
-from shared.core.verdict import judge
-from tests.support.builders import answer
+from shared.core.verdict import CartStatusReading, judge
+from tests.support.builders import NOW, answer
 
 NOTHING = PostEvidence(heard=False, spent=False)
 SPENT = PostEvidence(heard=False, spent=True)
@@ -81,5 +81,24 @@ def test_the_answer_says_whether_anything_is_at_work_and_whether_the_key_is_spen
 
 
 def test_a_call_that_was_never_sent_left_nothing() -> None:
-    response = ServiceResponse(None, failure="connection refused")
-    assert HEARD == evidence_of(response, judge(response), sent=False)
+    response = ServiceResponse(None, failure="not sent: ConnectionRefusedError", sent=False)
+    assert HEARD == evidence_of(response, judge(response))
+
+
+@pytest.mark.parametrize(
+    ("found", "response"),
+    [
+        (CartLookup(NOW, CartStatusReading.ACTIVE), answer(200, {"status": "Active"})),
+        (CartLookup(NOW, CartStatusReading.ORDERED), answer(200, {"status": "Ordered"})),
+        (CartLookup(NOW, CartStatusReading.UNCLEAR, not_found=True), answer(404, fault("800008"))),
+        (CartLookup(NOW, CartStatusReading.UNCLEAR, not_found=True), answer(404, {"description": "no such cart"})),
+        (CartLookup(NOW, CartStatusReading.UNCLEAR), answer(404, fault("unheard-of"))),
+        (CartLookup(NOW, CartStatusReading.UNCLEAR), answer(400, fault("800002"))),
+        (CartLookup(NOW, CartStatusReading.NOT_NOW), answer(404, b"<html>")),
+        (CartLookup(NOW, CartStatusReading.NOT_NOW), ServiceResponse(None, failure="timeout")),
+    ],
+)
+def test_get_cart_says_what_stands_there_or_that_there_is_no_such_cart(
+    found: CartLookup, response: ServiceResponse
+) -> None:
+    assert found == lookup_of(response, NOW)

@@ -4,6 +4,7 @@ A consumer that de-duplicates by them, and the service that knows a call by its 
 """
 
 import hashlib
+import inspect
 import json
 import re
 import uuid
@@ -15,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.core.messages import NAMESPACE, CheckoutRequest, derive
-from shared.core.retry import RetryState
+from shared.core.messages import NAMESPACE, CheckoutRequest, derive, ms_request_id
+from shared.core.retry import Refusal, RetryState
 from tests.support.builders import (
     CART,
     CUSTOMER,
     MESSAGE,
+    NOW,
     accepted,
     after,
     body,
@@ -43,12 +45,8 @@ def by_hand(text: str) -> str:
     return str(UUID(bytes=bytes(digest)))
 
 
-def epoch(number: int) -> CheckoutRequest:
-    return request(retry={"epoch": number})
-
-
 def ids_of(found: CheckoutRequest) -> set[str]:
-    return {found.event_id, found.correction_id, found.ms_request_id, found.correlation_id}
+    return {found.event_id, found.correction_id(), found.correction_id(2), found.correlation_id}
 
 
 def test_the_namespace_is_derived_from_the_programs_own_urn() -> None:
@@ -66,17 +64,22 @@ def test_the_namespace_is_derived_from_the_programs_own_urn() -> None:
         (
             f'["correction","{CUSTOMER}","{CART}","order-4711"]',
             "dc08f5f4-84e0-576b-ae33-ded285a7dedd",
-            request().correction_id,
+            request().correction_id(),
         ),
         (
-            f'["ms-request","{CUSTOMER}","{CART}","order-4711",0]',
-            "f59364cf-3d7b-5d9d-b32b-d1972e83875f",
-            request().ms_request_id,
+            f'["correction","{CUSTOMER}","{CART}","order-4711",2]',
+            "6e27477e-1e8e-5d8c-85ae-5069161cbb88",
+            request().correction_id(2),
         ),
         (
-            f'["ms-request","{CUSTOMER}","{CART}","order-4711",1]',
-            "2244c654-883b-57d4-9537-2bf5e210d8b9",
-            epoch(1).ms_request_id,
+            f'["ms-request","{CUSTOMER}","{CART}",0]',
+            "81524c79-12ed-5f73-8ad1-619410043498",
+            ms_request_id(CUSTOMER, CART, 0),
+        ),
+        (
+            f'["ms-request","{CUSTOMER}","{CART}",1763805600]',
+            "dc45dbdc-ffa9-588b-a7a3-bac3c4dcf4bc",
+            ms_request_id(CUSTOMER, CART, 1_763_805_600),
         ),
         (
             f'["ms-correlation","{CUSTOMER}","{CART}","order-4711"]',
@@ -112,8 +115,9 @@ def test_the_namespace_is_derived_from_the_programs_own_urn() -> None:
     ids=[
         "event",
         "correction",
+        "correction of a correction",
         "MS-RequestId",
-        "MS-RequestId of epoch 1",
+        "MS-RequestId after a lost state",
         "MS-CorrelationId",
         "non-ASCII unescaped",
         "without a key",
@@ -142,7 +146,7 @@ def test_the_contracts_vectors_are_right_and_cover_every_kind() -> None:
 
 
 def test_the_ids_of_a_request_are_all_different() -> None:
-    ids = ids_of(request()) | {epoch(1).ms_request_id}
+    ids = ids_of(request()) | {ms_request_id(CUSTOMER, CART, 0)}
     assert len(ids) == 5
     assert {5} == {UUID(each).version for each in ids}
 
@@ -161,17 +165,24 @@ def test_another_request_has_other_ids(other: CheckoutRequest) -> None:
     assert set() == ids_of(request()) & ids_of(other)
 
 
-def test_only_the_epoch_renews_the_ms_request_id() -> None:
-    waited = RetryState(attempt=7, doubt=after(1), since=after(2), started_at=after(3), reason="service", poisoned=True)
-    same = request(retry=msgspec.to_builtins(waited))
-    assert request().ms_request_id == same.ms_request_id
-    assert 4 == len({epoch(number).ms_request_id for number in range(4)})
+def test_a_copy_has_the_ids_of_its_request_however_long_it_waited() -> None:
+    refusal = Refusal(status=400, key=3, at=NOW)
+    waited = RetryState(attempt=7, since=after(2), held=after(1), started_at=after(3), poisoned=True, refused=refusal)
+    assert ids_of(request()) == ids_of(request(retry=msgspec.to_builtins(waited)))
 
 
-def test_only_the_ms_request_id_depends_on_the_epoch() -> None:
-    assert request().event_id == epoch(3).event_id
-    assert request().correction_id == epoch(3).correction_id
-    assert request().correlation_id == epoch(3).correlation_id
+def test_the_ms_request_id_is_the_carts_and_each_key_has_its_own() -> None:
+    assert "request_id" not in inspect.signature(ms_request_id).parameters
+    keys = {
+        ms_request_id(customer, cart, key)
+        for customer, cart in ((CUSTOMER, CART), (CART, CUSTOMER))
+        for key in range(4)
+    }
+    assert 8 == len(keys)
+
+
+def test_each_correction_of_a_request_has_an_id_of_its_own() -> None:
+    assert 4 == len({request().correction_id(number) for number in range(1, 5)})
 
 
 def test_the_messages_own_correlation_id_takes_precedence() -> None:

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.core.messages import CheckoutRequest, InvalidMessage, decode, guid_or_none
+from shared.core.cart_state import Post
+from shared.core.errors import ErrorClass, error
+from shared.core.messages import LONGEST, LONGEST_COPY, CheckoutRequest, InvalidMessage, decode, guid_or_none
 from shared.core.outcomes import invalid
-from shared.core.retry import RetryState
+from shared.core.refusal import to_refusal
+from shared.core.retry import MAX_COUNT, Refusal, RetryState
 from tests.support.builders import (
     CART,
     CUSTOMER,
@@ -33,7 +36,15 @@ BOM = b"\xef\xbb\xbf"
 KIB = 1024
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WAITED = RetryState(
-    attempt=3, epoch=2, doubt=after(-60), since=after(-600), started_at=after(-900), reason="service", poisoned=True
+    attempt=3,
+    since=after(-600),
+    held=after(-60),
+    started_at=after(-900),
+    reason="service",
+    poisoned=True,
+    deaths=4,
+    renewals=2,
+    refused=Refusal(status=400, key=1, at=after(-60), delivery="m-1/1", code="999999", description="no"),
 )
 
 
@@ -254,13 +265,18 @@ WRONG_MEMBERS = [
     ("retry", {"attempt": None}, "retry.attempt"),
     ("retry", {"attempt": 10**30}, "retry.attempt"),
     ("retry", {"attempt": 10**5000}, "retry.attempt"),
-    ("retry", {"epoch": "x"}, "retry.epoch"),
-    ("retry", {"doubt": "yesterday"}, "retry.doubt"),
-    ("retry", {"doubt": "2026-11-22T10:00:00"}, "retry.doubt"),
+    ("retry", {"held": "yesterday"}, "retry.held"),
+    ("retry", {"held": "2026-11-22T10:00:00"}, "retry.held"),
+    ("retry", {"deaths": -1}, "retry.deaths"),
+    ("retry", {"renewals": "2"}, "retry.renewals"),
+    ("retry", {"refused": {"status": 400}}, "retry.refused"),
+    ("retry", {"refused": {"status": 400, "key": -1, "at": "2026-11-22T10:00:00Z"}}, "retry.refused.key"),
+    ("retry", {"refused": {"status": 400, "key": 0, "at": "2026-11-22T10:00:00"}}, "retry.refused.at"),
+    ("retry", {"refused": {"status": 400, "key": 0, "at": "9999-12-31T23:59:59-01:00"}}, "retry"),
     ("retry", {"since": 1763805600}, "retry.since"),
     ("retry", {"startedAt": ""}, "retry.startedAt"),
     ("retry", {"startedAt": "0001-01-01T00:00:00+01:00"}, "retry"),
-    ("retry", {"doubt": "9999-12-31T23:59:59-01:00"}, "retry"),
+    ("retry", {"held": "9999-12-31T23:59:59-01:00"}, "retry"),
     ("retry", {"reason": 5}, "retry.reason"),
     ("retry", {"poisoned": "true"}, "retry.poisoned"),
     ("retry", {"poisoned": 1}, "retry.poisoned"),
@@ -570,6 +586,30 @@ def test_a_traceparent_is_read_from_the_request_and_else_from_its_cloud_event() 
     assert TRACE == accepted(cloud_event(members(traceparent="malformed"), traceparent=TRACE)).traceparent
 
 
+@pytest.mark.parametrize(
+    "text", ["2026-11-22T10:00:00Z", "2026-11-22T11:00:00+01:00", "2026-11-22t10:00:00z", "2026-11-22T10:00:00.000Z"]
+)
+def test_not_after_is_a_time_with_an_offset(text: str) -> None:
+    first = accepted(body(notAfter=text))
+    assert NOW == first.not_after == accepted(first.copy(WAITED)).not_after
+    assert accepted(body()).not_after is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "tomorrow", "2026-11-22", "2026-11-22T10:00:00", "1763805600", "0001-01-01T00:00:00+01:00", None, 5, "\ud800"],
+    ids=ascii,
+)
+def test_another_not_after_is_refused(text: object) -> None:
+    assert "$.notAfter" == refused(body(notAfter=text)).path
+    assert "$.data.notAfter" == refused(cloud_event(members(notAfter=text))).path
+
+
+def test_a_delivery_has_a_name_of_its_own() -> None:
+    names = {delivery(message, count=count).name for message in ("m-1", "m-2") for count in (1, 2)}
+    assert {"m-1/1", "m-1/2", "m-2/1", "m-2/2"} == names
+
+
 # --- context ------------------------------------------------------------------------------------------------
 
 CONTEXTS = [
@@ -673,7 +713,9 @@ def test_members_of_retry_from_a_newer_version_are_ignored() -> None:
     assert "fate" not in found.copy(found.retry).decode()
 
 
-@pytest.mark.parametrize("retry", [{}, {"doubt": None, "since": None, "startedAt": None, "reason": None}])
+@pytest.mark.parametrize(
+    "retry", [{}, {"held": None, "refused": None, "since": None, "startedAt": None, "reason": None}]
+)
 def test_an_empty_retry_is_accepted(retry: dict[str, object]) -> None:
     found = accepted(body(retry=retry))
     assert (RetryState(), True, NOW) == (found.retry, found.deferred, found.started_at)
@@ -681,8 +723,8 @@ def test_an_empty_retry_is_accepted(retry: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-22T11:00:00+01:00", "2026-11-22t10:00:00z", "2026-11-22T10:00:00.000Z"])
 def test_a_time_in_retry_may_have_any_offset(text: str) -> None:
-    found = accepted(body(retry={"doubt": text, "since": text, "startedAt": text}))
-    assert (NOW, NOW, NOW) == (found.retry.doubt, found.retry.since, found.started_at)
+    found = accepted(body(retry={"held": text, "since": text, "startedAt": text}))
+    assert (NOW, NOW, NOW) == (found.retry.held, found.retry.since, found.started_at)
 
 
 MARKED = {
@@ -714,14 +756,63 @@ def test_a_message_that_only_mentions_retry_is_not_a_deferred_copy(message: byte
     assert not refused(message).deferred
 
 
-LONGEST_MEMORY = RetryState(
-    attempt=1_000_000,
-    epoch=1_000_000,
-    doubt=datetime(2026, 11, 22, 10, 0, 0, 123456, UTC),
-    since=datetime(2026, 11, 22, 10, 0, 0, 123456, UTC),
-    reason="configuration",
-    poisoned=True,
-)
+EXACT = datetime(2026, 11, 22, 10, 0, 0, 123456, UTC)
+
+
+def longest_memory(letter: str) -> RetryState:
+    """All that a copy may carry, each text as long as it can be and all of this letter."""
+    cause = error(ErrorClass.REJECTED, letter * 9_000, code=letter * 9_000, source=letter * 9_000)
+    ids: dict[str, str | int] = dict.fromkeys(("requestId", "correlationId", "cv"), letter * 9_000)
+    refused = to_refusal(cause, {"status": 2**31, **ids}, Post("by", EXACT, delivery=letter * 9_000), MAX_COUNT)
+    return RetryState(
+        attempt=MAX_COUNT,
+        since=EXACT,
+        held=EXACT,
+        started_at=EXACT,
+        reason="authentication",
+        poisoned=True,
+        deaths=MAX_COUNT,
+        renewals=MAX_COUNT,
+        refused=refused,
+    )
+
+
+LETTERS = ["x", "ü", "🛒", '"', "\\", "\x01", "\x7f", "\u2028"]
+"""In UTF-8 or as an escape these take one byte to six."""
+LONGEST_MEMORY = longest_memory("x")
+
+
+@pytest.mark.parametrize("letter", LETTERS, ids=ascii)
+@pytest.mark.parametrize("request_id", ["🛒" * 256, '"' * 256, "\\" * 256, "x", None], ids=ascii)
+@pytest.mark.parametrize("in_event", [False, True], ids=["plain", "CloudEvent"])
+def test_a_copy_of_the_longest_message_with_the_longest_refusal_can_be_read(
+    letter: str, request_id: str | None, in_event: bool
+) -> None:
+    more = {} if request_id is None else {"requestId": request_id}
+    if in_event:
+        padding = LONGEST - len(cloud_event(members(**more), extension=""))
+        message = cloud_event(members(**more), extension="x" * padding)
+    else:
+        message = of_size(LONGEST, **more)
+    assert LONGEST == len(message)
+    found = accepted(message, message_id="9" * 36, inserted_at=EXACT)
+    for _ in range(3):
+        copy = found.copy(longest_memory(letter))
+        assert LONGEST_COPY >= len(copy)
+        found = accepted(copy)
+    assert longest_memory(letter) == found.retry
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.integers(1, 400), st.booleans())
+def test_a_copy_with_any_refusal_can_be_read(text: str, times: int, in_event: bool) -> None:
+    cause = error(ErrorClass.REJECTED, text * times, code=text * times, source=text * times)
+    ids: dict[str, str | int] = {"status": 400, "requestId": text * times, "cv": text}
+    refused = to_refusal(cause, ids, Post("by", EXACT, delivery=text * times), 7)
+    found = accepted(cloud_event() if in_event else of_size(LONGEST))
+    copy = found.copy(RetryState(refused=refused))
+    assert LONGEST_COPY >= len(copy)
+    assert refused == accepted(copy).retry.refused
 
 
 @pytest.mark.parametrize("request_id", ["🛒" * 256, '"' * 256, "\\" * 256, "x", None], ids=ascii)
@@ -749,6 +840,20 @@ def test_the_copy_of_any_copy_fits_a_queue_message(size: int) -> None:
         assert len(b64(found.copy(LONGEST_MEMORY))) <= 64 * KIB
     else:
         assert found.deferred
+
+
+def test_a_copy_whose_retry_can_grow_no_more_is_refused() -> None:
+    most = LONGEST + 512
+    assert accepted(of_size(most + len("{}"), retry={})).deferred
+    found = refused(of_size(most + len("{}") + 1, retry={}))
+    assert ("$", f"at most {most} bytes beside its retry, not {most + 1}", True) == (
+        *(found.path, found.expected),
+        found.deferred,
+    )
+
+
+def test_an_invalid_message_is_sent_again_as_it_came() -> None:
+    assert b"no cart" == refused(b"no cart").copy(WAITED)
 
 
 # --- what is told of a message that is no request -----------------------------------------------------------
@@ -785,8 +890,10 @@ def test_a_refused_message_reports_the_ids_that_are_ids(message: bytes, customer
 # --- never raises -------------------------------------------------------------------------------------------
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
-NAMES = ["customerId", "cartId", "requestId", "correlationId", "customerUserUpn", "traceparent", "context", "retry"]
-MEMORY = ["attempt", "epoch", "doubt", "since", "startedAt", "reason", "poisoned"]
+NAMES = ["customerId", "cartId", "requestId", "correlationId", "customerUserUpn", "notAfter", "traceparent", "context"]
+NAMES += ["retry"]
+MEMORY = ["attempt", "since", "held", "startedAt", "reason", "poisoned", "deaths", "renewals", "refused"]
+REFUSED = ["status", "key", "at", "delivery", "code", "description", "source", "requestId"]
 ENVELOPE = ["specversion", "id", "source", "type", "data", "data_base64"]
 TREES: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -797,7 +904,7 @@ TREES: st.SearchStrategy[Any] = st.recursive(
     | st.sampled_from([CART, TRACE, "1.0", "2026-11-22T10:00:00Z", "0001-01-01T00:00:00+01:00", 1e999]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*NAMES, *MEMORY, *ENVELOPE]) | ANY_TEXT, inner, max_size=6)
+        | st.dictionaries(st.sampled_from([*NAMES, *MEMORY, *REFUSED, *ENVELOPE]) | ANY_TEXT, inner, max_size=6)
     ),
     max_leaves=15,
 )

@@ -86,6 +86,7 @@ def test_an_outcome_is_the_expected_cloud_event() -> None:
         '"requestId":"Bestellung №7",'
         '"context":{ "price" : 36.480, "x":"\\u00e9\\ud800" },'
         '"attempts":3,'
+        '"revision":7,'
         '"startedAt":"2026-11-22T09:59:58.765Z",'
         '"finishedAt":"2026-11-22T10:00:00.123Z",'
         '"response":{"status":201,"requestId":"r","correlationId":"c","cv":"v"},'
@@ -94,7 +95,7 @@ def test_an_outcome_is_the_expected_cloud_event() -> None:
         f'"data":["a","b"],"retryable":false,"advice":"{REFUSAL.advice}"}}'
         "}}"
     )
-    assert expected == decided(found, decision, FINISHED).text
+    assert expected == decided(found, decision, FINISHED, revision=7).text
 
 
 def test_absent_members_are_left_out() -> None:
@@ -106,7 +107,7 @@ def test_absent_members_are_left_out() -> None:
         '"datacontenttype":"application/json","dataschema":"urn:partnercenter:cart-checkout:outcome:1",'
         f'"partitionkey":"{CUSTOMER}","correlationid":"{found.correlation_id}",'
         f'"data":{{"outcome":"failed","customerId":"{CUSTOMER}","cartId":"{CART}","requestId":"{found.request_id}",'
-        '"attempts":0,"startedAt":"2026-11-22T10:00:00.000Z","finishedAt":"2026-11-22T10:00:00.123Z",'
+        '"attempts":0,"revision":1,"startedAt":"2026-11-22T10:00:00.000Z","finishedAt":"2026-11-22T10:00:00.123Z",'
         f'"error":{{"class":"rejected","description":"no","retryable":false,"advice":"Do this."}}}}}}'
     )
     refusal = Error(ErrorClass.REJECTED, "no", "Do this.")
@@ -205,10 +206,19 @@ def test_the_ids_that_support_asks_for_are_the_services_or_else_those_we_sent(
 
 def test_a_correction_names_what_it_replaces_and_has_an_id_of_its_own() -> None:
     found = request()
-    published = decided(found, Decision(Outcome.COMPLETED, 2), NOW, corrects=found.event_id)
-    assert (found.correction_id, found.event_id) == (published.id, data_of(published)["corrects"])
-    assert found.correction_id == json.loads(published.text)["id"]
-    assert "corrects" not in data_of(event(of=found))
+    earlier = event(Outcome.FAILED, found)
+    published = decided(found, Decision(Outcome.COMPLETED, 2), NOW, corrects=[earlier])
+    assert (found.correction_id(), found.event_id) == (published.id, data_of(published)["corrects"])
+    assert found.correction_id() == json.loads(published.text)["id"]
+    assert "corrects" not in data_of(earlier)
+
+
+def test_a_correction_of_a_correction_replaces_the_last_one() -> None:
+    found = request()
+    first = event(Outcome.UNKNOWN, found)
+    second = decided(found, Decision(Outcome.FAILED, 1), NOW, corrects=[first])
+    third = decided(found, Decision(Outcome.COMPLETED, 1), NOW, corrects=[first, second])
+    assert (found.correction_id(2), second.id) == (third.id, data_of(third)["corrects"])
 
 
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL])
@@ -226,6 +236,7 @@ def test_a_copied_outcome_repeats_the_entry_under_the_requests_own_ids_and_times
         "requestId": "ours",
         "context": 2,
         "attempts": 4,
+        "revision": 1,
         "startedAt": "2026-11-22T10:00:00.000Z",
         "finishedAt": "2026-11-22T10:01:39.000Z",
         "result": {"orders": [{"totalPrice": 36.480}]},
@@ -388,7 +399,7 @@ def test_the_data_has_a_hash() -> None:
     [
         event(),
         event(Outcome.UNKNOWN, error=REFUSAL),
-        decided(full_request(), Decision(Outcome.PARTIAL, 1, result="{ }"), NOW, corrects="x"),
+        decided(full_request(), Decision(Outcome.PARTIAL, 1, result="{ }"), NOW, corrects=[event()]),
         event(result=text_of("9" * FITS)).claim_check("https://account/x.data.json"),
         invalid(refused(b"")),
     ],

@@ -8,29 +8,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.core import retry as again
+from shared.core.errors import TRANSIENT, ErrorClass
 from shared.core.retry import (
     Deferral,
+    Refusal,
     RetryPolicy,
     RetryState,
     ThrottleGate,
     Uniform,
     backoff,
-    is_expired,
+    is_last,
     is_last_day,
     retry_after,
 )
 from tests.support.builders import NOW, after
 
 POLICY = RetryPolicy(base=5, cap=900, max_age=86_400, settle=600)
+REFUSED = Refusal(status=400, key=1, at=after(-60))
 WAITED = RetryState(
-    attempt=3, epoch=2, doubt=after(-60), since=after(-600), started_at=after(-900), reason="service", poisoned=True
+    attempt=3,
+    since=after(-600),
+    held=after(-60),
+    started_at=after(-900),
+    reason="service",
+    poisoned=True,
+    deaths=2,
+    renewals=1,
+    refused=REFUSED,
 )
 ANY_TIME = st.datetimes(timezones=st.just(UTC))
 ANY_RETRY = st.builds(
     RetryState,
     attempt=st.integers(0, 1_000_000),
-    doubt=st.none() | ANY_TIME,
     since=st.none() | ANY_TIME,
+    held=st.none() | ANY_TIME,
     started_at=st.none() | ANY_TIME,
 )
 
@@ -51,15 +62,7 @@ def test_the_policy_has_the_defaults_of_the_settings() -> None:
 
 def test_a_request_that_never_waited_has_an_empty_retry_state() -> None:
     fresh = RetryState()
-    assert (0, 0, None, None, None, None, False) == (
-        fresh.attempt,
-        fresh.epoch,
-        fresh.doubt,
-        fresh.since,
-        fresh.started_at,
-        fresh.reason,
-        fresh.poisoned,
-    )
+    assert (0, None, None, None, None, False, 0, 0, None) == msgspec.structs.astuple(fresh)
     assert b"{}" == msgspec.json.encode(fresh)
 
 
@@ -151,105 +154,133 @@ def test_any_retry_after_is_between_zero_and_an_hour(header: str, now: datetime)
 # --- what a deferral remembers ------------------------------------------------------------------------------
 
 
+def transient(retry: RetryState, reason: ErrorClass, at: datetime = NOW, wait: float = 0) -> Deferral:
+    return again.after_transient(retry, POLICY, highest, at, reason=reason, wait=wait)
+
+
 def test_after_a_transient_response_the_attempt_grows_and_since_is_set_once() -> None:
-    first = again.after_transient(RetryState(epoch=1), POLICY, highest, NOW, reason="service", wait=57)
-    assert Deferral(62, RetryState(attempt=1, epoch=1, since=NOW, reason="service"), called=True) == first
-    later = again.after_transient(first.retry, POLICY, highest, after(99), reason="in_progress", wait=0)
-    assert Deferral(10, RetryState(attempt=2, epoch=1, since=NOW, reason="in_progress"), called=True) == later
+    first = transient(RetryState(deaths=1), ErrorClass.SERVICE, wait=57)
+    assert Deferral(62, RetryState(attempt=1, since=NOW, reason="service", deaths=1), heard=True) == first
+    later = transient(first.retry, ErrorClass.IN_PROGRESS, after(99))
+    assert Deferral(10, RetryState(attempt=2, since=NOW, reason="in_progress", deaths=1), heard=True) == later
 
 
-def test_after_a_429_the_attempt_and_since_stay_as_they_were() -> None:
-    fresh = again.after_throttling(RetryState(), POLICY, lowest, 57)
-    assert Deferral(59.5, RetryState(reason="throttled"), called=True) == fresh
-    waited = again.after_throttling(WAITED, POLICY, highest, 57)
-    assert Deferral(97, msgspec.structs.replace(WAITED, reason="throttled"), called=True) == waited
+@pytest.mark.parametrize("reason", [ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION])
+def test_after_401_and_403_the_clock_of_their_own_starts_once(reason: ErrorClass) -> None:
+    first = transient(RetryState(since=after(-7)), reason)
+    assert Deferral(5, RetryState(attempt=1, since=after(-7), held=NOW, reason=reason), heard=True) == first
+    assert NOW == transient(first.retry, reason, after(99)).retry.held
 
 
-def test_after_a_response_that_could_not_be_recorded_the_cart_is_in_doubt() -> None:
-    deferral = again.after_unrecorded_response(WAITED, POLICY, highest, NOW)
-    after_it = msgspec.structs.replace(WAITED, attempt=4, doubt=NOW, reason="storage")
-    assert Deferral(40, after_it, called=True) == deferral
-    assert again.after_unrecorded_response(RetryState(), POLICY, highest, NOW).retry.since is None
+def test_after_a_429_attempt_since_and_held_stay_as_they_were() -> None:
+    fresh = again.after_transient(RetryState(), POLICY, lowest, NOW, reason=ErrorClass.THROTTLED, wait=57)
+    assert Deferral(59.5, RetryState(reason="throttled"), heard=True) == fresh
+    waited = transient(WAITED, ErrorClass.THROTTLED, wait=57)
+    assert Deferral(97, msgspec.structs.replace(WAITED, reason="throttled"), heard=True) == waited
+
+
+def test_a_response_that_could_not_be_recorded_counts_as_none() -> None:
+    deferral = again.after_unrecorded_response(WAITED, POLICY, highest)
+    after_it = msgspec.structs.replace(WAITED, attempt=4, reason="storage")
+    assert Deferral(40, after_it, heard=False) == deferral
+    assert again.after_unrecorded_response(RetryState(), POLICY, highest).retry.since is None
 
 
 @pytest.mark.parametrize(("uniform", "delay"), [(lowest, 30), (highest, 60)])
 @pytest.mark.parametrize("reason", ["storage", "authentication"])
 def test_without_a_call_it_waits_half_a_minute_to_a_minute(uniform: Uniform, delay: float, reason: str) -> None:
     deferral = again.without_call(WAITED, uniform, reason)
-    assert Deferral(delay, msgspec.structs.replace(WAITED, reason=reason), called=False) == deferral
+    assert Deferral(delay, msgspec.structs.replace(WAITED, reason=reason), heard=False) == deferral
 
 
 @pytest.mark.parametrize(("uniform", "delay"), [(lowest, 57), (highest, 117)])
 def test_behind_a_closed_gate_it_waits_for_the_opening_and_up_to_a_minute_more(uniform: Uniform, delay: float) -> None:
     deferral = again.after_closed_gate(WAITED, uniform, after(57), NOW)
-    assert Deferral(delay, msgspec.structs.replace(WAITED, reason="throttled"), called=False) == deferral
+    assert Deferral(delay, msgspec.structs.replace(WAITED, reason="throttled"), heard=False) == deferral
 
 
-def test_settling_changes_neither_attempt_nor_since() -> None:
-    deferral = again.settling(WAITED, 540)
-    assert Deferral(540, msgspec.structs.replace(WAITED, reason="settling"), called=True) == deferral
+def test_behind_another_request_it_waits_and_nothing_else_changes() -> None:
+    deferral = again.behind_another(WAITED, 30)
+    assert Deferral(30, msgspec.structs.replace(WAITED, reason="other_request"), heard=False) == deferral
 
 
-def test_a_deferral_says_why_it_waits() -> None:
+@pytest.mark.parametrize("reason", ["settling", "service"])
+def test_settling_takes_a_second_more_and_changes_neither_attempt_nor_since(reason: str) -> None:
+    deferral = again.settling(WAITED, 540, reason)
+    assert Deferral(541, msgspec.structs.replace(WAITED, reason=reason), heard=True) == deferral
+    assert "settling" == again.settling(WAITED, 540).reason
+
+
+def test_a_deferral_says_why_it_waits_and_goes_back_to_its_own_queue() -> None:
     assert "service" == Deferral(0, WAITED).reason
     assert "unknown" == Deferral(0, RetryState()).reason
+    assert Deferral(0, WAITED).queue is None
 
 
 @settings(deadline=None)
-@given(ANY_RETRY, st.sampled_from([lowest, highest]))
-def test_a_deferral_keeps_the_doubt_the_epoch_and_poisoned(retry: RetryState, uniform: Uniform) -> None:
-    deferrals = [
-        again.after_transient(retry, POLICY, uniform, NOW, reason="service", wait=0),
-        again.after_throttling(retry, POLICY, uniform, 0),
+@given(ANY_RETRY, st.sampled_from([lowest, highest]), st.sampled_from(sorted(TRANSIENT)))
+def test_a_deferral_keeps_what_was_counted_elsewhere(retry: RetryState, uniform: Uniform, reason: ErrorClass) -> None:
+    retry = msgspec.structs.replace(retry, poisoned=True, deaths=3, renewals=2, refused=REFUSED)
+    for deferral in (
+        again.after_transient(retry, POLICY, uniform, NOW, reason=reason, wait=0),
+        again.after_unrecorded_response(retry, POLICY, uniform),
         again.without_call(retry, uniform, "storage"),
         again.after_closed_gate(retry, uniform, NOW, NOW),
+        again.behind_another(retry, 1),
         again.settling(retry, 1),
-    ]
-    for deferral in deferrals:
-        recorded = deferral.retry
-        assert (retry.doubt, retry.epoch, retry.poisoned) == (recorded.doubt, recorded.epoch, recorded.poisoned)
+    ):
+        kept = deferral.retry
+        assert (True, 3, 2, REFUSED, retry.started_at) == (
+            *(kept.poisoned, kept.deaths, kept.renewals, kept.refused),
+            kept.started_at,
+        )
         assert 0 <= deferral.delay <= 900
-    assert NOW == again.after_unrecorded_response(retry, POLICY, uniform, NOW).retry.doubt
-
-
-# --- the POST that may still be at work ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("doubt", "rest"),
-    [(None, 0), (after(-599), 1), (after(-600), 0), (after(-601), 0), (NOW, 600), (after(-86_400), 0)],
-)
-def test_a_doubt_settles_after_so_many_seconds(doubt: datetime | None, rest: float) -> None:
-    assert rest == again.settle_remaining(RetryState(doubt=doubt), POLICY, NOW)
-
-
-@given(ANY_RETRY)
-def test_a_doubt_never_settles_later_even_if_another_clock_is_ahead_of_ours(retry: RetryState) -> None:
-    assert 0 <= again.settle_remaining(retry, POLICY, NOW) <= 600
 
 
 # --- giving up ----------------------------------------------------------------------------------------------
 
+FIVE_DAYS_AGO = after(days=-5)
+IN_DAYS = [
+    (None, False),
+    (NOW, False),
+    (after(-86_399), False),
+    (after(-86_400), False),
+    (after(-86_400.001), True),
+    (after(days=-3), True),
+]
 
+
+@pytest.mark.parametrize("reason", [None, ErrorClass.SERVICE, ErrorClass.IN_PROGRESS])
+@pytest.mark.parametrize(("since", "last"), IN_DAYS)
+def test_a_post_is_the_last_one_when_it_was_entered_after_the_max_age(
+    since: datetime | None, last: bool, reason: ErrorClass | None
+) -> None:
+    retry = RetryState(since=since, held=after(days=-4))
+    assert last is is_last(retry, POLICY, FIVE_DAYS_AGO, NOW, reason=reason)
+
+
+@pytest.mark.parametrize("reason", [ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION])
 @pytest.mark.parametrize(
-    ("since", "too_late"),
+    ("held", "max_age", "last"),
     [
-        (None, False),
-        (NOW, False),
-        (after(-86_399), False),
-        (after(-86_400), False),
-        (after(-86_400.001), True),
-        (after(days=-3), True),
+        (None, 86_400, False),
+        (after(hours=-47), 86_400, False),
+        (after(hours=-48), 86_400, False),
+        (after(hours=-48, seconds=-1), 86_400, True),
+        (after(hours=-48, seconds=-1), 200_000, False),
+        (after(-200_001), 200_000, True),
     ],
 )
-def test_a_transient_response_is_the_last_one_when_since_is_older_than_the_max_age(
-    since: datetime | None, too_late: bool
+def test_401_and_403_are_held_for_two_days_at_least(
+    reason: ErrorClass, held: datetime | None, max_age: float, last: bool
 ) -> None:
-    assert too_late is is_expired(RetryState(since=since), POLICY, after(days=-5), NOW, throttled=False)
+    retry, policy = RetryState(since=after(days=-4), held=held), RetryPolicy(max_age=max_age)
+    assert last is is_last(retry, policy, FIVE_DAYS_AGO, NOW, reason=reason)
 
 
 def test_a_429_never_gives_up_by_since() -> None:
-    assert not is_expired(RetryState(since=after(days=-3)), POLICY, after(days=-5), NOW, throttled=True)
+    retry = RetryState(since=after(days=-3), held=after(days=-3))
+    assert not is_last(retry, POLICY, FIVE_DAYS_AGO, NOW, reason=ErrorClass.THROTTLED)
 
 
 SIX_DAYS = timedelta(days=6)
@@ -267,13 +298,15 @@ SIX_DAYS = timedelta(days=6)
 )
 def test_six_days_after_the_start_everything_ends(started_at: datetime, too_late: bool) -> None:
     assert too_late is is_last_day(started_at, NOW)
-    assert too_late is is_expired(RetryState(), POLICY, started_at, NOW, throttled=False)
-    assert too_late is is_expired(RetryState(since=NOW), POLICY, started_at, NOW, throttled=True)
+    for reason in (None, *TRANSIENT):
+        assert too_late is is_last(RetryState(since=NOW, held=NOW), POLICY, started_at, NOW, reason=reason)
 
 
-@given(ANY_RETRY, ANY_TIME, ANY_TIME, st.booleans())
-def test_giving_up_never_raises(retry: RetryState, started_at: datetime, now: datetime, throttled: bool) -> None:
-    assert isinstance(is_expired(retry, POLICY, started_at, now, throttled=throttled), bool)
+@given(ANY_RETRY, ANY_TIME, ANY_TIME, st.none() | st.sampled_from(sorted(TRANSIENT)))
+def test_giving_up_never_raises(
+    retry: RetryState, started_at: datetime, at: datetime, reason: ErrorClass | None
+) -> None:
+    assert isinstance(is_last(retry, POLICY, started_at, at, reason=reason), bool)
 
 
 # --- the throttle gate --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ times = st.datetimes(timezones=st.just(NOW.tzinfo))
 states = st.builds(
     CartState,
     st.integers(0, 2**40),
-    st.none() | st.builds(Post, st.text(), times, st.booleans()),
+    st.none() | st.builds(Post, st.text(), times, st.booleans(), st.text()),
     st.none() | times,
     st.booleans(),
 )
@@ -29,9 +29,17 @@ def test_a_state_is_read_as_it_was_written(state: CartState) -> None:
 
 def test_only_what_there_is_to_say_is_written_and_always_the_key() -> None:
     assert {"key": "0"} == to_metadata(CartState())
-    assert {"key": "7", "post": f'{{"by":"ours","at":"{TEXT}","heard":true}}', "doubt": TEXT, "spent": "true"} == (
-        to_metadata(CartState(7, Post("ours", NOW, heard=True), NOW, spent=True))
-    )
+    assert {
+        "key": "7",
+        "post": f'{{"by":"ours","at":"{TEXT}","heard":true,"delivery":"m/1"}}',
+        "doubt": TEXT,
+        "spent": "true",
+    } == (to_metadata(CartState(7, Post("ours", NOW, heard=True, delivery="m/1"), NOW, spent=True)))
+
+
+def test_a_post_that_was_entered_without_its_delivery_can_be_read() -> None:
+    written = {"key": "7", "post": f'{{"by":"ours","at":"{TEXT}","heard":true}}'}
+    assert CartState(7, Post("ours", NOW, heard=True)) == from_metadata(written, LATER)
 
 
 def test_what_operators_want_to_know_stands_with_the_post_and_is_not_read() -> None:

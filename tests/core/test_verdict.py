@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from shared.core import errors
 from shared.core.models import ServiceResponse
-from shared.core.verdict import CartStatusReading, candidates, read_cart_status
+from shared.core.verdict import CartStatusReading, candidates, order_ids, read_cart_status
 from tests.core.test_errors import BY_STATUS, KNOWN, KNOWN_CODES_WITH_ANOTHER_STATUS, TABLE, UNKNOWN_CODES
 from tests.support.builders import NOW, after, answer, text_of
 from tests.support.verdicts import Judged, judge
 
 HELD = {"service", "throttled", "in_progress", "authentication", "configuration"}
-IN_DOUBT = {"service", "in_progress"}
 OTHERS = sorted(KNOWN - {"800065"})
 
 GATEWAY_BODIES = {
@@ -74,18 +73,16 @@ def test_a_known_code_is_judged_by_its_row(status: int, code: str, error_class: 
     assert kind_of(error_class) == verdict.kind
     assert error_class == class_in(verdict)
     assert code == code_in(verdict)
-    assert (error_class in IN_DOUBT) is verdict.doubtful
-    assert (status >= 500 and error_class == "service") is verdict.new_epoch
-    assert verdict.known is not (code == "800065" and verdict.kind == "refused")
+    assert verdict.known
     assert verdict.result is None
 
 
-@pytest.mark.parametrize("status", [404, 410, 417])
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 410, 417, 429, 500, 503])
 @pytest.mark.parametrize("code", OF_AN_ORDER)
-def test_a_refusal_whose_code_means_an_order_proves_nothing(status: int, code: str) -> None:
+def test_a_code_that_means_an_order_decides_whatever_the_status(status: int, code: str) -> None:
     verdict = judge(answer(status, {"code": code}))
-    assert ("refused", "rejected", code) == (verdict.kind, class_in(verdict), code_in(verdict))
-    assert not verdict.known
+    expected = "already_ordered" if code == "800065" else "in_progress"
+    assert (kind_of(expected), expected, code) == (verdict.kind, class_in(verdict), code_in(verdict))
 
 
 @pytest.mark.parametrize("no_code", NO_CODES.values(), ids=NO_CODES.keys())
@@ -95,9 +92,7 @@ def test_a_fault_without_a_code_is_judged_by_its_status(
 ) -> None:
     verdict = judge(answer(status, no_code))
     assert (kind_of(error_class), error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
-    assert (error_class in IN_DOUBT) is verdict.doubtful
-    assert not verdict.new_epoch
-    assert verdict.known, "what has no code has no unknown code"
+    assert (verdict.kind != "refused") is verdict.known, "a refusal without a code proves nothing"
 
 
 @pytest.mark.parametrize(("status", "code", "error_class"), UNKNOWN_CODES)
@@ -106,9 +101,7 @@ def test_an_unknown_code_is_judged_by_its_status_and_marked_as_unknown(
 ) -> None:
     verdict = judge(answer(status, {"code": code}))
     assert (kind_of(error_class), error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
-    assert (error_class in IN_DOUBT) is verdict.doubtful
-    assert (status >= 500) is verdict.new_epoch
-    assert (error_class != "rejected") or not verdict.known
+    assert (error_class != "rejected") is verdict.known
 
 
 # --- errors: gateways ---------------------------------------------------------------------------------------
@@ -141,8 +134,6 @@ def test_an_unknown_code_is_judged_by_its_status_and_marked_as_unknown(
 def test_a_gateways_body_decides_nothing(status: int, error_class: str, body: bytes) -> None:
     verdict = judge(answer(status, body))
     assert ("retry", error_class, None) == (verdict.kind, class_in(verdict), code_in(verdict))
-    assert (error_class == "service") is verdict.doubtful
-    assert not verdict.new_epoch
 
 
 def test_the_throttling_gateway_is_understood() -> None:
@@ -150,18 +141,13 @@ def test_the_throttling_gateway_is_understood() -> None:
     assert (
         errors.error(errors.ErrorClass.THROTTLED, "Rate limit is exceeded. Try again in 57 seconds.") == verdict.error
     )
-    assert ("retry", False, False) == (verdict.kind, verdict.doubtful, verdict.new_epoch)
+    assert "retry" == verdict.kind
 
 
 @pytest.mark.parametrize("failure", ["timeout after 180 s", None])
-def test_a_missing_http_response_leaves_the_cart_in_doubt(failure: str | None) -> None:
+def test_without_an_http_response_it_is_tried_again(failure: str | None) -> None:
     verdict = judge(ServiceResponse(None, failure=failure))
-    assert ("retry", "service", True, False) == (
-        verdict.kind,
-        class_in(verdict),
-        verdict.doubtful,
-        verdict.new_epoch,
-    )
+    assert ("retry", "service") == (verdict.kind, class_in(verdict))
     assert verdict.error is not None
     assert (failure or "no answer") == verdict.error.description
 
@@ -170,12 +156,7 @@ def test_a_missing_http_response_leaves_the_cart_in_doubt(failure: str | None) -
 @pytest.mark.parametrize("tree", [{"code": 800089}, {"code": 999999}, b""])
 def test_a_status_that_http_does_not_know_proves_nothing(status: int, tree: object) -> None:
     verdict = judge(answer(status, tree))
-    assert ("retry", "service", True, False) == (
-        verdict.kind,
-        class_in(verdict),
-        verdict.doubtful,
-        verdict.new_epoch,
-    )
+    assert ("retry", "service") == (verdict.kind, class_in(verdict))
 
 
 # --- errors: what is passed on ------------------------------------------------------------------------------
@@ -262,7 +243,11 @@ SHAPES: list[tuple[str, Any, str]] = [
     ("orderErrors and empty orders", {"orders": [], "orderErrors": [FAILURE]}, "refused"),
     ("orderErrors and null orders", {"orders": None, "orderErrors": [FAILURE]}, "refused"),
     ("orderErrors of an unknown code", {"orderErrors": [{"code": 999999}]}, "refused"),
-    ("orderErrors of a transient code", {"orderErrors": [{"code": 800003}]}, "refused"),
+    ("orderErrors of the service's faults", {"orderErrors": [{"code": 800003}, {"code": 800005}]}, "retry"),
+    ("orderErrors in progress", {"orderErrors": [{"code": 800064}]}, "retry"),
+    ("orderErrors of both kinds", {"orderErrors": [{"code": 800064}, {"code": 800003}]}, "retry"),
+    ("orderErrors of a fault and a refusal", {"orderErrors": [{"code": 800003}, FAILURE]}, "refused"),
+    ("orderErrors of a configuration", {"orderErrors": [{"code": 900308}]}, "refused"),
     ("orderErrors without a code", {"orderErrors": [{}]}, "refused"),
     ("orderErrors beside a code", {"orderErrors": [FAILURE], "code": 800003}, "refused"),
     ("800065 alone", {"orderErrors": [{"code": 800065}]}, "already_ordered"),
@@ -299,8 +284,6 @@ def test_a_2xx_is_judged_by_its_shape(tree: object, kind: str, status: int) -> N
     verdict = judge(answer(status, tree))
     assert kind == verdict.kind
     assert (kind == "completed") is (verdict.error is None)
-    assert not verdict.new_epoch
-    assert (kind == "retry") is verdict.doubtful
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
@@ -313,7 +296,7 @@ def test_every_2xx_is_judged_alike(status: int) -> None:
 def test_a_3xx_is_held_for_an_operator_whatever_its_body(status: int) -> None:
     for tree in ({"orders": [DONE]}, {"code": 800089}, b""):
         verdict = judge(answer(status, tree))
-        assert ("retry", "configuration", False) == (verdict.kind, class_in(verdict), verdict.doubtful)
+        assert ("retry", "configuration") == (verdict.kind, class_in(verdict))
 
 
 def test_a_4xx_with_orders_in_it_is_none_the_less_an_error() -> None:
@@ -368,9 +351,9 @@ def test_a_result_is_passed_on_byte_for_byte_but_for_its_byte_order_mark(body: b
     assert body == verdict.result.encode()
 
 
-def test_a_result_nested_65_deep_is_retried_in_doubt() -> None:
+def test_a_result_nested_65_deep_is_tried_again() -> None:
     verdict = judge(answer(201, b'{"orders":[{"x":' + b"[" * 62 + b"]" * 62 + b"}]}"))
-    assert ("retry", True, None) == (verdict.kind, verdict.doubtful, verdict.result)
+    assert ("retry", None) == (verdict.kind, verdict.result)
 
 
 def test_a_partial_reports_the_first_order_error_and_warns_of_sending_the_cart_again() -> None:
@@ -421,7 +404,6 @@ def test_the_first_order_errors_code_alone_selects_the_row(status: int, code: st
     assert ("refused", error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
     assert text_of(tree) == verdict.result, "failed tells the result as received, if there was one"
     assert verdict.known is (code not in OF_AN_ORDER)
-    assert not verdict.doubtful
 
 
 @pytest.mark.parametrize("code", [999999, 800064])
@@ -433,7 +415,7 @@ def test_one_order_group_with_an_inconclusive_code_makes_the_refusal_inconclusiv
 
 @pytest.mark.parametrize(
     ("first", "code", "known"),
-    [(999999, "999999", False), ("InvalidRequest", "InvalidRequest", False), (0, None, True), (None, None, True)],
+    [(999999, "999999", False), ("InvalidRequest", "InvalidRequest", False), (0, None, False), (None, None, False)],
 )
 def test_an_order_error_with_an_unknown_code_is_rejected(first: object, code: str | None, known: bool) -> None:
     verdict = judge(answer(201, {"orderErrors": [{"code": first}, FAILURE]}))
@@ -464,7 +446,6 @@ def test_a_fault_inside_a_2xx_is_judged_by_its_code_alone(status: int, code: str
     del status
     verdict = judge(answer(200, {"code": code, "description": "no"}))
     assert (kind_of(error_class), error_class, code) == (verdict.kind, class_in(verdict), code_in(verdict))
-    assert not verdict.new_epoch
     assert verdict.result is None
 
 
@@ -496,8 +477,6 @@ STATUSES = st.none() | st.integers(100, 599) | st.integers()
 def test_any_response_can_be_judged(status: int | None, body: bytes) -> None:
     verdict = judge(ServiceResponse(status, body))
     assert verdict.kind == "completed" or verdict.error is not None
-    assert not verdict.doubtful or verdict.kind == "retry"
-    assert not verdict.new_epoch or (verdict.doubtful and 500 <= (status or 0) < 600)
     if verdict.error is not None:
         verdict.error.description.encode()
         assert verdict.error.code not in ("", "0")
@@ -637,6 +616,21 @@ def test_any_list_of_orders_can_be_read(cart: bytes, orders: bytes) -> None:
         isinstance(order_id, str)
         for order_id in candidates(ServiceResponse(200, cart), ServiceResponse(200, orders), NOW)
     )
+
+
+@pytest.mark.parametrize(
+    ("ids", "result"),
+    [
+        ({"a", "b"}, '{"orders":[{"id":"a"},{"id":"b"},{"id":"a"}]}'),
+        ({"a"}, '{"orders":[{"id":"a"},{"id":""},{"id":null},{},null]}'),
+        (set(), '{"orders":[]}'),
+        (set(), "{}"),
+        (set(), ""),
+        (set(), "[]"),
+    ],
+)
+def test_a_result_names_its_orders(ids: set[str], result: str) -> None:
+    assert ids == order_ids(result)
 
 
 def test_money_in_a_result_passes_through_no_binary_float() -> None:

@@ -416,10 +416,12 @@ def test_two_requests_at_one_moment_are_never_at_work_at_once(world: World) -> N
     first, second = world.carts.receive(), world.carts.receive()
     assert first is not None
     assert second is not None
-    world.serve(Meeting(world.partner_center, lambda: world.deliver(second) and None))
+    handled: list[bool] = []
+    world.serve(Meeting(world.partner_center, lambda: handled.append(world.deliver(second))))
 
     world.deliver(first)
 
+    assert [True] == handled
     assert "other_request" == world.waiting()["reason"]
     world.run()
     assert 1 == posts(world, cart)
@@ -443,6 +445,7 @@ def test_a_refusal_without_a_known_code_stands_once_it_is_settled_and_the_cart_i
         *(data["error"][name] for name in ("class", "code", "description")),
     )
     assert {"status": status, "cv": "cv-1"}.items() <= data["response"].items()
+    assert 1 == data["attempts"]
     assert 1 == len(service.posts)
     assert timedelta(seconds=world.settings.settle) <= world.clock.now - began < timedelta(minutes=11)
 

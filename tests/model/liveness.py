@@ -1,7 +1,8 @@
 """From any state, when no more faults come: does every message end?
 
 Quiet days are played: the service answers as well as it can, or it fails for ever. Where it fails, or repeats a failure
-for ever, a message that gets nowhere for long gives up, as it does by its age.
+for ever, a message that gets nowhere for long gives up, as it does by its age. A copy that waits comes back after the
+POSTs in doubt are settled, as the program's do under a spent key from the third attempt on.
 """
 
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ class Quiet:
     def _next(self, world: World, *, patient: bool) -> Step | None:
         """Deliveries go on first, then the service, then time, then messages that wait in the queue."""
         story = self._story
-        at_work = [i for i, m in enumerate(world.messages) if m.at not in (At.QUEUE, At.DONE) or m.seen]
+        at_work = [i for i, m in enumerate(world.messages) if m.at not in (At.QUEUE, At.DONE) or m.seen or m.ordered]
         waiting = [i for i in range(len(world.messages)) if i not in at_work]
         groups: list[Iterable[Step]] = [
             *(self._sorted(story.message(world, i), patient=patient) for i in at_work),

@@ -15,7 +15,8 @@ def readings(service: Service, world: World) -> list[str]:
     found = ["ordered" if world.bought else "active"]
     if service.stale and any(fresh for _, fresh in world.bought):
         found.append("active")
-    return found + (["not_now", "unclear"] if service.get_fails else [])
+    found += ["not_now", "unclear"] if service.get_fails else []
+    return found + (["not_found"] if service.not_found else [])
 
 
 def answers(service: Service, world: World, work: Work) -> list[tuple[str, bool, bool]]:

@@ -15,7 +15,7 @@ from shared.core import cart_state, evidence, rules
 from shared.core.cart_state import CartLookup, CartState, Post, PostEvidence
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Event, Outcome, decided
-from shared.core.rules import CopyOf, Record, Replay
+from shared.core.rules import CopyOf, InHand, Record, Replay
 from shared.core.verdict import AlreadyOrdered, Bought, CartStatusReading, Refused, judge
 from tests.support.builders import NOW, answer, request
 
@@ -25,7 +25,8 @@ AGES = (timedelta(seconds=10), timedelta(hours=1))
 NEVER = -1
 LOST = -1
 NAMES = (
-    *("wait_for_others", "in_doubt_since", "is_closed", "may_resolve_as_not_bought", "enter", "entry_holds"),
+    *("wait_for_others", "in_doubt_since", "settle_remaining", "is_closed", "may_resolve_as_not_bought"),
+    *("enter", "entry_holds"),
     *("after_deferral", "after_refusal", "after_giving_up", "after_purchase", "after_unknown"),
 )
 
@@ -39,7 +40,9 @@ ANSWERS: dict[str, ServiceResponse] = {
     "401": answer(401, {"code": "800001"}),
     "403": answer(403, {"code": "900308"}),
     "429": answer(429, {"statusCode": 429}),
+    "404": answer(404, {"code": "999999"}),
     "none": ServiceResponse(None, failure="timeout"),
+    "not sent": ServiceResponse(None, failure="not sent: ConnectionRefusedError", sent=False),
 }
 
 
@@ -62,7 +65,7 @@ class State(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A compact Look. `settled`: whether every doubt was settled when GET cart was sent."""
+    """A compact CartLookup. `settled`: whether every doubt was settled when GET cart was sent."""
 
     settled: bool
     reading: str
@@ -85,9 +88,9 @@ class Rules:
     def __init__(self, **changes: Callable[..., Any]) -> None:
         own = {name: getattr(cart_state, name) for name in NAMES} | {"evidence_of": evidence.evidence_of}
         self._do = SimpleNamespace(**{**own, **changes})
-        for name in ("waits", "doubt", "closed", "not_bought", "enter", "holds", "deferred", "purchased", "unknown"):
+        for name in ("waits", "doubt", "settles", "closed", "not_bought", "enter", "holds", "deferred"):
             setattr(self, name, cache(getattr(self, name)))
-        for name in ("left", "refused", "gave_up"):
+        for name in ("left", "refused", "gave_up", "purchased", "unknown"):
             setattr(self, name, cache(getattr(self, name)))
 
     def waits(self, state: State, by: str) -> bool:
@@ -103,11 +106,28 @@ class Rules:
         """The age of the latest POST in doubt, or NEVER."""
         return _age(self._do.in_doubt_since(_real(state), _post(answered)))
 
-    def closed(self, state: State, bought: bool, seen: Seen | None, answered: Entered | None) -> bool:
+    def settles(self, state: State, answered: Entered | None) -> bool:
+        """Whether a POST in doubt may still be at work."""
+        return bool(self._do.settle_remaining(_real(state), NOW, SETTLE, _post(answered)) > 0)
+
+    def closed(
+        self,
+        state: State,
+        bought: bool,
+        seen: Seen | None,
+        answered: Entered | None,
+        refused_404: Entered | None = None,
+    ) -> bool:
         """Whether the cart is closed."""
-        return bool(
-            self._do.is_closed(_real(state), bought=bought, look=_look(seen), settle=SETTLE, answered=_post(answered))
+        found = self._do.is_closed(
+            _real(state),
+            bought=bought,
+            look=_look(seen),
+            settle=SETTLE,
+            answered=_post(answered),
+            refused_404=_post(refused_404),
         )
+        return bool(found)
 
     def not_bought(self, state: State, bought: bool, seen: Seen | None) -> bool:
         """Whether an operator may say that nothing was bought."""
@@ -157,18 +177,22 @@ def verdict_of(kind: str) -> str:
 
 
 @cache
-def ruling(entries: Entries, by: str, bought: bool) -> tuple[str, bool]:
+def ruling(entries: Entries, by: str, in_hand: InHand) -> tuple[str, bool]:
     """What the record says: replay, copy or undecided, and whether an entry of this request is corrected."""
-    found = rules.apply_rules(Record(tuple(map(_event, entries))), request(by), purchase_confirmed=bought)
+    found = rules.apply_rules(Record(_events(entries)), request(by), in_hand)
     if isinstance(found, Replay):
         return "replay", False
-    return "copy" if isinstance(found, CopyOf) else "undecided", found.corrects is not None
+    return "copy" if isinstance(found, CopyOf) else "undecided", bool(found.corrects)
 
 
-def _event(entry: Entry) -> Event:
+@cache
+def _events(entries: Entries) -> tuple[Event, ...]:
+    if not entries:
+        return ()
+    before, entry = _events(entries[:-1]), entries[-1]
     of = request(entry.by)
-    decision = Decision(Outcome(entry.outcome), 1)
-    return decided(of, decision, NOW, corrects=of.event_id if entry.corrects else None)
+    own = Record(before).own(of) if entry.corrects else ()
+    return (*before, decided(of, Decision(Outcome(entry.outcome), 1), NOW, corrects=own))
 
 
 @cache
@@ -198,4 +222,6 @@ def _age(time: Any) -> int:
 def _look(seen: Seen | None) -> CartLookup | None:
     if seen is None:
         return None
-    return CartLookup(NOW if seen.settled else NOW - AGES[1], CartStatusReading(seen.reading))
+    not_found = seen.reading == "not_found"
+    reading = CartStatusReading.UNCLEAR if not_found else CartStatusReading(seen.reading)
+    return CartLookup(NOW if seen.settled else NOW - AGES[1], reading, not_found)

@@ -24,26 +24,32 @@ class At(IntEnum):
     DONE = 5
 
 
-class Mode(IntEnum):
-    """What its copy says: nothing, only ask any more, the cart is ordered, or it was refused without proof."""
+class Ordered(IntEnum):
+    """What this delivery has learned of the order. A copy does not carry it."""
 
-    NORMAL = 0
-    ENDING = 1
-    ORDERED = 2
-    REFUSED = 3  # and further: REFUSED + the key of the refused POST
+    NO = 0
+    SAID = 1  # GET cart, or 800065, has said that the cart is ordered
+    REPEATED = 2  # and the POST that repeats the first result was sent
 
 
 class Message(NamedTuple):
-    """A message. `number`, `key`, `age`: of its own POST, from its entry until its answer is dealt with."""
+    """A message.
+
+    `refused`: its copy carries a refusal without proof: the key of the POST, and its number where it was a 404.
+    `number`, `key`, `age`: of its own POST, from its entry until its answer is dealt with. `ending`: this delivery
+    has asked GET cart since it makes no POST any more.
+    """
 
     by: str
     at: int = At.QUEUE
-    mode: int = Mode.NORMAL
+    refused: tuple[int, int] | None = None
     number: int = 0
     key: int = 0
     age: int = 0
     answer: str = ""
     seen: Seen | None = None
+    ending: bool = False
+    ordered: int = Ordered.NO
 
 
 class Work(NamedTuple):
@@ -83,6 +89,7 @@ class Step(NamedTuple):
 def next_number(world: World) -> int:
     """The number of the next POST."""
     live = [m.number for m in world.messages]
+    live += [m.refused[1] for m in world.messages if m.refused]
     live += [w.number for w in world.work]
     if world.state.post:
         live.append(world.state.post.number)
@@ -119,8 +126,9 @@ def _live(world: World) -> tuple[set[int], set[int]]:
         if m.number:
             numbers.add(m.number)
             keys.add(m.key)
-        if m.mode >= Mode.REFUSED:
-            keys.add(m.mode - Mode.REFUSED)
+        if m.refused:
+            keys.add(m.refused[0])
+            numbers.update(m.refused[1:] if m.refused[1] else ())
     for w in world.work:
         numbers.add(w.number)
         keys.add(w.key)
@@ -132,8 +140,8 @@ def _live(world: World) -> tuple[set[int], set[int]]:
 
 
 def _renamed(m: Message, number: dict[int, int], key: dict[int, int]) -> Message:
-    mode = Mode.REFUSED + key[m.mode - Mode.REFUSED] if m.mode >= Mode.REFUSED else m.mode
-    return Message(m.by, m.at, mode, number[m.number], key[m.key] if m.number else 0, *m[5:])
+    refused = m.refused and (key[m.refused[0]], number[m.refused[1]])
+    return Message(m.by, m.at, refused, number[m.number], key[m.key] if m.number else 0, *m[5:])
 
 
 def _renumbered(keys: set[int]) -> dict[int, int]:
@@ -153,4 +161,4 @@ def _ordered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _order(message: Message) -> tuple[object, ...]:
-    return *message[:7], message.seen or ()
+    return *message[:2], message.refused or (), *message[3:7], message.seen or (), *message[8:]

@@ -15,8 +15,6 @@ class Judged:
     kind: str
     error: Error | None
     result: str | None = None
-    doubtful: bool = False
-    new_epoch: bool = False
     known: bool = True
 
 
@@ -28,8 +26,8 @@ def view(found: Verdict) -> Judged:
             return Judged("refused", error, result, known=known)
         case AlreadyOrdered(error, result):
             return Judged("already_ordered", error, result)
-        case Retry(error, doubtful, new_epoch):
-            return Judged("retry", error, doubtful=doubtful, new_epoch=new_epoch)
+        case Retry(error):
+            return Judged("retry", error)
 
 
 def judge(response: ServiceResponse) -> Judged:

@@ -467,9 +467,10 @@ def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     assert isinstance(refused, InvalidMessage)
     expected = {
         "event `id`": example.event_id,
-        "event `id` of a correction": example.correction_id,
-        "`MS-RequestId`, epoch 0": example.ms_request_id,
-        "`MS-RequestId`, epoch 1": replace(example, retry=RetryState(epoch=1)).ms_request_id,
+        "event `id` of a correction": example.correction_id(),
+        "event `id` of the correction of that, and so on": example.correction_id(2),
+        "`MS-RequestId` of the cart's key 0": messages.ms_request_id(CUSTOMER, CART, 0),
+        "`MS-RequestId` of the cart's key 1": messages.ms_request_id(CUSTOMER, CART, 1),
         "`MS-CorrelationId` where the message has none": example.correlation_id,
         "event `id`, request id not in ASCII": replace(example, request_id="größe-✓").event_id,
         "`requestId` of a CloudEvent without one": caused.request_id,

@@ -54,7 +54,7 @@ class Entry(OutcomeEvent):
     @property
     def decided_cells(self) -> tuple[str, str]:
         """The first cells of a table: when it was decided, and the outcome."""
-        return format_utc(self.decided_at), self.event.outcome
+        return format_utc(self.decided_at), self.outcome  # the word of a later version, too
 
     @property
     def response(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def wait_for(
                 if isinstance(result, StorageUnavailable):
                     trouble = str(result)
                     continue
-                exit_code = max(exit_code, EXIT_CODES[result.event.outcome])
+                exit_code = max(exit_code, EXIT_CODES[result.event.outcome or Outcome.UNKNOWN])
                 _show(result, as_json=as_json)
             left = deadline - time.monotonic()
             if not pending or left <= 0:
@@ -94,7 +94,7 @@ def _show(entry: Entry, *, as_json: bool) -> None:
     if as_json:
         print(entry.line, flush=True)
         return
-    outcome = entry.event.outcome
+    outcome = entry.event.outcome or Outcome.UNKNOWN
     kind = f"{entry.class_and_code}  " if entry.class_and_code else ""
     request_id, summary = printable(entry.request_id, 256), printable(entry.summary, 200)
     text = f"{outcome}  cart {entry.cart.cart_id}  requestId {request_id}  {kind}{summary}"

@@ -22,7 +22,8 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY, day TEXT NOT NULL DEFAULT (date()));
 CREATE TABLE IF NOT EXISTS replaced (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS outcomes (
-    id TEXT PRIMARY KEY, customer TEXT, cart TEXT, request TEXT, outcome TEXT NOT NULL, answered_by TEXT, event TEXT
+    id TEXT PRIMARY KEY, customer TEXT, cart TEXT, request TEXT, outcome TEXT NOT NULL, answered_by TEXT,
+    revision INTEGER, event TEXT  -- ORDER BY revision: the order of one cart's outcomes, however they arrived
 );
 CREATE VIEW IF NOT EXISTS purchases AS
     SELECT * FROM outcomes WHERE outcome IN ('completed', 'action_required', 'partial') AND answered_by IS NULL;
@@ -53,9 +54,9 @@ def store(db: sqlite3.Connection, text: str, records: ContainerClient | None = N
         if db.execute("SELECT 1 FROM replaced WHERE id = ?", (event["id"],)).fetchone():
             return True
         # 3. `answeredBy` names the event that reported this purchase: the view `purchases` counts only that one
-        facts = (data.get(name) for name in ("customerId", "cartId", "requestId", "outcome", "answeredBy"))
+        facts = (data.get(name) for name in ("customerId", "cartId", "requestId", "outcome", "answeredBy", "revision"))
         # OR IGNORE: if it was published again after its id was deleted from `seen`, it is stored already
-        db.execute("INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", (event["id"], *facts, text))
+        db.execute("INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (event["id"], *facts, text))
     return True
 
 

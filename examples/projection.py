@@ -4,7 +4,8 @@
 
 The records are the event store: each cart's record is the array of all outcomes decided for it. The projection can
 also be fed from the outcomes queue, or from both. Events may arrive twice, late, and in any order. The view is the
-same, since it is a function of the *set* of events: `apply` only adds to the set.
+same, since it is a function of the *set* of events: `apply` only adds to the set. Those of one cart are ordered by
+`revision`, their place in the cart's record, and not by time, which workers' clocks disagree on.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 from azure.storage.blob import ContainerClient
 
 BOUGHT = ("completed", "action_required", "partial")
+TYPES = {f"partnercenter.cart.checkout.{outcome}" for outcome in (*BOUGHT, "failed", "unknown")}
 
 
 @dataclass
@@ -39,7 +41,9 @@ class Projection:
         self._replaced: set[str] = set()
 
     def apply(self, event: dict[str, Any], data: dict[str, Any]) -> None:
-        """Add an event. Adding it again changes nothing."""
+        """Add an event. Adding it again changes nothing. One of a type that a later version adds is passed over."""
+        if event["type"] not in TYPES:
+            return
         self._events[event["id"]] = data
         if "corrects" in data:
             self._replaced.add(data["corrects"])
@@ -48,8 +52,8 @@ class Projection:
         """The view, by cart."""
         found: dict[tuple[str, str], Cart] = {}
         valid = [(id_, data) for id_, data in self._events.items() if id_ not in self._replaced and "requestId" in data]
-        # ordered by decision time, then by id, so that the order of arrival does not matter
-        for id_, data in sorted(valid, key=lambda event: (event[1]["finishedAt"], event[0])):
+        # ordered by the place in the cart's record, so that the order of arrival does not matter
+        for id_, data in sorted(valid, key=lambda event: event[1]["revision"]):
             key = data["customerId"], data["cartId"]
             cart = found.setdefault(key, Cart(*key))
             # with `answeredBy` it repeats the purchase of another event: only link the request
@@ -76,10 +80,11 @@ def replay(records: ContainerClient) -> Iterator[tuple[dict[str, Any], dict[str,
     """Yield every event of the store with its data."""
     home = records.url.partition("?")[0]  # after the ? there may be a signature
     for blob in records.list_blobs():
-        if not blob.name.endswith((".data.json", ".waiting.json")):
-            for event in _load(records, blob.name):
-                data = event["data"] if "data" in event else _load(records, event["dataref"].removeprefix(home))
-                yield event, data
+        if not blob.name.endswith(".data.json"):
+            for event in _load(records, blob.name):  # none yet in the record of a cart that is being processed
+                if event["type"] in TYPES:
+                    data = event["data"] if "data" in event else _load(records, event["dataref"].removeprefix(home))
+                    yield event, data
 
 
 def _load(records: ContainerClient, name: str) -> Any:  # noqa: ANN401  any JSON

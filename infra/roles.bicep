@@ -108,8 +108,8 @@ resource outcomes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Storage Blob Data Contributor on the records container. The program reads and writes records under their ETags, and
-// deletes its notes. No narrower role writes blobs.
+// Storage Blob Data Contributor on the records container. The program reads and writes records under their ETags. It
+// deletes none, but no narrower role writes blobs.
 resource records 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(checkoutAccount::blobs::records.id, principalId, storageBlobDataContributor)
   scope: checkoutAccount::blobs::records
@@ -117,7 +117,7 @@ resource records 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: storageBlobDataContributor
-    description: 'The program reads and writes records, and deletes its notes of what waits.'
+    description: 'The program reads and writes records.'
   }
 }
 

@@ -34,9 +34,13 @@ resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-0
 // 90 is the safe minimum. The default covers a business year and its closing.
 //
 // Versions are retained equally long. They undo an accidental delete or overwrite, and a shorter rule would remove the
-// only copy of a record that was written long ago and deleted today. Notes (.waiting.json) and large data (.data.json)
-// have the same prefix, and a rule cannot distinguish them. A note is small, and data must live as long as the record
-// that names it, which was written at the same time.
+// only copy of a record that was written long ago and deleted today. Each entry of a POST makes a version too. Never
+// promote an old version of a record that still exists: it would forget POSTs.
+//
+// Large data (.data.json) have the same prefix, and a rule cannot distinguish them. They are written once, while their
+// record is renewed by each further request for its cart. So the data of a purchase can be deleted while its record
+// lives on, but only where somebody has asked again for a cart that was bought so many days ago, and a cart lives 7. A
+// rule without an end would avoid it, and keep what producers wrote about their customers for ever.
 resource retention 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
   parent: account
   name: 'default'

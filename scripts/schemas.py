@@ -57,6 +57,11 @@ MEMBERS: dict[str, Json] = {
         "maxLength": 256,
         "not": {"pattern": "[^ -~]"},
     },
+    "notAfter": {
+        "description": "RFC 3339 with an offset. After it no POST of this request begins.",
+        "type": "string",
+        "format": "date-time",
+    },
     "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": "string"},
     "context": {"description": "Any JSON. It is returned with the outcome, character for character."},
     "retry": {"$ref": "#/definitions/Retry"},
@@ -71,15 +76,20 @@ def request(*, deferred: bool) -> Json:
     if {*MEMBERS} != {*fields["properties"]}:
         raise AssertionError("the members of a request have changed: declare their schemas in MEMBERS")
     properties = {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"}
-    for rule in definitions["RetryState"]["properties"].values():
-        rule.pop("default", None)
+    for kind in ("RetryState", "Refusal"):
+        for rule in definitions[kind]["properties"].values():
+            rule.pop("default", None)
     return {
         "type": "object",
         "properties": properties,
         "required": [*fields["required"], *(["retry"] if deferred else [])],
         "additionalProperties": fields["additionalProperties"],
         "definitions": {"Guid": GUID}
-        | ({"Retry": {**definitions["RetryState"], "title": "Retry"}} if deferred else {}),
+        | (
+            {"Retry": {**definitions["RetryState"], "title": "Retry"}, "Refusal": definitions["Refusal"]}
+            if deferred
+            else {}
+        ),
     }
 
 
@@ -160,6 +170,7 @@ class Decided(Struct, kw_only=True, rename="camel"):
     request_id: Annotated[str, Meta(min_length=1, max_length=messages.LONGEST_REQUEST_ID)]
     context: Any = UNSET
     attempts: Count
+    revision: Annotated[int, Meta(ge=1, description="The place in the cart's record: it orders the cart's outcomes.")]
     started_at: Time
     finished_at: Time
     response: Response | UnsetType = UNSET
@@ -224,7 +235,16 @@ NEVER = {
     "Completed": ("error",),
     "Failed": ("answeredBy", "corrects"),
     "Unknown": ("result", "answeredBy", "corrects"),
-    "InvalidMessage": ("requestId", "attempts", "startedAt", "finishedAt", "result", "answeredBy", "corrects"),
+    "InvalidMessage": (
+        "requestId",
+        "attempts",
+        "revision",
+        "startedAt",
+        "finishedAt",
+        "result",
+        "answeredBy",
+        "corrects",
+    ),
 }
 
 
@@ -333,7 +353,8 @@ def _components(*kinds: Any) -> tuple[Json, Json]:  # noqa: ANN401  any types th
     _, found = msgspec.json.schema_components(kinds, ref_template="#/definitions/{name}")
     for definition in found.values():
         if "description" in definition:
-            definition["description"] = " ".join(definition["description"].split())  # a docstring's lines
+            # a docstring's lines, without its list of attributes
+            definition["description"] = " ".join(definition["description"].partition("Attributes:")[0].split())
     return found, dict(found)
 
 

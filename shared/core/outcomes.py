@@ -60,10 +60,13 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An outcome as it is recorded and published: the whole CloudEvent, as text."""
+    """An outcome as it is recorded and published: the whole CloudEvent, as text.
+
+    `outcome`: None for an entry whose type this version does not know. It answers nobody, and stays in its record.
+    """
 
     id: str
-    outcome: Outcome
+    outcome: Outcome | None
     text: str
     data: str | None = None
     dataref: str | None = None
@@ -93,11 +96,11 @@ class Event(msgspec.Struct, frozen=True):
         """Read an event that was recorded.
 
         Raises:
-            KeyError, ValueError: it is not an event of this program.
+            KeyError, ValueError: it is not an event.
         """
         raw = jsontext.members(text)
         dataref = _string(raw["dataref"]) if "dataref" in raw else None
-        return cls(_string(raw["id"]), _OUTCOMES[_string(raw["type"])], text, raw.get("data"), dataref)
+        return cls(_string(raw["id"]), _OUTCOMES.get(_string(raw["type"])), text, raw.get("data"), dataref)
 
 
 def decided(
@@ -149,7 +152,13 @@ def decided(
 
 
 def copied(entry: Event, data: str, attempts: int) -> Decision:
-    """The decision that repeats another request's entry, for a cart that is bought already."""
+    """The decision that repeats another request's entry, for a cart that is bought already.
+
+    Raises:
+        ValueError: the entry is no outcome that this version knows.
+    """
+    if entry.outcome is None:
+        raise ValueError("an entry of an unknown type answers nobody")
     raw = jsontext.members(data)
     return Decision(entry.outcome, attempts, result=raw.get("result"), error=raw.get("error"), answered_by=entry.id)
 

@@ -23,6 +23,7 @@ class Record(msgspec.Struct, frozen=True):
 
     Attributes:
         entries: The outcomes, in the order in which they were decided. None yet in a record that only has metadata.
+            One whose type this version does not know is rewritten as it is and counts as a place, and that is all.
         etag: What a conditional write must match; None: there is no record yet.
         metadata: The working state, as plain text under lower-case names. The three rules do not look at it.
         last_modified: When the record was written last, by storage's clock; None: there is no record yet.
@@ -38,7 +39,7 @@ class Record(msgspec.Struct, frozen=True):
     def own(self, request: CheckoutRequest) -> tuple[Event, ...]:
         """The entries of this request: its outcome, and each correction of the one before."""
         ids = {request.event_id, *(request.correction_id(number + 1) for number in range(len(self.entries)))}
-        return tuple(entry for entry in self.entries if entry.id in ids)
+        return tuple(entry for entry in self.entries if entry.outcome is not None and entry.id in ids)
 
     def bought(self) -> Event | None:
         """Rule 2: the first entry that bought the cart."""

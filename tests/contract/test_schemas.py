@@ -168,7 +168,7 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     *(("completed", without(name)) for name in ("specversion", "id", "source", "type", "time", "subject", "data")),
     *(("completed", without(name)) for name in ("datacontenttype", "dataschema", "partitionkey", "correlationid")),
     *(("completed", without("data", name)) for name in ("outcome", "customerId", "cartId", "requestId", "result")),
-    *(("completed", without("data", name)) for name in ("attempts", "startedAt", "finishedAt")),
+    *(("completed", without("data", name)) for name in ("attempts", "revision", "startedAt", "finishedAt")),
     ("completed", put("0.3", "specversion")),
     ("completed", put("urn:somebody:else", "source")),
     ("completed", put("partnercenter.cart.checkout.perhaps", "type")),
@@ -184,6 +184,8 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     ("completed", put("x" * 257, "data", "requestId")),
     ("completed", put("1", "data", "attempts")),
     ("completed", put(-1, "data", "attempts")),
+    ("completed", put(0, "data", "revision")),
+    ("completed", put("1", "data", "revision")),
     ("completed", put([], "data", "result")),
     ("completed", put(None, "data", "result")),
     ("completed", put(None, "data", "error")),
@@ -209,6 +211,7 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     ("invalid", put("cart", "data", "error", "class")),
     ("invalid", put("not base64!", "data", "body")),
     ("invalid", put("order-4711", "data", "requestId")),
+    ("invalid", put(1, "data", "revision")),
     ("answeredBy", put("order-4711", "data", "answeredBy")),
     ("corrects", put("order-4711", "data", "corrects")),
     ("dataref", put("not a uri", "dataref")),
@@ -261,6 +264,10 @@ REQUESTS = st.fixed_dictionaries(
         "requestId": TEXTS | JUNK,
         "correlationId": GUIDS | JUNK,
         "customerUserUpn": TEXTS | JUNK,
+        "notAfter": st.sampled_from(
+            ["2026-11-22T18:00:00Z", "2026-11-22T18:00:00.5+01:00", "2026-11-22T18:00:00", "2026-11-22", "", "now"]
+        )
+        | JUNK,
         "traceparent": TEXTS | JUNK,
         "context": JUNK | TEXTS,
         "requestID": TEXTS,
@@ -299,9 +306,20 @@ RETRIES = st.fixed_dictionaries(
     {},
     optional={
         "attempt": st.sampled_from([0, 7, 1_000_000, 1_000_001, -1, "1", 1.5, None]),
-        "epoch": st.sampled_from([0, 1_000_001]),
-        "doubt": st.sampled_from(
+        "since": st.sampled_from(
             ["2026-11-22T10:00:00Z", "2026-11-22T10:00:00.123+01:00", "2026-11-22T10:00:00", "now", 5, None]
+        ),
+        "held": st.sampled_from(["2026-11-22T10:00:00Z", "now"]),
+        "deaths": st.sampled_from([0, 5, -1, 1_000_001]),
+        "renewals": st.sampled_from([0, 1_000_000, "1"]),
+        "refused": st.sampled_from(
+            [
+                None,
+                {"status": 400, "key": 0, "at": "2026-11-22T10:00:00Z", "code": "800013", "later": 1},
+                {"status": 400, "key": -1, "at": "2026-11-22T10:00:00Z"},
+                {"status": 400, "key": 0},
+                {"status": "400", "key": 0, "at": "2026-11-22T10:00:00Z"},
+            ]
         ),
         "startedAt": st.sampled_from(["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-02-30T00:00:00Z"]),
         "reason": st.sampled_from(["storage", None, 5]),

@@ -19,9 +19,9 @@ from local.simulator import scenarios
 from local.simulator.scenarios import SCENARIOS
 from shared import telemetry
 from shared.otlp import ENDPOINTS, REQUIREMENTS
-from shared.poison import LAST_POISON_DELIVERY
+from shared.poison import FIRST_UNREAD_DELIVERY
 from shared.ports import StorageUnavailable
-from tests.docs.test_docs import blocks, quoted, table
+from tests.docs.test_docs import Blobs, Service, blocks, order, ordered, quoted, request, table, worker
 from tests.support.world import CUSTOMER, World
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
@@ -97,7 +97,8 @@ def live() -> None:
     world.run()
     for port, method in (
         ("container", "read"),
-        ("container", "overwrite"),
+        ("container", "write"),
+        ("container", "set_metadata"),
         ("service", "checkout"),
         ("outcomes", "send"),
     ):
@@ -105,11 +106,12 @@ def live() -> None:
         setattr(getattr(world, port), method, away)
         world.enqueue("throttled")
         some(world)
+    buy_twice()
     world = World()
     world.carts.send = away  # type: ignore[method-assign]
     world.poison.send(json.dumps({"customerId": CUSTOMER, "cartId": scenarios.cart_id("created", "poisoned")}))
     some(world)
-    for _ in range(LAST_POISON_DELIVERY):
+    for _ in range(FIRST_UNREAD_DELIVERY):
         world.poison.receive(lease=0)
     (message,) = world.poison.messages
     world.deliver(message, from_poison=True)
@@ -117,6 +119,26 @@ def live() -> None:
     world.container.read = away  # type: ignore[method-assign]
     world.poison.send(json.dumps({"customerId": CUSTOMER, "cartId": CUSTOMER, "retry": {"poisoned": True}}))
     some(world)
+
+
+def buy_twice() -> None:
+    """Two POSTs of one cart, each of which is answered by another order."""
+    world = World()
+    blobs = Blobs(world.clock)
+    world.blobs = blobs
+    first, second = (Service(world, ordered(order(name, "completed"))) for name in ("one", "two"))
+    other = worker(world, second)
+
+    def deliver_the_duplicate() -> None:
+        duplicate = world.carts.receive()
+        assert duplicate is not None
+        world.deliver(duplicate, checkout=other)
+
+    blobs.before_append = deliver_the_duplicate
+    world.serve(first)
+    for _ in range(2):
+        world.carts.send(json.dumps(request()))
+    world.run()
 
 
 def some(world: World) -> None:

@@ -179,7 +179,9 @@ def test_a_query_recognizes_the_programs_lines_by_their_beginning(lines: list[di
 
 def test_every_line_of_a_cart_says_how_long_it_has_waited(lines: list[dict[str, Any]]) -> None:
     assert len(lines) > 20
-    assert all(isinstance(line["waited"], float) and line["eventId"] for line in lines)
+    assert all(isinstance(line["waited"], float) for line in lines)
+    # the poison handler sends a message on without reading it at its third delivery: that line has no ids
+    assert all(line["eventId"] for line in lines if line["result"] != "renewed")
 
 
 def test_the_alert_on_operator_errors_lists_their_classes(deployment: Deployment) -> None:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from cli.main import VERBS
 from local.simulator.scenarios import SCENARIOS, ScenarioGroup
+from shared.checkout import Checkout
 from shared.core import errors, jsontext, messages, outcomes
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.models import ServiceResponse
@@ -26,7 +27,7 @@ from shared.core.outcomes import Outcome
 from shared.core.retry import RetryState
 from shared.settings import Settings, SettingsError
 from tests.support.memory import MemoryBlobs
-from tests.support.world import CUSTOMER, World
+from tests.support.world import CUSTOMER, SETTINGS, World
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -54,14 +55,24 @@ class Service:
         self._world, self._answers = world, list(answers)
         self._cart, self._orders = ServiceResponse(200, cart), ServiceResponse(200, orders)
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
+    def token(self) -> str:
+        return "token"
+
+    def renew_token(self, _: str) -> str | None:
+        return None
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        del token
+        assert may_begin()
         self._world.clock.advance(2.3)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if answer.status is None:
             return answer
         return replace(
             answer,
-            request_id=request.ms_request_id,
+            request_id=ms_request_id,
             correlation_id=request.correlation_id,
             cv="Jd2sVXJnS0q1b2Jt.0",
         )
@@ -72,18 +83,22 @@ class Service:
     def list_orders(self, _: CheckoutRequest) -> ServiceResponse:
         return self._orders
 
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        raise AssertionError(f"{customer_id} {order_id}: only an operator fetches one order")
+
 
 class Blobs(MemoryBlobs):
-    """Blobs with an address like Azure's, and a hook that runs just before a write."""
+    """Blobs with an address like Azure's, and a hook that runs just before an outcome is appended."""
 
-    before_write: Callable[[], object] | None = None
+    before_append: Callable[[], object] | None = None
 
     def write(
         self, name: str, content: bytes, *, content_type: str, metadata: Mapping[str, str], match: str | None = None
     ) -> str:
-        before_write, self.before_write = self.before_write, None
-        if before_write is not None:
-            before_write()
+        before_append = self.before_append
+        if before_append is not None and content != b"[]":  # that would be the entry of the POST
+            self.before_append = None
+            before_append()
         return super().write(name, content, content_type=content_type, metadata=metadata, match=match)
 
     def url(self, name: str) -> str:
@@ -93,9 +108,8 @@ class Blobs(MemoryBlobs):
 def world_of(*answers: ServiceResponse, **asked: bytes) -> World:
     """A world with this service."""
     world = World()
-    world.blobs = Blobs()
-    world.partner_center = Service(world, *answers, **asked)
-    world.checkout = world.worker()
+    world.blobs = Blobs(world.clock)
+    world.serve(Service(world, *answers, **asked))
     return world
 
 
@@ -179,20 +193,32 @@ def answered_by() -> str:
     return publish(world_of(ordered(order("a4e9d2b0c1f3", "completed"))), request(), {**event, "data": again})
 
 
+def worker(world: World, service: Service) -> Checkout:
+    """Another worker, whose calls are answered by `service`."""
+    present, world.partner_center = world.partner_center, service
+    made = world.worker()
+    world.partner_center = present
+    return made
+
+
 def corrects() -> str:
-    world = world_of(ordered(order("a4e9d2b0c1f3", "completed")))
-    body = json.dumps(request())
+    """A POST that outlives SETTLE_SECONDS, which here is a minute: its duplicate is refused and told `failed`."""
+    world = World(replace(SETTINGS, settle=60.0))
+    world.blobs = Blobs(world.clock)
+    service = Service(world, ordered(order("a4e9d2b0c1f3", "completed")))
 
     def refuse_the_duplicate() -> None:
-        service, world.partner_center = world.partner_center, Service(world, REFUSED)
-        concurrent, world.partner_center = world.worker(), service
-        duplicate = world.carts.receive()
-        assert duplicate is not None
-        world.deliver(duplicate, checkout=concurrent)
+        concurrent = worker(world, Service(world, REFUSED, cart=b'{"status":"Active"}'))
+        for seconds in (0.0, 62.0):  # deferred until the POST counts as settled, then decided
+            world.clock.advance(seconds)
+            duplicate = world.carts.receive()
+            assert duplicate is not None
+            world.deliver(duplicate, checkout=concurrent)
 
-    world.blobs.before_write = refuse_the_duplicate
-    world.carts.send(body)
-    world.carts.send(body)
+    world.blobs.before_append = refuse_the_duplicate
+    world.serve(service)
+    world.carts.send(json.dumps(request()))
+    world.carts.send(json.dumps(request()))
     world.run()
     return published(world)
 
@@ -441,9 +467,10 @@ def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     assert isinstance(refused, InvalidMessage)
     expected = {
         "event `id`": example.event_id,
-        "event `id` of a correction": example.correction_id,
-        "`MS-RequestId`, epoch 0": example.ms_request_id,
-        "`MS-RequestId`, epoch 1": replace(example, retry=RetryState(epoch=1)).ms_request_id,
+        "event `id` of a correction": example.correction_id(),
+        "event `id` of the correction of that, and so on": example.correction_id(2),
+        "`MS-RequestId` of the cart's key 0": messages.ms_request_id(CUSTOMER, CART, 0),
+        "`MS-RequestId` of the cart's key 1": messages.ms_request_id(CUSTOMER, CART, 1),
         "`MS-CorrelationId` where the message has none": example.correlation_id,
         "event `id`, request id not in ASCII": replace(example, request_id="größe-✓").event_id,
         "`requestId` of a CloudEvent without one": caused.request_id,

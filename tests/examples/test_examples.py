@@ -142,7 +142,7 @@ def corrected() -> tuple[str, ...]:
     failure = json.loads(json.dumps(next(event for event in events if event["type"].endswith("failed"))))
     failure["id"] = correction["data"]["corrects"]
     again = json.loads(json.dumps(correction)) | {"id": "5b0d0c1e-0000-5000-8000-000000000001"}
-    again["data"] |= {"requestId": "order-5000", "answeredBy": correction["id"]}
+    again["data"] |= {"requestId": "order-5000", "answeredBy": correction["id"], "revision": 3}
     del again["data"]["corrects"]
     for scenario in ("created", "partial", "fault-400-800013", "pending-review"):
         world.enqueue(scenario)
@@ -240,6 +240,32 @@ def test_the_projection_counts_a_purchase_once_and_links_the_request_that_asked_
     assert ["a4e9d2b0c1f3"] == [*cart.orders]
     assert {"order-4711": correction["id"], "order-5000": correction["id"]} == cart.requests
     assert {"EUR": "36.48"} == cart.total
+
+
+def test_the_projection_orders_the_outcomes_of_a_cart_by_revision_and_not_by_time() -> None:
+    failed, unknown = (json.loads(EXAMPLES[name][0]()) for name in ("failed", "unknown"))
+    failed["data"] |= {"requestId": "order-1", "finishedAt": "2026-11-22T11:00:00.000Z", "revision": 1}
+    unknown["id"] = "5b0d0c1e-0000-5000-8000-000000000002"
+    unknown["data"] |= {"requestId": "order-2", "finishedAt": "2026-11-22T10:00:00.000Z", "revision": 2}
+    for events in ([failed, unknown], [unknown, failed]):
+        (cart,) = projected([json.dumps(event) for event in events])
+        assert "unknown" == cart.outcome
+
+
+def test_the_projection_follows_a_correction_of_a_correction() -> None:
+    unknown, failed, completed = (json.loads(EXAMPLES[name][0]()) for name in ("unknown", "failed", "completed"))
+    for number, event in enumerate((unknown, failed, completed), 1):
+        event["id"] = f"5b0d0c1e-0000-5000-8000-00000000000{number}"
+        event["data"]["revision"] = number
+    failed["data"]["corrects"], completed["data"]["corrects"] = unknown["id"], failed["id"]
+    for events in ([unknown, failed, completed], [completed, failed, unknown]):
+        (cart,) = projected([json.dumps(event) for event in events])
+        assert ("completed", {"order-4711": completed["id"]}) == (cart.outcome, cart.requests)
+
+
+def test_the_projection_passes_over_an_event_of_an_unknown_type() -> None:
+    later = json.loads(EXAMPLES["failed"][0]()) | {"type": "partnercenter.cart.checkout.withdrawn"}
+    assert [] == projected([json.dumps(later)])
 
 
 def test_events_can_be_added_to_a_projection_while_it_is_read() -> None:

@@ -41,7 +41,7 @@ class ResolutionPlan:
     @property
     def outcome(self) -> str:
         """The outcome that it tells."""
-        return self.event.outcome
+        return str(self.event.outcome)
 
     @property
     def parsed(self) -> OutcomeEvent:

@@ -179,10 +179,11 @@ class Decided(Struct, kw_only=True, rename="camel"):
 
 
 class Completed(Decided, kw_only=True, rename="camel"):
-    """Bought."""
+    """Bought. `error` only beside `answeredBy`, where the service has confirmed other orders than those in `result`."""
 
     outcome: Literal["completed"]
     result: Result
+    error: Error | UnsetType = UNSET
 
 
 class ActionRequired(Decided, kw_only=True, rename="camel"):
@@ -232,9 +233,8 @@ class InvalidMessage(Struct, kw_only=True, rename="camel"):
 DATA = (Completed, ActionRequired, Partial, Failed, Unknown, InvalidMessage)
 # members that a kind of data must not have, since the structs allow members that they do not declare
 NEVER = {
-    "Completed": ("error",),
-    "Failed": ("answeredBy", "corrects"),
-    "Unknown": ("result", "answeredBy", "corrects"),
+    "Failed": ("answeredBy",),
+    "Unknown": ("result", "answeredBy"),
     "InvalidMessage": (
         "requestId",
         "attempts",

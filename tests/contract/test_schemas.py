@@ -189,7 +189,6 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     ("completed", put([], "data", "result")),
     ("completed", put(None, "data", "result")),
     ("completed", put(None, "data", "error")),
-    ("completed", put({"class": "cart", "retryable": False, "advice": "?"}, "data", "error")),
     ("completed", put(99, "data", "response", "status")),
     ("completed", put("abc", "traceparent")),
     ("completed", put("https://contoso.blob.core.windows.net/checkout-records/x", "dataref")),

@@ -58,9 +58,9 @@ class Scenario:
     seconds ago. `busy`: a POST that comes while another one is at work gets 409/800064. Without it, it plays the next
     step of the script.
 
-    What no row may play, since no caller could then keep its promises: a purchase that takes effect, or that GET cart
-    shows, later than SETTLE_SECONDS after its POST came, followed by a refusal (`failed` would be untrue); and a
-    purchase by a POST that got 401, 403 or 429, or a refusal with a documented code. Steps and `stale` can play them.
+    What no row plays, since no caller could then keep its promises: a refusal after a purchase that takes effect, or
+    that GET cart shows, later than SETTLE_SECONDS after its POST came; and a refusal after a purchase hidden by
+    a 401, a 403, a 429 or a documented refusal, none of which puts the caller in doubt. Steps and `stale` can.
     """
 
     number: int

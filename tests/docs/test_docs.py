@@ -54,14 +54,25 @@ class Service:
         self._world, self._answers = world, list(answers)
         self._cart, self._orders = ServiceResponse(200, cart), ServiceResponse(200, orders)
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
+    def token(self) -> str:
+        return "token"
+
+    def renew_token(self, refused: str) -> str | None:
+        del refused
+        return None
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
+        assert token
+        assert may_begin()
         self._world.clock.advance(2.3)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if answer.status is None:
             return answer
         return replace(
             answer,
-            request_id=request.ms_request_id,
+            request_id=ms_request_id,
             correlation_id=request.correlation_id,
             cv="Jd2sVXJnS0q1b2Jt.0",
         )
@@ -71,6 +82,9 @@ class Service:
 
     def list_orders(self, _: CheckoutRequest) -> ServiceResponse:
         return self._orders
+
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        raise AssertionError(f"the order {order_id} of {customer_id} is not asked for")
 
 
 class Blobs(MemoryBlobs):
@@ -441,9 +455,9 @@ def test_the_ids_of_the_contract_are_those_of_the_program() -> None:
     assert isinstance(refused, InvalidMessage)
     expected = {
         "event `id`": example.event_id,
-        "event `id` of a correction": example.correction_id,
-        "`MS-RequestId`, epoch 0": example.ms_request_id,
-        "`MS-RequestId`, epoch 1": replace(example, retry=RetryState(epoch=1)).ms_request_id,
+        "event `id` of a correction": example.correction_id(),
+        "`MS-RequestId`, key 0": messages.ms_request_id(example.customer_id, example.cart_id, 0),
+        "`MS-RequestId`, key 1": messages.ms_request_id(example.customer_id, example.cart_id, 1),
         "`MS-CorrelationId` where the message has none": example.correlation_id,
         "event `id`, request id not in ASCII": replace(example, request_id="größe-✓").event_id,
         "`requestId` of a CloudEvent without one": caused.request_id,

@@ -57,7 +57,7 @@ def orders(status: str) -> ServiceResponse:
 
 
 class Service(Responses):
-    """Answers every POST alike, and every GET with planted text. An exception is raised: for want of a token, or by the POST."""
+    """Answers every POST alike, and every GET with planted text. An exception is raised by the POST or its token."""
 
     def __init__(self, answer: ServiceResponse | Exception) -> None:
         planted = ServiceResponse(200, json.dumps({"status": PLANTED}).encode())

@@ -149,8 +149,9 @@ def _asdict(struct: Any) -> dict[str, Any]:
 
 def check_events(request: CheckoutRequest) -> None:
     """Check that its events are JSON and fit a queue message, if need be without their data."""
+    earlier = decided(request, Decision(Outcome.FAILED, 1), NOW)
     for outcome in (Outcome.COMPLETED, Outcome.UNKNOWN):
-        check_event(decided(request, Decision(outcome, 1, result='{"orders":[]}'), NOW, corrects=request.event_id))
+        check_event(decided(request, Decision(outcome, 1, result='{"orders":[]}'), NOW, corrects=(earlier,)))
 
 
 def check_event(event: Event) -> dict[str, Any]:

@@ -156,6 +156,8 @@ class CheckoutAttempt:
             if too_late:
                 return Ending(error(ErrorClass.THROTTLED, "Throttled until the cart's last day"))
             return after_closed_gate(request.retry, self._uniform, opening, now)
+        if not ctx.budget.allows(ctx.budget.limits.token):
+            return without_call(request.retry, self._uniform, "storage")  # which took the time
         try:
             return self._partner_center.token()
         except TokenUnavailable as failure:

@@ -217,7 +217,10 @@ class Steps:
 
     def _copied(self, ctx: DeliveryContext, ruling: CopyOf) -> Conclusion:
         """The outcome of another request's entry. The working state stays as it is."""
-        if ctx.delivery.from_poison:
+        limits, from_poison = ctx.budget.limits, ctx.delivery.from_poison
+        if not ctx.budget.allows(limits.read * (ruling.entry.dataref is not None) + limits.write * from_poison):
+            raise StorageUnavailable("no time is left to copy the outcome")
+        if from_poison:
             self.publish(ruling.entry, ctx.line)  # it may be recorded and not published yet
         decision = copied(ruling.entry, self._records.data_of(ctx.request, ruling.entry), ctx.attempts)
         if others := _other_orders(ctx, decision.result or ""):

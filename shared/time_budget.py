@@ -33,13 +33,13 @@ class TimeLimits(msgspec.Struct, frozen=True):
 
     @property
     def ending(self) -> float:
-        """What must follow any step: data and record written, published in vain, deferred."""
-        return 4 * self.write + self.sign_in
+        """What must follow any step: data and record written, then published, deferred and renewed in vain."""
+        return 5 * self.write + self.sign_in
 
     @property
     def entry_and_post(self) -> float:
-        """One POST, entered in the record first."""
-        return self.write + self.post
+        """One POST, entered in the record first, which is read again where the entry's response was lost."""
+        return self.write + self.read + self.post
 
 
 class TimeBudget:

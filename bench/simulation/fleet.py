@@ -21,7 +21,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from bench import latency
-from shared.core.retry import RetryPolicy, RetryState, ThrottleGate, after_closed_gate, after_throttling
+from shared.core.errors import ErrorClass
+from shared.core.retry import RetryPolicy, RetryState, ThrottleGate, after_closed_gate, after_transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +169,9 @@ class _Simulation:
         if wait is not None:
             self.result.wasted += 1
             gate.close(cart.customer, now, wait)
-            later = after_throttling(RetryState(), _POLICY, self._random.uniform, wait)
+            later = after_transient(
+                RetryState(), _POLICY, self._random.uniform, now, reason=ErrorClass.THROTTLED, wait=wait
+            )
             self._defer(cart, instance, later.delay, _THROTTLED_SECONDS)
             return
         self.result.waits.append(self._now - cart.arrived)

@@ -13,6 +13,7 @@ def time_limits(settings: Settings) -> TimeLimits:
         token=partner_center.LONGEST_TOKEN,
         read=storage.LONGEST_READ,
         write=storage.LONGEST_OPERATION,
-        # one credential for both services: after two operations that got no token, the message is deferred or raised
-        sign_in=0.0 if settings.storage_connection_string else 2 * storage.LONGEST_SIGN_IN,
+        # one credential for both services: after three operations that got no token, the delivery has ended, since
+        # a step, its deferral and the poison queue's fresh copy have failed
+        sign_in=0.0 if settings.storage_connection_string else 3 * storage.LONGEST_SIGN_IN,
     )

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
@@ -138,15 +138,6 @@ class AzureBlobs:
         metadata = checked_metadata(metadata)
         with _conditional(f"set metadata in {self._container.container_name}"):
             return _etag_of(self._client(name).set_blob_metadata(metadata, **_if_match(match)))
-
-    def overwrite(self, name: str, content: bytes | None) -> None:
-        """See `Blobs.overwrite`."""
-        with _translate_errors(f"write a note to {self._container.container_name}"):
-            if content is not None:
-                self._container.upload_blob(name, content, overwrite=True)
-                return
-            with suppress(ResourceNotFoundError):  # it was never written, or is deleted already
-                self._container.delete_blob(name)
 
     def url(self, name: str) -> str:
         """See `Blobs.url`."""

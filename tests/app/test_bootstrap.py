@@ -10,11 +10,11 @@ import pytest
 from shared import bootstrap as module
 from shared.adapters.storage import Storage
 from shared.bootstrap import HOST_JSON, bootstrap, utc_now, warn_of_idle_messages
-from shared.core.messages import CheckoutRequest, Delivery
+from shared.core.messages import Delivery, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.settings import Settings, SettingsError, in_flight
 from shared.telemetry import LOGGER
-from tests.support.memory import MemoryBlobs, MemoryQueue
+from tests.support.memory import MemoryBlobs, MemoryQueue, Responses
 
 SETTINGS = Settings(
     "carts",
@@ -29,24 +29,6 @@ REQUEST = {
     "cartId": "bebebebe-1111-4222-8333-444444444444",
     "requestId": "order-1",
 }
-
-
-class Service:
-    """Answers every call alike."""
-
-    def __init__(self, answer: ServiceResponse) -> None:
-        self.answer = answer
-        self.calls: list[str] = []
-
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
-        self.calls.append(f"POST {request.cart_id}")
-        return self.answer
-
-    def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
-        raise AssertionError(request)
-
-    def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
-        raise AssertionError(request)
 
 
 class Queues:
@@ -66,7 +48,7 @@ def _loggers_as_they_were() -> None:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def deliver(service: Service, queues: Queues, blobs: MemoryBlobs, *, last: bool = False, body: object = None) -> None:
+def deliver(service: Responses, queues: Queues, blobs: MemoryBlobs, *, last: bool = False, body: object = None) -> None:
     checkout = bootstrap(
         SETTINGS, partner_center=service, queue=queues, blobs=blobs, clock=lambda: NOW, uniform=lambda low, _: low
     )
@@ -75,18 +57,18 @@ def deliver(service: Service, queues: Queues, blobs: MemoryBlobs, *, last: bool 
 
 def test_the_outcome_goes_to_the_outcomes_queue_and_the_record_to_the_blobs() -> None:
     queues, blobs = Queues(), MemoryBlobs()
-    service = Service(ServiceResponse(201, b'{"orders": [{"id": "o", "status": "completed"}]}'))
+    service = Responses(ServiceResponse(201, b'{"orders": [{"id": "o", "status": "completed"}]}'))
     deliver(service, queues, blobs)
 
     assert {"carts", "carts-poison", "outcomes"} == set(queues.made)
     assert ([0, 0, 1]) == [len(queues.made[name].messages) for name in ("carts", "carts-poison", "outcomes")]
     assert ["c0ffee00-1111-4222-8333-444444444444/bebebebe-1111-4222-8333-444444444444.json"] == list(blobs.blobs)
-    assert service.calls == [f"POST {REQUEST['cartId']}"]
+    assert [ms_request_id(REQUEST["customerId"], REQUEST["cartId"], 0)] == service.posts
 
 
 def test_a_deferral_uses_the_carts_queue_and_the_clock_and_random_source_that_were_passed_in() -> None:
     queues = Queues()
-    deliver(Service(ServiceResponse(503, b"")), queues, MemoryBlobs())
+    deliver(Responses(ServiceResponse(503, b"")), queues, MemoryBlobs())
     (waiting,) = queues.made["carts"].messages
     assert (waiting.visible_at - NOW).total_seconds() == 3  # uniform(5/2, 5) of a dice that rolls low, rounded up
 
@@ -95,7 +77,7 @@ def test_the_policy_is_that_of_the_settings() -> None:
     queues = Queues()
     checkout = bootstrap(
         Settings("carts", "outcomes", "records", storage_connection_string="unused", retry_base=100.0),
-        partner_center=Service(ServiceResponse(503, b"")),
+        partner_center=Responses(ServiceResponse(503, b"")),
         queue=queues,
         blobs=MemoryBlobs(),
         clock=lambda: NOW,

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
+from shared.core.cart_state import CartState, Post, lost_state
 from shared.core.messages import CheckoutRequest
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided
-from shared.core.retry import Deferral, RetryState
 from shared.core.rules import Record, Undecided, apply_rules
+from shared.core.state_metadata import from_metadata, to_metadata
 from shared.ports import Conflict, StorageUnavailable
 from shared.records import CONTENT_TYPE, Records
 from tests.support.builders import CART, CUSTOMER, NOW, accepted, after, body, event, request, text_of
 from tests.support.memory import MemoryBlobs
 
 RECORD = f"{CUSTOMER}/{CART}.json"
-WAITING = f"{CUSTOMER}/{CART}.waiting.json"
 OURS = request("ours")
 THEIRS = request("theirs")
 LARGE = text_of({"orders": [{"id": "x" * 49_152}]})
@@ -40,7 +40,7 @@ class WatchedBlobs(MemoryBlobs):
 
 
 def correction(of: CheckoutRequest, outcome: Outcome = Outcome.COMPLETED) -> Event:
-    return decided(of, Decision(outcome, 1), NOW, corrects=of.event_id)
+    return decided(of, Decision(outcome, 1), NOW, corrects=(event(Outcome.UNKNOWN, of),))
 
 
 def recorded(*entries: Event) -> tuple[MemoryBlobs, Records]:
@@ -229,7 +229,7 @@ def test_a_record_without_outcomes_answers_nobody() -> None:
     record = records.load(CUSTOMER, CART)
     assert () == record.entries
     assert Undecided() == apply_rules(record, OURS)
-    assert (None, None) == (record.own(OURS), record.bought())
+    assert ((), None) == (record.own(OURS), record.bought())
 
 
 def test_a_record_tells_when_it_was_written_and_read() -> None:
@@ -363,6 +363,25 @@ def test_damaged_data_is_unavailable_storage(content: bytes) -> None:
         Records(blobs).data_of(OURS, replace(DONE, data=None, dataref="https://account/x.data.json"))
 
 
+def test_the_state_of_the_posts_survives_every_append() -> None:
+    state = CartState(3, Post(THEIRS.event_id, after(-5), delivery="message-1/1"), after(-60), spent=True)
+    _, records = recorded(THEIR_FAILED)
+    records.enter(THEIRS, records.load(CUSTOMER, CART), to_metadata(state, {"attempt": 1}))
+    for entry in (FAILED, CORRECTED):
+        records.append(OURS, records.load(CUSTOMER, CART), entry)
+        found = records.load(CUSTOMER, CART)
+        assert state == from_metadata(found.metadata, NOW)
+    assert (THEIR_FAILED, FAILED, CORRECTED) == found.entries
+
+
+def test_a_record_without_its_state_stays_without_it_where_an_outcome_is_appended() -> None:
+    blobs, records = recorded(THEIR_DONE)
+    blobs.overwrite(RECORD, f"[{THEIR_DONE.text}]".encode())
+    records.append(OURS, records.load(CUSTOMER, CART), DONE)
+    found = records.load(CUSTOMER, CART)
+    assert lost_state(NOW) == from_metadata(found.metadata, NOW)
+
+
 # --- damage -------------------------------------------------------------------------------------------------
 
 NO_RECORDS = [
@@ -404,49 +423,3 @@ def test_a_record_with_a_byte_order_mark_or_other_formatting_is_read() -> None:
     blobs, records = recorded(FAILED, CORRECTED)
     blobs.overwrite(RECORD, f"\ufeff [\n  {FAILED.text} ,\r\n  {CORRECTED.text}\n]\n".encode())
     assert (FAILED, CORRECTED) == records.load(CUSTOMER, CART).entries
-
-
-# --- the waiting note ---------------------------------------------------------------------------------------
-
-
-def test_a_waiting_cart_is_noted_for_operators() -> None:
-    blobs = MemoryBlobs()
-    memory = RetryState(attempt=3, epoch=1, doubt=after(-60), since=after(-600.5), reason="service")
-    waiting = request("ours", retry={"epoch": 1})
-    Records(blobs).note_waiting(waiting, Deferral(57.25, memory, called=True), NOW)
-    assert {
-        "requestId": "ours",
-        "attempt": 3,
-        "since": "2026-11-22T09:49:59.500Z",
-        "nextAt": "2026-11-22T10:00:57.250Z",
-        "reason": "service",
-        "doubt": "2026-11-22T09:59:00.000Z",
-        "msRequestId": waiting.ms_request_id,
-        "msCorrelationId": waiting.correlation_id,
-    } == json.loads(blobs.blobs[WAITING][0])
-    assert [WAITING] == list(blobs.blobs)
-
-
-def test_a_note_names_the_call_that_was_made_where_the_next_one_gets_another_id() -> None:
-    blobs = MemoryBlobs()
-    Records(blobs).note_waiting(request("ours", retry={"epoch": 1}), Deferral(1, RetryState(epoch=1)), NOW, "as sent")
-    assert "as sent" == json.loads(blobs.blobs[WAITING][0])["msRequestId"]
-
-
-def test_a_note_of_a_cart_that_has_not_waited_long_has_no_times() -> None:
-    blobs = MemoryBlobs()
-    Records(blobs).note_waiting(OURS, Deferral(0, RetryState(reason="throttled"), called=True), NOW)
-    note = json.loads(blobs.blobs[WAITING][0])
-    assert (None, None) == (note.get("since"), note.get("doubt"))
-
-
-def test_a_note_is_replaced_and_deleted_and_changes_no_decision() -> None:
-    blobs, records = recorded(FAILED)
-    before = records.load(CUSTOMER, CART)
-    for attempt in (1, 2):
-        records.note_waiting(OURS, Deferral(1, RetryState(attempt=attempt)), NOW)
-        assert attempt == json.loads(blobs.blobs[WAITING][0])["attempt"]
-    assert before == records.load(CUSTOMER, CART)
-    records.note_waiting(OURS, None, NOW)
-    records.note_waiting(OURS, None, NOW)
-    assert [RECORD] == list(blobs.blobs)

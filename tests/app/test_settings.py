@@ -534,3 +534,15 @@ def test_the_number_of_messages_in_flight_is_read_from_host_json(tmp_path: Path)
     host = tmp_path / "host.json"
     host.write_text('{"extensions": {"queues": {"batchSize": 3, "newBatchThreshold": 9}}}')
     assert in_flight(host) == 12
+
+
+@pytest.mark.parametrize(("timeout", "least"), [("180", 420.0), ("200", 460.0), ("1", 62.0), ("30.5", 121.0)])
+def test_a_post_is_settled_after_two_timeouts_and_a_minute_at_the_earliest(timeout: str, least: float) -> None:
+    assert least == read(CHECKOUT_TIMEOUT_SECONDS=timeout, SETTLE_SECONDS=f"{least}").settle
+    mistake = the_mistake(CHECKOUT_TIMEOUT_SECONDS=timeout, SETTLE_SECONDS=f"{least - 0.5}")
+    assert mistake.startswith(f"SETTLE_SECONDS must be at least {least:g}")
+
+
+def test_with_a_service_on_this_machine_a_post_may_be_settled_at_once() -> None:
+    assert 5.0 == read(SETTLE_SECONDS="5", PARTNER_CENTER_URL=LOOPBACK).settle
+    assert "SETTLE_SECONDS" in the_mistake(SETTLE_SECONDS="5", PARTNER_CENTER_URL="https://partner.example")

@@ -70,7 +70,7 @@ class TestQueue(contract.TestQueue):
     """The contract that the in-memory storage and Azurite pass too."""
 
 
-@pytest.mark.parametrize("what", ["read", "make", "replace", "overwrite"])
+@pytest.mark.parametrize("what", ["read", "make", "replace", "set metadata"])
 def test_a_missing_container_is_not_a_missing_blob(running_stub: RunningStub, what: str) -> None:
     with pytest.raises(StorageUnavailable, match="ContainerNotFound"):
         contract._do(storage_of(running_stub.connection_string).blobs("absent"), what)

@@ -14,7 +14,7 @@ from local.simulator.service import SimulatedService
 from shared.core.errors import BY_STATUS_AND_CODE
 from shared.core.messages import LONGEST, CheckoutRequest, decode
 from shared.core.models import ServiceResponse
-from shared.core.retry import RetryState
+from shared.core.retry import Refusal, RetryState
 from tests.support.builders import CART, CUSTOMER, after, body, cloud_event, delivery, members, text_of
 
 BOM = b"\xef\xbb\xbf"
@@ -22,13 +22,14 @@ UPN = "kim@contoso.com"
 CORRELATION = "C0FFEE00-0000-4000-8000-00000000000A"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
+_REFUSAL = Refusal(status=400, key=1, at=after(-60), delivery="m/1", code="999999", description="é \U0001f600")
 RETRIES = (
     RetryState(),
-    RetryState(attempt=1, epoch=1, doubt=after(-60), since=after(-60), reason="service"),
-    RetryState(attempt=7, doubt=after(-3600), since=after(-90_000), started_at=after(-90_000), reason="in_progress"),
+    RetryState(attempt=1, since=after(-60), reason="service", refused=_REFUSAL),
+    RetryState(attempt=7, held=after(-3600), since=after(-90_000), started_at=after(-90_000), reason="in_progress"),
     RetryState(started_at=after(days=-6, seconds=-1), reason="throttled"),
     RetryState(reason="storage", poisoned=True),
-    RetryState(attempt=1_000_000, epoch=1_000_000, doubt=after(-599), reason="settling", poisoned=True),
+    RetryState(attempt=1_000_000, deaths=1_000_000, renewals=1_000_000, reason="settling", poisoned=True),
 )
 
 _FULL = partial(
@@ -212,8 +213,11 @@ NAMES = [
     "context",
     "retry",
     "attempt",
-    "epoch",
-    "doubt",
+    "held",
+    "deaths",
+    "renewals",
+    "refused",
+    "notAfter",
     "since",
     "startedAt",
     "reason",

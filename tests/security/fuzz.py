@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from shared.bootstrap import bootstrap
 from shared.core.jsontext import MAX_DEPTH
-from shared.core.messages import LONGEST_COPY, CheckoutRequest, Delivery, InvalidMessage, decode
+from shared.core.messages import LONGEST_COPY, CheckoutRequest, Delivery, InvalidMessage, decode, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import BOUGHT, Decision, Event, Outcome, decided, invalid, response_ids
 from shared.core.verdict import candidates, judge, read_cart_status
@@ -109,7 +109,7 @@ def check_request(request: CheckoutRequest) -> None:
     must(GUID.fullmatch(request.customer_id), "the customer's id is a GUID")
     must(GUID.fullmatch(request.cart_id), "the cart's id is a GUID")
     must(GUID.fullmatch(request.correlation_id), "the correlation id is a GUID")
-    must(GUID.fullmatch(request.ms_request_id), "the MS-RequestId is a GUID")
+    must(GUID.fullmatch(ms_request_id(request.customer_id, request.cart_id, 0)), "the MS-RequestId is a GUID")
     must(1 <= len(request.request_id) <= 256, "the request id is 1 to 256 characters long")
     must(all(c >= " " and not "\x7f" <= c <= "\x9f" for c in request.request_id), "no control characters in an id")
     request.request_id.encode()
@@ -149,8 +149,9 @@ def _asdict(struct: Any) -> dict[str, Any]:
 
 def check_events(request: CheckoutRequest) -> None:
     """Check that its events are JSON and fit a queue message, if need be without their data."""
+    earlier = decided(request, Decision(Outcome.FAILED, 1), NOW)
     for outcome in (Outcome.COMPLETED, Outcome.UNKNOWN):
-        check_event(decided(request, Decision(outcome, 1, result='{"orders":[]}'), NOW, corrects=request.event_id))
+        check_event(decided(request, Decision(outcome, 1, result='{"orders":[]}'), NOW, corrects=(earlier,)))
 
 
 def check_event(event: Event) -> dict[str, Any]:
@@ -215,9 +216,8 @@ def examine_answer(answer: ServiceResponse, request: CheckoutRequest, yardstick:
     yardstick.measure("cart status", size, lambda: read_cart_status(answer))
     ids = yardstick.measure("candidates", size, lambda: candidates(answer, answer, NOW))
     must(all(isinstance(each, str) and each for each in ids), "the ids of orders are texts")
-    found = Decision(
-        Outcome.UNKNOWN, 1, verdict.result, verdict.error, response_ids(answer, request.ms_request_id, request.cart_id)
-    )
+    said = response_ids(answer, ms_request_id(request.customer_id, request.cart_id, 0), request.cart_id)
+    found = Decision(Outcome.UNKNOWN, 1, verdict.result, verdict.error, said)
     check_event(decided(request, found, NOW))
     return f"response: {verdict.kind}"
 

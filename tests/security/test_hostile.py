@@ -240,10 +240,10 @@ def test_counts_at_their_largest_stay_there_and_the_copies_can_still_be_read() -
     cart = world.enqueue("coded-500")
     world.carts.messages.clear()
     world.carts.send(
-        text_of(members(customerId=CUSTOMER, cartId=cart, retry={"attempt": MAX_COUNT, "epoch": MAX_COUNT}))
+        text_of(members(customerId=CUSTOMER, cartId=cart, retry={"attempt": MAX_COUNT, "deaths": MAX_COUNT}))
     )
     world.deliver(world.carts.receive())  # type: ignore[arg-type]
-    assert (MAX_COUNT, MAX_COUNT) == (world.waiting()["attempt"], world.waiting()["epoch"])
+    assert (MAX_COUNT, MAX_COUNT) == (world.waiting()["attempt"], world.waiting()["deaths"])
     world.run()
     assert "unknown" != world.outcome()["data"].get("error", {}).get("class")
     assert "invalid_message" != world.outcome()["data"].get("error", {}).get("class")

@@ -282,7 +282,7 @@ def test_the_upn_is_in_the_deferred_copy_and_in_nothing_else(scene: Scene) -> No
     (copy,) = scene.world.carts.messages
     assert [UPN] == leaks(copy.text, [UPN])
     assert [] == leaks(copy.text, [*scene.tokens, HEADER, KEY])
-    assert f"{CUSTOMER_OF_THE_WORLD}/{cart}.waiting.json" in scene.world.container.blobs
+    assert "post" in scene.world.container.blobs[f"{CUSTOMER_OF_THE_WORLD}/{cart}.json"].metadata
     scene.check()
 
 

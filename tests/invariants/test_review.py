@@ -58,7 +58,6 @@ def test_two_requests_that_are_never_answered_are_both_told_soon_after_a_day_whi
     assert took < timedelta(hours=26)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_a_refusal_that_waits_in_a_copy_can_be_read_again_though_the_record_had_lost_its_state() -> None:
     world = World()
     world.serve(Responses(ServiceResponse(400, b'{"code": 800013}'), ServiceResponse(400, b'{"code": 800777}')))

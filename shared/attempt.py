@@ -286,10 +286,10 @@ class CheckoutAttempt:
                 POST 2 ─ 400 ─ GET cart: Active            proves nothing yet: `failed` could be untrue
                                       ···· settle ···· POST 3 ─ 400 ─ GET cart: Active ─► failed
 
-        One without a known code is no answer to its own POST: it is not posted again, and stands once settled.
+        One that proves nothing is no answer to its own POST: it is not posted again, and stands once settled.
         """
         refusal = to_refusal(refused.error, self._ids(ctx, answer), answer.post, answer.key)
-        if not refused.known:
+        if not answer.left.heard:
             remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle)
             return settling(replace(ctx.request.retry, refused=refusal), remaining)
         return self._without_post(ctx, Ending(refused.error, self._ids(ctx, answer), refused.result, refusal))

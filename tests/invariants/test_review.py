@@ -71,7 +71,6 @@ def test_a_refusal_that_waits_in_a_copy_can_be_read_again_though_the_record_had_
     assert [("failed", "cart"), ("failed", "rejected")] == outcomes(world)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 @pytest.mark.parametrize(
     "fault",
     [

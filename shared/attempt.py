@@ -29,6 +29,7 @@ from shared.core.cart_state import (
     after_refusal,
     after_unknown,
     enter,
+    in_doubt_since,
     is_closed,
     settle_remaining,
     wait_for_others,
@@ -129,16 +130,26 @@ class CheckoutAttempt:
     # --- without a POST ---------------------------------------------------------------------------------------
 
     def _ending(self, ctx: DeliveryContext) -> Ending | None:
-        """Why the request is not posted any more, or None."""
-        request, retry, post = ctx.request, ctx.request.retry, ctx.state.post
+        """Why the request is not posted any more, or None.
+
+        The last POST may be another request's, which is under the same key. Else two requests that nobody answers
+        would replace each other's before it is settled, for ever:
+
+            request A   last POST ─ ? ·· waits for B ············ settled: GET cart
+            request B        waits for A ·· last POST ─ ? ·····┘
+        """
+        request, retry = ctx.request, ctx.request.retry
         if retry.refused is not None:
             return Ending(error_of(retry.refused), response_of(retry.refused), refusal=retry.refused)
         if ctx.poisoned_twice:
             return Ending(error(ErrorClass.INTERNAL, "The program failed on this message in every delivery."))
         if request.not_after is not None and self._clock() >= request.not_after:
             return Ending(error(ErrorClass.EXPIRED, f"Not bought before {request.not_after.isoformat()}"))
-        own = post is not None and post.by == request.event_id and not post.heard
-        if own and post is not None and is_last(retry, self._policy, request.started_at, post.at):
+        since = in_doubt_since(ctx.state)
+        clocks = (None, ErrorClass.CONFIGURATION)  # the class of its response is not known: `since`, or `held`
+        if since is not None and any(
+            is_last(retry, self._policy, request.started_at, since, reason=clock) for clock in clocks
+        ):
             given_up = next((each for each in TRANSIENT if each == retry.reason), ErrorClass.SERVICE)
             return Ending(error(given_up, "The last POST got no certain answer"))
         return None

@@ -40,7 +40,6 @@ def run_until(world: World, most: timedelta) -> timedelta:
     return world.clock.now - world.carts_began
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_two_requests_that_are_never_answered_are_both_told_soon_after_a_day_while_get_cart_says_active() -> None:
     """Each last POST would else be replaced by the other's, before it is settled.
 
@@ -91,7 +90,6 @@ def test_a_refusal_is_told_within_minutes_whatever_codes_it_has(fault: dict[str,
     assert 1 == len(service.posts)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_a_redirect_for_ever_is_told_after_two_days() -> None:
     world = World()
     world.serve(Responses(ServiceResponse(302, b"")))

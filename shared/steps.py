@@ -104,22 +104,24 @@ class Steps:
     def enter(self, ctx: DeliveryContext, state: CartState) -> None:
         """Write the entry of the next POST, `state.post`.
 
-        A write whose response was lost conflicts with itself. Then the record shows the own entry:
+        A write whose response was lost conflicts with itself. Then the record shows the own entry. Where it shows
+        another outcome too, the rules are asked again:
 
             this one   load ─ enter (✓, response lost) ─ sent again ✕ Conflict ─ load: its own ─ POST
+            its twin     POST ───────────────── 201 ─ append ✓: then no POST
 
         Raises:
             Conflict: another writer was first.
             StorageUnavailable: it may be entered or not. No POST may be made.
         """
-        entry = state.post
+        entry, outcomes = state.post, len(ctx.record.entries)
         about = {"attempt": ctx.attempts + 1, **_ids(ctx, state.key)}
         try:
             with ctx.line.step("enter"):
                 ctx.record = self._records.enter(ctx.request, ctx.record, to_metadata(state, about))
         except Conflict:
             self.load(ctx)
-            if entry is None or not entry.is_same(ctx.state.post):
+            if entry is None or not entry.is_same(ctx.state.post) or outcomes != len(ctx.record.entries):
                 raise
         else:
             ctx.state = state

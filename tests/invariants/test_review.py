@@ -120,7 +120,6 @@ class LosesAnAnswer:
         return etag
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_a_cart_that_was_bought_while_the_answer_to_an_entry_was_lost_is_not_posted_again() -> None:
     """The record shows the own entry, and the purchase of a twin beside it.
 

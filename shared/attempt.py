@@ -143,7 +143,7 @@ class CheckoutAttempt:
             return Ending(error_of(retry.refused), response_of(retry.refused), refusal=retry.refused)
         if ctx.poisoned_twice:
             return Ending(error(ErrorClass.INTERNAL, "The program failed on this message in every delivery."))
-        if request.not_after is not None and self._clock() >= request.not_after:
+        if request.not_after is not None and self._is_expired(ctx):
             return Ending(error(ErrorClass.EXPIRED, f"Not bought before {request.not_after.isoformat()}"))
         since = in_doubt_since(ctx.state)
         clocks = (None, ErrorClass.CONFIGURATION)  # the class of its response is not known: `since`, or `held`
@@ -233,6 +233,8 @@ class CheckoutAttempt:
 
             enter 1 ─ POST ─ 401 ─ enter 2 ─ POST, with another token
             enter 1 ─ (frozen) ─ too old, nothing sent ─ enter 2 ─ POST
+
+        None begins after `notAfter`, however long the entry or the connection took, but what repeats an ordered cart's.
         """
         answered: Post | None = None
         answer: Answer | None = None
@@ -250,7 +252,7 @@ class CheckoutAttempt:
                 if renewed is None:
                     break
                 token = renewed
-            elif answer.response.sent or age.holds():
+            elif answer.response.sent or age.holds() or not self._may_post(ctx):
                 break
         if answer is None:
             return without_call(ctx.request.retry, self._uniform, "storage")  # which took the time
@@ -263,7 +265,10 @@ class CheckoutAttempt:
         ms_request_id = ctx.ms_request_id(key)
         with ctx.line.step("post") as step:
             response = self._partner_center.checkout(
-                ctx.request, ms_request_id=ms_request_id, token=token, may_begin=age.holds
+                ctx.request,
+                ms_request_id=ms_request_id,
+                token=token,
+                may_begin=lambda: age.holds() and self._may_post(ctx),
             )
             step.set_response(response)
         ctx.posts += 1
@@ -379,6 +384,12 @@ class CheckoutAttempt:
             answered=answered,
             refused_404=refused_404,
         )
+
+    def _is_expired(self, ctx: DeliveryContext) -> bool:
+        return ctx.request.not_after is not None and self._clock() >= ctx.request.not_after
+
+    def _may_post(self, ctx: DeliveryContext) -> bool:
+        return ctx.ordered or not self._is_expired(ctx)
 
     def _get_cart(self, ctx: DeliveryContext) -> tuple[CartLookup, ServiceResponse]:
         """GET the cart. `CartLookup.sent` is the time before it is sent."""

@@ -178,7 +178,6 @@ class Pauses(MemoryPartnerCenter):
         return super().checkout(request, **how)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 @pytest.mark.parametrize("seconds", [20.0, 40.0])
 def test_no_post_begins_after_not_after_though_the_process_stood_still_before_it(seconds: float) -> None:
     world = World()
@@ -191,7 +190,6 @@ def test_no_post_begins_after_not_after_though_the_process_stood_still_before_it
     assert 0 == world.purchases(cart)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_a_second_post_after_401_does_not_begin_after_not_after() -> None:
     world = World()
     service = world.partner_center

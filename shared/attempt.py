@@ -241,7 +241,7 @@ class CheckoutAttempt:
         for _ in range(MAX_ENTRIES):
             if not ctx.budget.allows(ctx.budget.limits.entry_and_post):
                 break
-            age = EntryAge(ctx.clocks)
+            age = EntryAge(ctx)
             by, now = ctx.request.event_id, ctx.now()
             state = enter(ctx.state, by, now, delivery=ctx.delivery.name, closed=closed, answered=answered)
             self._steps.enter(ctx, state)

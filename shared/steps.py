@@ -97,7 +97,7 @@ class Steps:
         """
         with ctx.line.step("recall"):
             record = self._records.load(ctx.request.customer_id, ctx.request.cart_id)
-        ctx.record, ctx.read_at = record, ctx.clocks.monotonic()
+        ctx.record, ctx.read_at, ctx.loaded_at = record, ctx.clocks.monotonic(), ctx.clocks.wall()
         modified = record.last_modified
         ctx.state = CartState() if modified is None else from_metadata(record.metadata, modified)
 

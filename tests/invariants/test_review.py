@@ -220,7 +220,6 @@ def test_a_second_post_after_401_does_not_begin_after_not_after() -> None:
     assert 0 == world.purchases(cart)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_a_machine_that_was_suspended_before_its_entry_does_not_post_under_it() -> None:
     """The entry's time is that of the load and what the monotonic clock counted since, which a suspended one did not.
 

@@ -223,6 +223,8 @@ class CheckoutAttempt:
             return self._closed(ctx, look, None)
         if look.reading is CartStatusReading.NOT_NOW and not is_last_day(ctx.request.started_at, self._clock()):
             return self._later(ctx, cart)
+        if look.reading is CartStatusReading.ORDERED:
+            return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, "The record had lost its state"), cart)
         description = f"The record had lost its state; GET cart then said: {look.reading}"
         return self._unknown(ctx, error(ErrorClass.UNANSWERED, description))
 

@@ -264,7 +264,6 @@ def test_a_machine_that_was_suspended_before_its_entry_does_not_post_under_it() 
     assert 1 == world.purchases(cart)
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_an_ordered_cart_whose_record_lost_its_state_is_told_with_the_ids_of_candidate_orders() -> None:
     world = World()
     cart = world.enqueue("fault-400-800013", "order-1")

@@ -213,8 +213,9 @@ class Steps:
             traceparent=current_traceparent(),
             corrects=ruling.corrects,
         )
-        # a record that was written without its state keeps the metadata that it has
-        changed = None if concluded.state == ctx.state else to_metadata(concluded.state)
+        # a record that has lost its state keeps the metadata that it has; a new one must get its key
+        kept = ctx.record.etag is not None and concluded.state == ctx.state
+        changed = None if kept else to_metadata(concluded.state)
         return self._records.append(ctx.request, ctx.record, event, changed)
 
     def _copied(self, ctx: DeliveryContext, ruling: CopyOf) -> Conclusion:

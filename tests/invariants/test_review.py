@@ -101,6 +101,19 @@ def test_a_redirect_for_ever_is_told_after_two_days() -> None:
     assert took < timedelta(hours=50)
 
 
+def test_a_request_after_one_that_expired_before_any_post_does_not_wait() -> None:
+    world = World()
+    cart = world.enqueue("created", "order-1", notAfter=world.clock.now.isoformat())
+    world.run()
+
+    world.enqueue("created", "order-2")
+    world.run()
+
+    assert [("failed", "expired"), ("completed", "")] == outcomes(world)
+    assert world.clock.now - world.carts_began < timedelta(minutes=1)
+    assert 0 == world.state(cart).key
+
+
 class LosesAnAnswer:
     """Blobs whose next `set_metadata` takes effect, loses its answer, and is sent again after a concurrent action."""
 

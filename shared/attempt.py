@@ -130,19 +130,26 @@ class CheckoutAttempt:
     # --- without a POST ---------------------------------------------------------------------------------------
 
     def _ending(self, ctx: DeliveryContext) -> Ending | None:
-        """Why the request is not posted any more, or None."""
+        """Why the request is not posted any more, or None.
+
+        The last POST may be another request's, which is under the same key. Else two requests that nobody answers
+        would replace each other's before it is settled, for ever:
+
+            request A   last POST ─ ? ·· waits for B ············ settled: GET cart
+            request B        waits for A ·· last POST ─ ? ·····┘
+        """
         request, retry = ctx.request, ctx.request.retry
         if retry.refused is not None:
             return Ending(error_of(retry.refused), response_of(retry.refused), refusal=retry.refused)
         if ctx.poisoned_twice:
             return Ending(error(ErrorClass.INTERNAL, "The program failed on this message in every delivery."))
-        if request.not_after is not None and self._clock() >= request.not_after:
+        if request.not_after is not None and self._is_expired(ctx):
             return Ending(error(ErrorClass.EXPIRED, f"Not bought before {request.not_after.isoformat()}"))
-        # any request's POST will do, since all send the same key. Two that give up would else take turns for ever:
-        #   request A   last POST ─ settling ─────── A's is replaced: POST again ─ settling …
-        #   request B                 wait ── last POST ─ settling ─────── …
-        doubt = in_doubt_since(ctx.state)
-        if doubt is not None and is_last(retry, self._policy, request.started_at, doubt):
+        since = in_doubt_since(ctx.state)
+        clocks = (None, ErrorClass.CONFIGURATION)  # the class of its response is not known: `since`, or `held`
+        if since is not None and any(
+            is_last(retry, self._policy, request.started_at, since, reason=clock) for clock in clocks
+        ):
             given_up = next((each for each in TRANSIENT if each == retry.reason), ErrorClass.SERVICE)
             return Ending(error(given_up, "The last POST got no certain answer"))
         return None
@@ -218,6 +225,8 @@ class CheckoutAttempt:
             return self._closed(ctx, look, None)
         if look.reading is CartStatusReading.NOT_NOW and not is_last_day(ctx.request.started_at, self._clock()):
             return self._later(ctx, cart)
+        if look.reading is CartStatusReading.ORDERED:
+            return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, "The record had lost its state"), cart)
         description = f"The record had lost its state; GET cart then said: {look.reading}"
         return self._unknown(ctx, error(ErrorClass.UNANSWERED, description))
 
@@ -228,13 +237,15 @@ class CheckoutAttempt:
 
             enter 1 ─ POST ─ 401 ─ enter 2 ─ POST, with another token
             enter 1 ─ (frozen) ─ too old, nothing sent ─ enter 2 ─ POST
+
+        None begins after `notAfter`, however long the entry or the connection took, but what repeats an ordered cart's.
         """
         answered: Post | None = None
         answer: Answer | None = None
         for _ in range(MAX_ENTRIES):
             if not ctx.budget.allows(ctx.budget.limits.entry_and_post):
                 break
-            age = EntryAge(ctx.clocks)
+            age = EntryAge(ctx)
             by, now = ctx.request.event_id, ctx.now()
             state = enter(ctx.state, by, now, delivery=ctx.delivery.name, closed=closed, answered=answered)
             self._steps.enter(ctx, state)
@@ -245,7 +256,7 @@ class CheckoutAttempt:
                 if renewed is None:
                     break
                 token = renewed
-            elif answer.response.sent or age.holds():
+            elif answer.response.sent or age.holds() or not self._may_post(ctx):
                 break
         if answer is None:
             return without_call(ctx.request.retry, self._uniform, "storage")  # which took the time
@@ -258,7 +269,10 @@ class CheckoutAttempt:
         ms_request_id = ctx.ms_request_id(key)
         with ctx.line.step("post") as step:
             response = self._partner_center.checkout(
-                ctx.request, ms_request_id=ms_request_id, token=token, may_begin=age.holds
+                ctx.request,
+                ms_request_id=ms_request_id,
+                token=token,
+                may_begin=lambda: age.holds() and self._may_post(ctx),
             )
             step.set_response(response)
         ctx.posts += 1
@@ -292,10 +306,10 @@ class CheckoutAttempt:
                 POST 2 ─ 400 ─ GET cart: Active            proves nothing yet: `failed` could be untrue
                                       ···· settle ···· POST 3 ─ 400 ─ GET cart: Active ─► failed
 
-        One without a known code is no answer to its own POST: it is not posted again, and stands once settled.
+        One that proves nothing is no answer to its own POST: it is not posted again, and stands once settled.
         """
         refusal = to_refusal(refused.error, self._ids(ctx, answer), answer.post, answer.key)
-        if not refused.known:
+        if not answer.left.heard:
             remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle)
             return settling(replace(ctx.request.retry, refused=refusal), remaining)
         return self._without_post(ctx, Ending(refused.error, self._ids(ctx, answer), refused.result, refusal))
@@ -374,6 +388,12 @@ class CheckoutAttempt:
             answered=answered,
             refused_404=refused_404,
         )
+
+    def _is_expired(self, ctx: DeliveryContext) -> bool:
+        return ctx.request.not_after is not None and self._clock() >= ctx.request.not_after
+
+    def _may_post(self, ctx: DeliveryContext) -> bool:
+        return ctx.ordered or not self._is_expired(ctx)
 
     def _get_cart(self, ctx: DeliveryContext) -> tuple[CartLookup, ServiceResponse]:
         """GET the cart. `CartLookup.sent` is the time before it is sent."""

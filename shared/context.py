@@ -49,6 +49,8 @@ class DeliveryContext(msgspec.Struct):
         clocks: The clocks of the process.
         record: The cart's record as it was read last, and after a write of its own.
         state: The cart's working state in it.
+        read_at: When the record was read, by the monotonic clock.
+        loaded_at: The same by the wall clock.
         answer: The answer to its latest POST.
         ordered: The service has said that the cart is ordered.
         repeated: The POST that repeats an ordered cart's was made.
@@ -63,6 +65,7 @@ class DeliveryContext(msgspec.Struct):
     record: Record = Record()
     state: CartState = CartState()
     read_at: float = 0.0
+    loaded_at: datetime = datetime.min.replace(tzinfo=UTC)
     answer: Answer | None = None
     ordered: bool = False
     repeated: bool = False
@@ -110,11 +113,19 @@ class DeliveryContext(msgspec.Struct):
 
 
 class EntryAge:
-    """How old an entry is, by both clocks of the process: a suspended machine may stop the monotonic one."""
+    """How old the entry is that is made now, by both clocks of the process.
 
-    def __init__(self, clocks: Clocks) -> None:
-        self._clocks = clocks
-        self._wall, self._monotonic = clocks.wall(), clocks.monotonic()
+    A suspended machine may stop the monotonic clock, from which the entry's time follows (`DeliveryContext.now`). So
+    the wall clock counts from the load, whose time storage told, and not from here:
+
+        wall       load ─ suspended for an hour ─ enter: an hour and a second after the load
+        monotonic  load ───────────────────────── enter: `at` is a second after the load, which others take for settled
+    """
+
+    def __init__(self, ctx: DeliveryContext) -> None:
+        self._clocks = ctx.clocks
+        self._monotonic = ctx.clocks.monotonic()
+        self._wall = ctx.loaded_at + timedelta(seconds=self._monotonic - ctx.read_at)
 
     def holds(self) -> bool:
         """Whether a POST may still begin under it."""

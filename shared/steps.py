@@ -97,29 +97,31 @@ class Steps:
         """
         with ctx.line.step("recall"):
             record = self._records.load(ctx.request.customer_id, ctx.request.cart_id)
-        ctx.record, ctx.read_at = record, ctx.clocks.monotonic()
+        ctx.record, ctx.read_at, ctx.loaded_at = record, ctx.clocks.monotonic(), ctx.clocks.wall()
         modified = record.last_modified
         ctx.state = CartState() if modified is None else from_metadata(record.metadata, modified)
 
     def enter(self, ctx: DeliveryContext, state: CartState) -> None:
         """Write the entry of the next POST, `state.post`.
 
-        A write whose response was lost conflicts with itself. Then the record shows the own entry:
+        A write whose response was lost conflicts with itself. Then the record shows the own entry. Where it shows
+        another outcome too, the rules are asked again:
 
             this one   load ─ enter (✓, response lost) ─ sent again ✕ Conflict ─ load: its own ─ POST
+            its twin     POST ───────────────── 201 ─ append ✓: then no POST
 
         Raises:
             Conflict: another writer was first.
             StorageUnavailable: it may be entered or not. No POST may be made.
         """
-        entry = state.post
+        entry, outcomes = state.post, len(ctx.record.entries)
         about = {"attempt": ctx.attempts + 1, **_ids(ctx, state.key)}
         try:
             with ctx.line.step("enter"):
                 ctx.record = self._records.enter(ctx.request, ctx.record, to_metadata(state, about))
         except Conflict:
             self.load(ctx)
-            if entry is None or not entry.is_same(ctx.state.post):
+            if entry is None or not entry.is_same(ctx.state.post) or outcomes != len(ctx.record.entries):
                 raise
         else:
             ctx.state = state
@@ -211,8 +213,9 @@ class Steps:
             traceparent=current_traceparent(),
             corrects=ruling.corrects,
         )
-        # a record that was written without its state keeps the metadata that it has
-        changed = None if concluded.state == ctx.state else to_metadata(concluded.state)
+        # a record that has lost its state keeps the metadata that it has; a new one must get its key
+        kept = ctx.record.etag is not None and concluded.state == ctx.state
+        changed = None if kept else to_metadata(concluded.state)
         return self._records.append(ctx.request, ctx.record, event, changed)
 
     def _copied(self, ctx: DeliveryContext, ruling: CopyOf) -> Conclusion:

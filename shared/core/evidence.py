@@ -53,10 +53,7 @@ def evidence_of(response: ServiceResponse, verdict: Verdict) -> PostEvidence:
 def _is_heard(response: ServiceResponse, verdict: Verdict, codes: tuple[str | None, ...]) -> bool:
     if response.status in _HEARD_STATUSES:
         return True
-    if not isinstance(verdict, Refused) or not codes or any((code or "") not in BY_CODE for code in codes):
-        return False
-    # every order group failed by a fault of the service: "the call can be made again", and may go on meanwhile
-    return any(BY_CODE[code or ""] is not ErrorClass.SERVICE for code in codes)
+    return isinstance(verdict, Refused) and bool(codes) and all((code or "") in BY_CODE for code in codes)
 
 
 def _codes(response: ServiceResponse) -> tuple[str | None, ...]:

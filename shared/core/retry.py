@@ -45,6 +45,7 @@ MAX_COUNT = 1_000_000
 """The largest count that a copy may carry. Counting stops there, so that the copy can always be read again."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+_Key = Annotated[int, msgspec.Meta(ge=0, lt=10**15)]  # after a lost state it is a time in seconds, no count
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -55,7 +56,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     """
 
     status: int
-    key: _Count
+    key: _Key
     at: _Instant
     delivery: str = ""
     code: str | None = None

@@ -22,6 +22,7 @@ from shared.attempt import CheckoutAttempt
 from shared.context import DeliveryContext
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
 from shared.core.retry import MAX_COUNT, Deferral, Destination, RetryState, Uniform
+from shared.ports import StorageUnavailable
 from shared.steps import Conclusion, Steps
 from shared.telemetry import LogLine
 
@@ -83,6 +84,14 @@ class PoisonHandler:
         ctx.line.escalate(logging.WARNING)
         if ctx.request.retry.poisoned:
             return self._attempt.run(ctx)
+        if ctx.request.request_id == ctx.delivery.message_id:
+            # without an id of its own it was another request in the carts queue, which may be answered there:
+            #   carts    recorded ─ ✕ five times before it is published
+            #   poison   the copy has another message id, so no entry is its own
+            for entry in ctx.record.entries:
+                if not ctx.budget.allows(ctx.budget.limits.write):
+                    raise StorageUnavailable("no time is left to publish what is recorded")
+                self._steps.publish(entry, ctx.line)
         return spread(replace(ctx.request.retry, poisoned=True, deaths=0), self._uniform)
 
     def _renew(self, ctx: DeliveryContext, pause: float) -> None:

@@ -401,8 +401,6 @@ NO_RECORDS = [
     b'[{"id":"x"}]',
     b'[{"id":"x","type":5}]',
     b'[{"id":5,"type":"partnercenter.cart.checkout.completed"}]',
-    b'[{"id":"x","type":"completed"}]',
-    b'[{"id":"x","type":"partnercenter.cart.checkout.of a newer version"}]',
     b'[{"id":"x","type":"partnercenter.cart.checkout.completed","dataref":7}]',
     b"[" + DONE.text.encode() + b",{}]",
     b"[" * 100 + b"]" * 100,

@@ -290,7 +290,6 @@ def test_an_ordered_cart_whose_record_lost_its_state_is_told_with_the_ids_of_can
     assert ("unknown", "already_ordered") == outcomes(world)[-1]
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_an_entry_of_a_type_that_this_version_does_not_know_is_passed_over_and_kept() -> None:
     world = World()
     cart = world.enqueue("fault-400-800013", "order-1")
@@ -309,7 +308,6 @@ def test_an_entry_of_a_type_that_this_version_does_not_know_is_passed_over_and_k
     assert 3 == world.record(cart)[-1]["data"]["revision"]
 
 
-@pytest.mark.xfail(strict=True, reason="a finding")
 def test_an_entry_under_a_message_id_is_published_though_the_message_is_poisoned_before_that() -> None:
     world = World()
     outcomes_queue = world.outcomes

@@ -261,6 +261,7 @@ class Deployment:
             queue=self._queue,
             blobs=_Failing(self, self._container),
             clock=self._clock,
+            monotonic=self._clock.epoch,
             uniform=rng.uniform,
         )
 
@@ -322,9 +323,25 @@ class Deployment:
 
     # --- the service: PartnerCenterApi ---
 
-    def checkout(self, request: CheckoutRequest) -> ServiceResponse:
+    def token(self) -> str:
+        """See `PartnerCenterApi.token`."""
+        return "token"
+
+    def renew_token(self, refused: str) -> str | None:
+        """See `PartnerCenterApi.renew_token`."""
+        return f"{refused}, renewed" if self._random.random() < 0.5 else None
+
+    def checkout(
+        self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
+    ) -> ServiceResponse:
         """See `PartnerCenterApi.checkout`."""
-        return self._answer(request)
+        must(GUID.fullmatch(ms_request_id), "the MS-RequestId is a GUID")
+        must(token.startswith("token"), "a POST has a token")
+        return self._answer(request) if may_begin() else ServiceResponse(None, failure="not sent", sent=False)
+
+    def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
+        """See `PartnerCenterApi.get_order`."""
+        raise AssertionError(f"the order {order_id} of {customer_id} is not asked for")
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.adapters.partner_center import PartnerCenter
-from shared.core.messages import LONGEST, LONGEST_COPY, CheckoutRequest, InvalidMessage, decode
+from shared.core.messages import LONGEST, CheckoutRequest, InvalidMessage, decode
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import LONGEST_EVENT, Decision, Outcome, decided, invalid
 from shared.core.retry import MAX_COUNT
@@ -254,7 +254,7 @@ def test_the_longest_cloudevent_id_leaves_room_for_the_event_that_names_it() -> 
     shortest = {"specversion": "1.0", "source": "/", "type": "t", "data": members(retry={})}
     shortest["traceparent"] = corpus.TRACE
     rest = len(text_of({**shortest, "id": ""}).encode())
-    found = accepted(text_of({**shortest, "id": "i" * (LONGEST_COPY - rest)}).encode())
+    found = accepted(text_of({**shortest, "id": "i" * (LONGEST - rest)}).encode())
     published = decided(found, Decision(Outcome.ACTION_REQUIRED, 1, result=f'["{"x" * 900}"]'), NOW)
     checked = published.claim_check(f"{fuzz.ADDRESS}{CUSTOMER}/{CART}/{published.id}.{'0' * 16}.data.json")
     assert published.too_large

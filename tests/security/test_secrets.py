@@ -536,7 +536,7 @@ def test_on_real_storage_no_secret_is_in_a_queue_a_blob_or_a_log(
         for name, value in simulator.environment().items():
             monkeypatch.setenv(name, value)
         tokens = tokens_of(simulator, monkeypatch)
-        environ = {**storage.environ, **simulator.environment(), "RETRY_BASE_SECONDS": "0.001"}
+        environ = {**storage.environ, **simulator.environment(), "RETRY_BASE_SECONDS": "0.001", "SETTLE_SECONDS": "1"}
         checkout = bootstrap(Settings.from_env(environ))
         turn_all_up()
         world = World()

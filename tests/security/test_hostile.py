@@ -255,7 +255,7 @@ def test_the_longest_cloudevent_id_leaves_room_for_the_event_that_names_it() -> 
     shortest["traceparent"] = corpus.TRACE
     rest = len(text_of({**shortest, "id": ""}).encode())
     found = accepted(text_of({**shortest, "id": "i" * (LONGEST - rest)}).encode())
-    published = decided(found, Decision(Outcome.ACTION_REQUIRED, 1, result=f'["{"x" * 900}"]'), NOW)
+    published = decided(found, Decision(Outcome.ACTION_REQUIRED, 1, result=f'["{"x" * 9000}"]'), NOW)
     checked = published.claim_check(f"{fuzz.ADDRESS}{CUSTOMER}/{CART}/{published.id}.{'0' * 16}.data.json")
     assert published.too_large
     assert len(checked.text.encode()) <= LONGEST_EVENT

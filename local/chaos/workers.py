@@ -1,20 +1,25 @@
-"""The hosts of a chaos run: a process each, behind proxies of its own, killed at any time and started again.
+"""The instances of a chaos run: hosts, each with its worker process, behind proxies of their own. Both die.
 
-Each worker has a proxy for each line. So a request names its sender, and a message that is to kill its worker kills the
-one that handles it.
+    an instance dies    host and worker are killed. Leases end, and messages come back. `revive` starts it again
+    a worker dies       its host starts another. All its invocations have failed together
+
+Each instance has a proxy for each line. So a request names its sender, and a message that is to kill its worker kills
+the one that handles it.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import signal
 import threading
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 from local.azurite import connection_string
 from local.chaos.fault_proxy import Exchange, ExchangeStage, Proxies, Proxy
-from local.chaos.plan import LINES
+from local.chaos.plan import LINES, Death
 from local.host.local_host import DRAIN_SECONDS
 from local.process import ManagedProcess, ProcessFailed
 from local.stack import ROOT
@@ -29,10 +34,14 @@ if TYPE_CHECKING:
     from local.chaos.plan import Line, LineFault
 
 _DELIVERED = b"<PopReceipt>"
+_STARTED = re.compile(r"worker (\d+) started$")
+_DIED = re.compile(r"worker (\d+) died \(exit code -?\d+\)")
 
 
 class Workers:
-    """A context manager that runs the hosts.
+    """A context manager that runs the instances.
+
+    `killed`: how many deaths there were. `crashed`: what hosts and workers said that ended by themselves.
 
     Args:
         count: How many.
@@ -64,6 +73,10 @@ class Workers:
         self._processes: list[ManagedProcess] = []
         self._dead: set[int] = set()
         self._lock = threading.Lock()
+        # The lines of the hosts are read in threads that `_lock` must not hold up: `revive` waits for their ends.
+        self._pids: dict[int, int] = {}
+        self._killed_pids: set[int] = set()
+        self._pids_lock = threading.Lock()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -92,18 +105,33 @@ class Workers:
         """How many requests each fault affected, by line."""
         return {line: dict(sum((proxies[line].counts for proxies in self._proxies), Counter())) for line in LINES}
 
-    def kill(self, worker: int) -> bool:
-        """Kill a worker. Returns False if it is dead already."""
+    def kill(self, worker: int, death: Death, pid: int | None = None) -> bool:
+        """Kill an instance, or its worker process. Returns False if it is dead already, or not started yet.
+
+        Args:
+            worker: The number of the instance.
+            death: What is killed.
+            pid: Of the worker process that is meant; any, by default.
+        """
         with self._lock:
-            if worker in self._dead:
+            if worker in self._dead or not self._processes:
                 return False
-            self._dead.add(worker)
-            self._processes[worker].kill()
+            with self._pids_lock:
+                present = self._pids.get(worker)
+                if death is Death.WORKER and (present is None or pid not in (None, present)):
+                    return False
+                if death is Death.INSTANCE:
+                    self._dead.add(worker)
+                    self._processes[worker].kill()
+                if present is not None:
+                    self._killed_pids.add(self._pids.pop(worker))
+                    with suppress(ProcessLookupError):
+                        os.kill(present, signal.SIGKILL)
             self.killed += 1
             return True
 
     def revive(self) -> None:
-        """Restart the workers that were killed, and those that ended by themselves, which `crashed` lists."""
+        """Restart the hosts that were killed, and those that ended by themselves, which `crashed` lists."""
         with self._lock:
             for worker, process in enumerate(self._processes):
                 if worker not in self._dead:
@@ -114,6 +142,8 @@ class Workers:
                         self._dead.add(worker)
             for worker in self._dead:
                 self._processes[worker].terminate(0.0)
+                with self._pids_lock:
+                    self._pids.pop(worker, None)
                 self._processes[worker] = self._start(worker)
             self._dead.clear()
 
@@ -158,8 +188,23 @@ class Workers:
             str(self._app),
             environ=clean_environment() | dict(self._settings) | addresses | {"PYTHONFAULTHANDLER": "1"},
             cwd=ROOT,
-            on_line=self._on_line,
+            on_line=lambda line: self._on_line_of(worker, line),
         )
+
+    def _on_line_of(self, worker: int, line: str) -> None:
+        """Note which worker process an instance has, and which one died that was not killed."""
+        started, died = _STARTED.search(line.rstrip()), _DIED.search(line)
+        with self._pids_lock:
+            if started is not None:
+                self._pids[worker] = int(started[1])
+            if died is not None:
+                pid = int(died[1])
+                if pid not in self._killed_pids:
+                    self.crashed.append(line.rstrip())
+                self._killed_pids.discard(pid)
+                if self._pids.get(worker) == pid:
+                    del self._pids[worker]
+        self._on_line(line)
 
     def _proxy(self, proxies: Proxies, worker: int, line: Line) -> Proxy:
         return proxies.add(
@@ -176,7 +221,15 @@ class Workers:
                 if line == "queue" and exchange.method == "GET":
                     self.deliveries += exchange.response.count(_DELIVERED)
                 return False
-            return self._crash_injector.crash_if_planned(line, exchange, stage, lambda: self.kill(worker))
+            if stage is ExchangeStage.REQUESTED:
+                with self._pids_lock:
+                    exchange.sender = self._pids.get(worker)
+            sender = exchange.sender
+            if not isinstance(sender, int):
+                return False  # it is dead
+            return self._crash_injector.crash_if_planned(
+                line, exchange, stage, lambda: self.kill(worker, Death.WORKER, sender)
+            )
 
         return watch
 

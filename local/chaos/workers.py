@@ -10,7 +10,6 @@ the one that handles it.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from local.azurite import connection_string
 from local.chaos.fault_proxy import Exchange, ExchangeStage, Proxies, Proxy
 from local.chaos.plan import LINES, Death
+from local.chaos.worker_pids import WorkerPids
 from local.host.local_host import DRAIN_SECONDS
 from local.process import ManagedProcess, ProcessFailed
 from local.stack import ROOT
@@ -34,14 +34,12 @@ if TYPE_CHECKING:
     from local.chaos.plan import Line, LineFault
 
 _DELIVERED = b"<PopReceipt>"
-_STARTED = re.compile(r"worker (\d+) started$")
-_DIED = re.compile(r"worker (\d+) died \(exit code -?\d+\)")
 
 
 class Workers:
     """A context manager that runs the instances.
 
-    `killed`: how many deaths there were. `crashed`: what hosts and workers said that ended by themselves.
+    `killed`: how many deaths there were. `deliveries`: how many messages were received.
 
     Args:
         count: How many.
@@ -66,17 +64,15 @@ class Workers:
     ) -> None:
         self.killed = 0
         self.deliveries = 0
-        self.crashed: list[str] = []
+        self._crashed: list[str] = []
         self._count, self._ports, self._settings, self._app = count, ports, settings, app
         self._crash_injector, self._random_source, self._on_line = crash_injector, random_source, on_line
         self._proxies: list[dict[Line, Proxy]] = []
         self._processes: list[ManagedProcess] = []
         self._dead: set[int] = set()
         self._lock = threading.Lock()
-        # The lines of the hosts are read in threads that `_lock` must not hold up: `revive` waits for their ends.
-        self._pids: dict[int, int] = {}
-        self._killed_pids: set[int] = set()
-        self._pids_lock = threading.Lock()
+        # With a lock of its own: `revive` holds `_lock` while it waits for the threads that read the hosts' lines.
+        self._pids = WorkerPids()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -101,6 +97,11 @@ class Workers:
         self._open.close()
 
     @property
+    def crashed(self) -> list[str]:
+        """What hosts and workers said that ended by themselves."""
+        return [*self._crashed, *self._pids.crashed]
+
+    @property
     def faults(self) -> dict[Line, dict[str, int]]:
         """How many requests each fault affected, by line."""
         return {line: dict(sum((proxies[line].counts for proxies in self._proxies), Counter())) for line in LINES}
@@ -116,17 +117,15 @@ class Workers:
         with self._lock:
             if worker in self._dead or not self._processes:
                 return False
-            with self._pids_lock:
-                present = self._pids.get(worker)
-                if death is Death.WORKER and (present is None or pid not in (None, present)):
-                    return False
-                if death is Death.INSTANCE:
-                    self._dead.add(worker)
-                    self._processes[worker].kill()
-                if present is not None:
-                    self._killed_pids.add(self._pids.pop(worker))
-                    with suppress(ProcessLookupError):
-                        os.kill(present, signal.SIGKILL)
+            if death is Death.INSTANCE:
+                self._dead.add(worker)
+                self._processes[worker].kill()
+            process = self._pids.take(worker, pid)
+            if process is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            elif death is Death.WORKER:
+                return False
             self.killed += 1
             return True
 
@@ -138,12 +137,11 @@ class Workers:
                     try:
                         process.check()
                     except ProcessFailed as failed:
-                        self.crashed.append(str(failed))
+                        self._crashed.append(str(failed))
                         self._dead.add(worker)
             for worker in self._dead:
                 self._processes[worker].terminate(0.0)
-                with self._pids_lock:
-                    self._pids.pop(worker, None)
+                self._pids.forget(worker)
                 self._processes[worker] = self._start(worker)
             self._dead.clear()
 
@@ -176,6 +174,10 @@ class Workers:
         return [proxies[line_fault.line] for proxies in affected]
 
     def _start(self, worker: int) -> ManagedProcess:
+        def on_line(line: str) -> None:
+            self._pids.read(worker, line)
+            self._on_line(line)
+
         proxies = self._proxies[worker]
         addresses = {
             "CheckoutStorage": connection_string(proxies["queue"].port, proxies["blob"].port),
@@ -188,23 +190,8 @@ class Workers:
             str(self._app),
             environ=clean_environment() | dict(self._settings) | addresses | {"PYTHONFAULTHANDLER": "1"},
             cwd=ROOT,
-            on_line=lambda line: self._on_line_of(worker, line),
+            on_line=on_line,
         )
-
-    def _on_line_of(self, worker: int, line: str) -> None:
-        """Note which worker process an instance has, and which one died that was not killed."""
-        started, died = _STARTED.search(line.rstrip()), _DIED.search(line)
-        with self._pids_lock:
-            if started is not None:
-                self._pids[worker] = int(started[1])
-            if died is not None:
-                pid = int(died[1])
-                if pid not in self._killed_pids:
-                    self.crashed.append(line.rstrip())
-                self._killed_pids.discard(pid)
-                if self._pids.get(worker) == pid:
-                    del self._pids[worker]
-        self._on_line(line)
 
     def _proxy(self, proxies: Proxies, worker: int, line: Line) -> Proxy:
         return proxies.add(
@@ -222,8 +209,7 @@ class Workers:
                     self.deliveries += exchange.response.count(_DELIVERED)
                 return False
             if stage is ExchangeStage.REQUESTED:
-                with self._pids_lock:
-                    exchange.sender = self._pids.get(worker)
+                exchange.sender = self._pids.of(worker)
             sender = exchange.sender
             if not isinstance(sender, int):
                 return False  # it is dead

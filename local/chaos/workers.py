@@ -107,7 +107,7 @@ class Workers:
         return {line: dict(sum((proxies[line].counts for proxies in self._proxies), Counter())) for line in LINES}
 
     def kill(self, worker: int, death: Death, pid: int | None = None) -> bool:
-        """Kill an instance, or its worker process. Returns False if it is dead already, or not started yet.
+        """Kill an instance, or its worker process. Returns False if it has no worker, which is dead or not started.
 
         Args:
             worker: The number of the instance.
@@ -117,15 +117,14 @@ class Workers:
         with self._lock:
             if worker in self._dead or not self._processes:
                 return False
+            process = self._pids.take(worker, pid)
+            if process is None:
+                return False
             if death is Death.INSTANCE:
                 self._dead.add(worker)
                 self._processes[worker].kill()
-            process = self._pids.take(worker, pid)
-            if process is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            elif death is Death.WORKER:
-                return False
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
             self.killed += 1
             return True
 

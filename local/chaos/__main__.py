@@ -26,7 +26,7 @@ from local.chaos.run import ChaosRun
 from local.process import ProcessFailed
 from local.simulator.carts import Idempotency
 
-CARTS, PROCESSES, MINUTES = 5000, 3, 15.0
+CARTS, PROCESSES, MINUTES = 5000, 3, 30.0
 MAX_SHOWN = 20
 
 

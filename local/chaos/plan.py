@@ -142,7 +142,7 @@ class Intensity:
             settings = {"SETTLE_SECONDS": "7", "RETRY_CAP_SECONDS": "2", "RETRY_MAX_AGE_SECONDS": "12"}
             return cls(3, 12.0, 3.0, 1.5, throttling=False, settings=settings)
         settings = {"SETTLE_SECONDS": "8", "RETRY_CAP_SECONDS": "8", "RETRY_MAX_AGE_SECONDS": "90"}
-        return cls(10, max(60.0, carts * 0.044), 30.0, 15.0, throttling=True, settings=settings)
+        return cls(20, max(60.0, carts * 0.044), 30.0, 15.0, throttling=True, settings=settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class _PlanBuilder:
         requests: list[ExpectedRequest] = []
         crashing = list(self._crashing_carts(rng))
         crashes: dict[str, Crash] = {}
-        crashing_numbers = dict(zip(rng.sample(range(self._carts // 2), len(crashing)), crashing, strict=True))
+        crashing_numbers = dict(zip(rng.sample(range(self._carts * 4 // 5), len(crashing)), crashing, strict=True))
         for number in range(self._carts):
             at = self._intensity.window * number / self._carts
             if number in crashing_numbers:

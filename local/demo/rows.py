@@ -86,6 +86,7 @@ ROWS = (
     DemoRow("html-404", "a gateway's 404, then bought"),
     DemoRow("in-progress", "409 twice, then bought"),
     DemoRow("already-ordered", "checked out by another client"),
+    DemoRow("in-progress-for-ever", "409 at every attempt"),
     # not admitted
     DemoRow("unauthorized-once", "401, then a new token"),
     DemoRow("unknown-403", "403 once, then bought"),

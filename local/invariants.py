@@ -14,7 +14,7 @@ from shared.core.messages import CheckoutRequest, InvalidMessage, ms_request_id
 from shared.core.outcomes import invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     Event = Mapping[str, Any]
 
@@ -183,3 +183,14 @@ def every_entry_is_published(published: Iterable[Event], records: Mapping[str, C
         for entry in entries:
             if entry["id"] not in told and entry["id"] not in corrected:
                 yield f"1: the entry {entry['id']} of {name} was recorded but never published"
+
+
+def revisions_count_up(revisions: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
+    """3: a record only grows, so its entries say that they are its first, its second and so on.
+
+    Args:
+        revisions: `revision` of the entries, by `{customerId}/{cartId}`.
+    """
+    for name, found in revisions.items():
+        if [*found] != [*range(1, len(found) + 1)]:
+            yield f"3: the entries of {name} have the revisions {[*found]}"

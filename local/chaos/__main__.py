@@ -13,7 +13,7 @@ import argparse
 import json
 import signal
 import sys
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -24,8 +24,9 @@ from local.chaos.plan_builder import build_plan
 from local.chaos.report import chaos_report, journals
 from local.chaos.run import ChaosRun
 from local.process import ProcessFailed
+from local.simulator.carts import Idempotency
 
-CARTS, PROCESSES, MINUTES = 5000, 3, 15.0
+CARTS, PROCESSES, MINUTES = 5000, 3, 30.0
 MAX_SHOWN = 20
 
 
@@ -38,7 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description="Chaos on real parts.")
     parser.add_argument("--carts", type=int, default=CARTS, help="how many (%(default)s)")
     parser.add_argument("--seed", default="chaos", help="determines carts, scenarios, faults and kill times")
-    parser.add_argument("--processes", type=int, default=PROCESSES, help="how many workers (%(default)s)")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="how many instances (%(default)s)")
+    parser.add_argument(
+        "--idempotency",
+        choices=get_args(Idempotency),
+        default="strict",
+        help="how the simulated service keeps its promise: see local/simulator/carts.py (%(default)s)",
+    )
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long it may take (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the report")
     options = parser.parse_args(arguments)
@@ -46,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("at least 50 carts and one process")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: by unwinding
     console = Console(width=None if sys.stdout.isatty() else 120, quiet=options.json, highlight=False)
-    plan = build_plan(options.seed, options.carts, options.processes)
+    plan = build_plan(options.seed, options.carts, options.processes, options.idempotency)
     try:
         console.print("Starting storage (Azurite), Partner Center (a simulator) and the workers ...")
         with ChaosRun(plan, options.processes, console.print) as run:
@@ -83,6 +90,11 @@ def _show(report: dict[str, Any], console: Console) -> None:
         for line in found[:MAX_SHOWN]:
             console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print()
+    lost = sum(violation.startswith("1:") for violation in report["violations"])
+    console.print(
+        f"{lost} lost, {report['boughtTwice']} bought twice, {len(report['residual'])} residuals, "
+        f"{report['unknownTold']} unknown"
+    )
     if report["passed"]:
         console.print(f"PASS {report['requests']} requests in {report['seconds']} s", style="bold green")
     else:

@@ -1,4 +1,4 @@
-"""Kills workers by the messages that they handle, at points that are recognised in the traffic of their proxies."""
+"""Kills worker processes by the messages that they handle, at points that are recognised in their proxies' traffic."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _CHECKOUT = re.compile(r"/v1/customers/[^/]+/carts/([^/]+)/checkout")
 _TEXT = re.compile(rb"<MessageText>(.*?)</MessageText>", re.DOTALL)
+_METADATA = re.compile(r"(?:^|&)comp=metadata(?:&|$)")
+_MARK = b'"nextAt"'
+"""Stands in the metadata only where they note what an answer left, not where they enter a POST."""
 
 
 class CrashInjector:
@@ -52,13 +55,29 @@ class CrashInjector:
                 checkout = _CHECKOUT.fullmatch(path)
                 return CrashPoint.BEFORE_POST if before else CrashPoint.AFTER_POST, checkout[1] if checkout else ""
             case "blob", "PUT":
-                record = self._record.fullmatch(path)
-                return CrashPoint.BEFORE_RECORD if before else CrashPoint.AFTER_RECORD, record[1] if record else ""
-            case "queue", "POST" if not before and path.endswith(self._outcomes):
-                return CrashPoint.AFTER_PUBLISH, _cart_in(exchange.body)
+                return self._locate_write(exchange, path, before=before)
+            case "queue", "POST" if path.endswith(self._outcomes):
+                return CrashPoint.BEFORE_PUBLISH if before else CrashPoint.AFTER_PUBLISH, _cart_in(exchange.body)
             case "queue", "POST" if not before and path.endswith(self._carts):
                 return CrashPoint.AFTER_DEFER, _cart_in(exchange.body)
         return None, ""
+
+    def _locate_write(self, exchange: Exchange, path: str, *, before: bool) -> tuple[CrashPoint | None, str]:
+        """The crash point of a write of a record.
+
+        Put Blob with `[]`, or Set Blob Metadata       the entry of a POST
+        Set Blob Metadata that says when it is next    what the answer left: no crash point
+        Put Blob with outcomes                         append
+        """
+        record = self._record.fullmatch(path)
+        if record is None:
+            return None, ""
+        metadata_only = _METADATA.search(exchange.target.partition("?")[2]) is not None
+        if metadata_only and _MARK in exchange.head:
+            return None, ""
+        if metadata_only or exchange.body == b"[]":
+            return CrashPoint.BEFORE_ENTRY if before else CrashPoint.AFTER_ENTRY, record[1]
+        return CrashPoint.BEFORE_APPEND if before else CrashPoint.AFTER_APPEND, record[1]
 
 
 def _cart_in(body: bytes) -> str:

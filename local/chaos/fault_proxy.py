@@ -70,13 +70,18 @@ class ExchangeStage(StrEnum):
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its response: the status from ANSWERED on, the body once it is DONE."""
+    """A request and its response: the status from ANSWERED on, the body once it is DONE.
+
+    `head`: the start line and the header fields of the request. `sender`: whoever the watcher says sent it.
+    """
 
     method: str
     target: str
     body: bytes
     status: int = 0
     response: bytes = b""
+    head: bytes = b""
+    sender: object = None
 
 
 class Proxies:
@@ -213,7 +218,7 @@ class Proxy:
         body = b"".join(
             [piece async for piece in http_messages.read_body(reader, http_messages.framing_of(head, default=0))]
         )
-        exchange = Exchange(method, target, body)
+        exchange = Exchange(method, target, body, head=head)
         fault = self._draw(exchange)
         self.counts["requests"] += 1
         if self._watch(exchange, ExchangeStage.REQUESTED):

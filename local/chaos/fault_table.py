@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.chaos.fault_proxy import ProxyFaultKind
-from local.chaos.plan import CrashPoint, Line, ServiceFault
+from local.chaos.plan import CrashPoint, Death, Line, PlannedMessage, ServiceFault
 from local.simulator.scenarios import ScenarioGroup
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ _LINE_FAULTS = {
 class InjectedFaults:
     """How often each fault occurred.
 
-    `kills`: of workers at random times. `crashes`: of workers by the message that they handled. `lines`: the affected
+    `kills`: at random times. `crashes`: of worker processes by the message that they handled. `lines`: the affected
     requests, by line. `service`: how often each fault began; for throttling, how many responses were 429.
     """
 
-    kills: int
+    kills: Mapping[Death, int]
     crashes: Mapping[CrashPoint, int]
     lines: Mapping[Line, Mapping[str, int]]
     service: Mapping[ServiceFault, int]
@@ -47,8 +47,8 @@ class InjectedFaults:
 
 def count_faults(plan: ChaosPlan, injected: InjectedFaults) -> dict[str, int]:
     """Return how often each fault occurred, by its name. Those of scenarios are counted by requests."""
-    rows = {"a worker killed at a random moment": injected.kills}
-    rows |= {f"a worker killed {point}": count for point, count in sorted(injected.crashes.items())}
+    rows = {f"{death}, at a random moment": injected.kills.get(death, 0) for death in Death}
+    rows |= {f"{Death.WORKER} {point}": injected.crashes.get(point, 0) for point in CrashPoint}
     for line, name in _LINES.items():
         counts = injected.lines.get(line, {})
         faults = (kind for kind in ProxyFaultKind if kind is not ProxyFaultKind.PASS)
@@ -57,8 +57,14 @@ def count_faults(plan: ChaosPlan, injected: InjectedFaults) -> dict[str, int]:
     groups = Counter(expected.scenario.group for expected in plan.requests)
     rows |= {str(group): groups[group] for group in ScenarioGroup if group is not ScenarioGroup.SMOOTH}
     rows["messages that came twice"] = sum(expected.copies > 1 for expected in plan.requests)
+    sent = [event for _, event in plan.events if isinstance(event, PlannedMessage)]
+    names = {expected.name for expected in plan.requests}
+    afterwards = {message.name for message in sent if message.after is not None} & names
     carts = {expected.request.cart_id for expected in plan.requests}
-    rows["carts asked for by two requests"] = len(plan.requests) - len(carts)
+    rows["second requests after an outcome"] = len(afterwards)
+    rows["second requests beside the first"] = len(plan.requests) - len(carts) - len(afterwards)
+    unnamed = {expected.name for expected in plan.requests if not expected.named}
+    rows["messages without `requestId`"] = sum(message.name in unnamed for message in sent)
     rows["messages that are no request"] = len(plan.invalid_messages)
     return rows
 
@@ -75,7 +81,9 @@ def markdown(reports: Sequence[dict[str, Any]]) -> str:
         "**carts bought twice**": lambda of: of["boughtTwice"],
         "**requests with two event ids, uncorrected**": lambda of: _violations(of, "2:"),
         "corrections": lambda of: len(of["corrections"]),
-        "residuals, [as accepted](failures.md#what-is-accepted)": lambda of: len(of["residual"]),
+        "`failed` though bought, by a POST that [outlived](failures.md#what-is-accepted) SETTLE_SECONDS": lambda of: (
+            len(of["residual"])
+        ),
         "outcomes `unknown`": lambda of: of["outcomes"].get("unknown", 0),
         "outcomes published more than once, under one id": lambda of: of["toldMoreThanOnce"],
         "live messages for each that was sent": lambda of: of["liveCopies"],

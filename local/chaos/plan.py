@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from local.chaos.fault_proxy import ProxyFault
+    from local.simulator.carts import Idempotency
     from local.simulator.scenarios import Scenario
     from shared.core.messages import CheckoutRequest, InvalidMessage
 
@@ -23,18 +24,32 @@ LINES: tuple[Line, ...] = get_args(Line)
 
 
 class CrashPoint(StrEnum):
-    """Where a message kills the worker that handles it."""
+    """Where a message kills the worker process that handles it.
 
-    BEFORE_POST = "before the POST"
+    entry ──── POST ──── copy sent ──── what the answer left ──── return
+                  └───── append ─────── publish ───────────────── return
+    """
+
+    BEFORE_ENTRY = "before the POST is entered"
+    AFTER_ENTRY = "after the POST is entered, the reply unread"
+    BEFORE_POST = "between entry and POST"
     AFTER_POST = "after the POST, its answer unread"
-    BEFORE_RECORD = "before the outcome is recorded"
-    AFTER_RECORD = "after the outcome is recorded"
+    BEFORE_APPEND = "before the outcome is recorded"
+    AFTER_APPEND = "after the outcome is recorded"
+    BEFORE_PUBLISH = "before the outcome is published"
     AFTER_PUBLISH = "after the outcome is published"
     AFTER_DEFER = "after the copy is sent"
 
 
+class Death(StrEnum):
+    """What is killed. A worker's host lives on: all its invocations fail together, and come back in seconds."""
+
+    WORKER = "a worker process killed"
+    INSTANCE = "an instance killed, worker and host"
+
+
 class Crash(NamedTuple):
-    """A message kills its worker at this point, so many times."""
+    """A message kills its worker process at this point, so many times."""
 
     point: CrashPoint
     times: int
@@ -42,11 +57,17 @@ class Crash(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRequest:
-    """One request of the run, the scenario of its cart, and how many messages ask for it."""
+    """One request of the run, the scenario of its cart, and how many messages ask for it.
+
+    `name`: its name in the plan. `named`: its messages carry a `requestId`. Otherwise each of them is a request of its
+    own, under the id of the queue message or of its poison copy, which is known only after the run.
+    """
 
     request: CheckoutRequest
     scenario: Scenario
     copies: int
+    name: str = ""
+    named: bool = True
 
 
 class ServiceFault(StrEnum):
@@ -75,17 +96,23 @@ class LineFault(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """A worker is killed."""
+    """An instance is killed, or only its worker process."""
 
     worker: int
+    death: Death
 
 
 class PlannedMessage(NamedTuple):
-    """A message enters the carts queue, or the poison queue. `event_id` is that of its outcome."""
+    """A message enters the carts queue, or the poison queue.
+
+    `name`: of its request, or the event id of an invalid message. `after`: it is not sent before an outcome of this
+    cart was published.
+    """
 
     text: str
-    event_id: str
+    name: str
     poison: bool = False
+    after: str | None = None
 
 
 PlannedEvent = Action | LineFault | Kill | PlannedMessage
@@ -112,15 +139,18 @@ class Intensity:
     def of(cls, carts: int) -> Intensity:
         """Return the intensity for a number of carts: a small run must end within a minute."""
         if carts < 500:  # noqa: PLR2004  a small run
-            settings = {"SETTLE_SECONDS": "3", "RETRY_CAP_SECONDS": "2", "RETRY_MAX_AGE_SECONDS": "12"}
+            settings = {"SETTLE_SECONDS": "7", "RETRY_CAP_SECONDS": "2", "RETRY_MAX_AGE_SECONDS": "12"}
             return cls(3, 12.0, 3.0, 1.5, throttling=False, settings=settings)
-        settings = {"SETTLE_SECONDS": "5", "RETRY_CAP_SECONDS": "8", "RETRY_MAX_AGE_SECONDS": "150"}
-        return cls(10, max(60.0, carts * 0.044), 30.0, 15.0, throttling=True, settings=settings)
+        settings = {"SETTLE_SECONDS": "8", "RETRY_CAP_SECONDS": "8", "RETRY_MAX_AGE_SECONDS": "90"}
+        return cls(20, max(60.0, carts * 0.044), 30.0, 15.0, throttling=True, settings=settings)
 
 
 @dataclass(frozen=True, slots=True)
 class ChaosPlan:
-    """The plan of a run. `crashes` is by cart id, `events` by seconds after the start."""
+    """The plan of a run. `crashes` is by cart id, `events` by seconds after the start.
+
+    `idempotency`: how the simulated service keeps its promise (`local.simulator.carts`).
+    """
 
     seed: str
     intensity: Intensity
@@ -128,6 +158,12 @@ class ChaosPlan:
     invalid_messages: tuple[InvalidMessage, ...]
     crashes: dict[str, Crash]
     events: tuple[tuple[float, PlannedEvent], ...]
+    idempotency: Idempotency = "strict"
+
+    @property
+    def settle(self) -> float:
+        """SETTLE_SECONDS of the run."""
+        return float(self.intensity.settings["SETTLE_SECONDS"])
 
     @property
     def messages(self) -> int:

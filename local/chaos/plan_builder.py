@@ -13,6 +13,7 @@ from local.chaos.plan import (
     ChaosPlan,
     Crash,
     CrashPoint,
+    Death,
     ExpectedRequest,
     Intensity,
     Kill,
@@ -20,7 +21,6 @@ from local.chaos.plan import (
     PlannedMessage,
     ServiceFault,
 )
-from local.chaos.simulator import DOCUMENTED
 from local.message_text import decode_text, request_text
 from local.simulator.scenarios import BY_NAME, cart_id
 from shared.core.messages import CheckoutRequest, InvalidMessage
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from local.chaos.plan import PlannedEvent
     from local.message_text import Form
+    from local.simulator.carts import Idempotency
     from local.simulator.scenarios import Scenario
 
 MAX_STRETCH = 4
@@ -37,6 +38,11 @@ MAX_STRETCH = 4
 
 _CUSTOMERS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout:chaos")
 _FORMS: tuple[Form, ...] = ("plain", "plain", "base64", "cloudevent")
+_UNNAMED = 1 / 3
+"""The share of requests whose messages carry no `requestId`."""
+_TWICE, _AT_ONCE, _AFTERWARDS = 0.1, 0.04, 0.2
+"""The shares of carts whose message is sent twice, that two requests ask for at one moment, and that are asked for
+again once the first outcome was published, whatever it says."""
 
 # fmt: off
 MIX = {
@@ -52,8 +58,9 @@ MIX = {
     "html-502": 10, "plain-503": 10, "uncoded-500": 6, "coded-500": 20, "coded-500-twice": 8,
     "coded-500-after-purchase": 4, "html-404": 4, "in-progress": 8, "already-ordered": 4, "unauthorized-once": 3,
 }
-"""How many of a thousand carts play each scenario."""
+"""How many of a thousand carts play each scenario, unless it lasts for days."""
 # fmt: on
+PLAYED = {name: share for name, share in MIX.items() if not BY_NAME[name].lasts_days}
 
 _INVALID = (
     "please buy everything, the {number}.",
@@ -65,7 +72,7 @@ _INVALID = (
 )
 
 
-def build_plan(seed: str, carts: int, workers: int) -> ChaosPlan:
+def build_plan(seed: str, carts: int, workers: int, idempotency: Idempotency = "strict") -> ChaosPlan:
     """Build the plan of this seed."""
     intensity = Intensity.of(carts)
     builder = _PlanBuilder(seed, carts, workers, intensity)
@@ -75,7 +82,7 @@ def build_plan(seed: str, carts: int, workers: int) -> ChaosPlan:
     builder.add_service_faults()
     builder.add_kills()
     events = tuple(sorted(builder.events, key=lambda event: event[0]))
-    return ChaosPlan(seed, intensity, tuple(requests), invalid_messages, crashes, events)
+    return ChaosPlan(seed, intensity, tuple(requests), invalid_messages, crashes, events, idempotency)
 
 
 class _PlanBuilder:
@@ -86,29 +93,27 @@ class _PlanBuilder:
         self.events: list[tuple[float, PlannedEvent]] = []
 
     def add_requests(self) -> tuple[list[ExpectedRequest], dict[str, Crash]]:
-        """Add a request for each cart, a second one for 2 % of them, and a second message for 10 % of the requests."""
+        """Add a request for each cart and a second one for some of them, at once or after the first outcome."""
         rng = self._random("carts")
         requests: list[ExpectedRequest] = []
         crashing = list(self._crashing_carts(rng))
         crashes: dict[str, Crash] = {}
-        crashing_numbers = dict(zip(rng.sample(range(self._carts // 2), len(crashing)), crashing, strict=True))
+        crashing_numbers = dict(zip(rng.sample(range(self._carts * 4 // 5), len(crashing)), crashing, strict=True))
         for number in range(self._carts):
             at = self._intensity.window * number / self._carts
             if number in crashing_numbers:
                 name, crash = crashing_numbers[number]
                 requests.append(self._request(BY_NAME[name], number, "", [at], rng))
                 crashes[requests[-1].request.cart_id] = crash
-                continue
-            twice = rng.random() < 0.1  # noqa: PLR2004  a share
-            ats = [at, at + rng.choice((0.0, rng.uniform(0.0, 5.0)))] if twice else [at]
-            if rng.random() < 0.02:  # noqa: PLR2004  a share
-                scenario = DOCUMENTED[rng.choice(tuple(DOCUMENTED))]
-                requests.append(self._request(scenario, number, "", ats, rng))
-                later = at + rng.choice((0.0, rng.uniform(0.0, 8.0)))
-                requests.append(self._request(scenario, number, ", again", [later], rng))
             else:
-                (name,) = rng.choices(list(MIX), list(MIX.values()))
+                (name,) = rng.choices(list(PLAYED), list(PLAYED.values()))
+                ats = [at, at + rng.choice((0.0, rng.uniform(0.0, 5.0)))] if rng.random() < _TWICE else [at]
                 requests.append(self._request(BY_NAME[name], number, "", ats, rng))
+                if rng.random() < _AT_ONCE:
+                    beside = at + rng.choice((0.0, rng.uniform(0.0, 3.0)))
+                    requests.append(self._request(BY_NAME[name], number, ", beside", [beside], rng))
+            if rng.random() < _AFTERWARDS:
+                requests.append(self._request(BY_NAME[name], number, ", again", [at], rng, afterwards=True))
         return requests, crashes
 
     def add_invalid_messages(self) -> Iterator[InvalidMessage]:
@@ -163,40 +168,49 @@ class _PlanBuilder:
                 self._during(intensity.window * share, 12.0, begin, end={"limit": 0})
 
     def add_kills(self) -> None:
-        """Kill a worker at random times, every five seconds or so."""
+        """Kill a worker process or a whole instance at random times, every five seconds or so."""
         rng = self._random("kills")
         at = rng.uniform(2.0, 5.0)
         while at < self._intensity.window * MAX_STRETCH:
-            self._at(at, Kill(rng.randrange(self._workers)))
+            self._at(at, Kill(rng.randrange(self._workers), rng.choice((*Death,))))
             at += 1.0 + rng.expovariate(1 / 4.0)
 
     def _crashing_carts(self, rng: random.Random) -> Iterator[tuple[str, Crash]]:
-        """Scenarios of carts that kill their worker: once at each point, some at the POST five or ten times."""
+        """Scenarios of carts that kill their worker: once at each point, some around the POST five or ten times."""
         for point in CrashPoint:
             for _ in range(max(1, self._carts // 2000)):
                 yield ("plain-503" if point is CrashPoint.AFTER_DEFER else "created"), Crash(point, 1)
-        posts = (CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST)
+        posts = (CrashPoint.BEFORE_ENTRY, CrashPoint.AFTER_ENTRY, CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST)
         for number in range(max(1, self._carts // 1000)):
-            yield rng.choice(("created", "two-order-groups")), Crash(posts[number % 2], 5)
+            yield rng.choice(("created", "two-order-groups")), Crash(posts[-1 - number % len(posts)], 5)
         for point in posts if self._intensity.throttling else ():
             yield "created", Crash(point, 10)
 
     def _request(
-        self, scenario: Scenario, number: int, name: str, ats: list[float], rng: random.Random
+        self,
+        scenario: Scenario,
+        number: int,
+        name: str,
+        ats: list[float],
+        rng: random.Random,
+        *,
+        afterwards: bool = False,
     ) -> ExpectedRequest:
+        name, cart = f"{self._seed} {number}{name}", cart_id(scenario.number, f"{self._seed} {number}")
         body = {
             "customerId": str(uuid.uuid5(_CUSTOMERS, f"{self._seed} {number // 5}")),
-            "cartId": cart_id(scenario.number, f"{self._seed} {number}"),
-            "requestId": f"{self._seed} {number}{name}",
-            "context": {"scenario": scenario.name},
+            "cartId": cart,
+            "context": {"scenario": scenario.name, "request": name},
         }
-        text = request_text(body, rng.choice(_FORMS), "chaos")
+        form = rng.choice(_FORMS)
+        named = form == "cloudevent" or rng.random() >= _UNNAMED * len(_FORMS) / (len(_FORMS) - 1)
+        text = request_text(body | {"requestId": name} if named else body, form, "chaos")
         found = decode_text(text)
         if not isinstance(found, CheckoutRequest):
             raise AssertionError(f"{text} is not a request")  # noqa: TRY004  a wrong plan
         for at in ats:
-            self._at(at, PlannedMessage(text, found.event_id))
-        return ExpectedRequest(found, scenario, len(ats))
+            self._at(at, PlannedMessage(text, name, after=cart if afterwards else None))
+        return ExpectedRequest(found, scenario, len(ats), name, named)
 
     def _during(self, at: float, seconds: float, begin: Action, *, end: dict[str, Any]) -> None:
         self._at(at, begin)

@@ -12,6 +12,7 @@ from local.invariants import outcome_of
 if TYPE_CHECKING:
     from local.chaos.checks import Findings
     from local.chaos.evidence import Evidence
+    from shared.core.messages import CheckoutRequest
 
 
 def chaos_report(evidence: Evidence, findings: Findings) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def chaos_report(evidence: Evidence, findings: Findings) -> dict[str, Any]:
     return {
         "passed": not findings.violations,
         "seed": plan.seed,
+        "idempotency": plan.idempotency,
         "seconds": round(evidence.duration, 1),
         "carts": len({expected.request.cart_id for expected in plan.requests}),
         "requests": len(plan.requests),
@@ -36,8 +38,9 @@ def chaos_report(evidence: Evidence, findings: Findings) -> dict[str, Any]:
         "boughtTwice": totals["boughtTwice"],
         "mostAttempts": max((of.get("attempts", 0) for of in data), default=0),
         "survived": count_faults(plan, evidence.injected),
-        "waited": _waited(sorted(evidence.seconds.values()) or [0.0]),
+        "waited": _waited(evidence.seconds or [0.0]),
         "outcomes": dict(Counter(map(outcome_of, first)).most_common()),
+        "unknownTold": len(unknown),
         "unknown": dict(Counter(unknown).most_common()),
         "toldMoreThanOnce": sum(len(events) > 1 for events in evidence.by_id.values()),
         "liveCopies": round(evidence.copies, 3),
@@ -45,7 +48,6 @@ def chaos_report(evidence: Evidence, findings: Findings) -> dict[str, Any]:
         "corrections": findings.corrections,
         "residual": findings.residuals,
         "differing": findings.differing,
-        "notesLeft": evidence.notes,
         "left": evidence.left,
         "exceptions": dict(log.exceptions.most_common()),
         "violations": findings.violations,
@@ -53,11 +55,16 @@ def chaos_report(evidence: Evidence, findings: Findings) -> dict[str, Any]:
 
 
 def journals(evidence: Evidence, findings: Findings) -> dict[str, list[dict[str, Any]]]:
-    """Return the log lines of each request that a finding names, by request id."""
+    """Return the log lines of all requests for the carts that a finding names, by name and request id."""
     sentences = (findings.violations, findings.residuals, findings.corrections, findings.differing)
     named = " ".join(sentence for found in sentences for sentence in found)
-    requests = {expected.request.request_id: expected for expected in evidence.plan.requests}
-    return {id_: evidence.log_of(expected) for id_, expected in requests.items() if f"{id_} " in named}
+    carts = {each.request.cart_id for each in evidence.requests if _is_named(each.request, named)}
+    found = [each for each in evidence.requests if each.request.cart_id in carts]
+    return {f"{each.name} {each.request.request_id}": evidence.log_of(each) for each in found}
+
+
+def _is_named(request: CheckoutRequest, sentences: str) -> bool:
+    return request.cart_id in sentences or f"{request.request_id} " in sentences
 
 
 def _waited(seconds: list[float]) -> dict[str, float]:

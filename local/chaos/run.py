@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +27,7 @@ from local.azurite import HOST, Azurite
 from local.chaos.crash_injector import CrashInjector
 from local.chaos.evidence import Evidence, WorkerLog
 from local.chaos.fault_table import InjectedFaults
-from local.chaos.plan import Action, ChaosPlan, Kill, LineFault, PlannedMessage, ServiceFault
+from local.chaos.plan import Action, ChaosPlan, Death, Kill, LineFault, PlannedMessage, ServiceFault
 from local.chaos.workers import Workers, clean_environment
 from local.outcomes import OutcomeCollector, data_of, message_counts
 from local.process import ManagedProcess
@@ -37,6 +37,8 @@ from local.storage import create_storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from azure.storage.queue import QueueMessage
+
     from local.chaos.plan import Line, PlannedEvent
     from local.outcomes import Event
 
@@ -44,9 +46,13 @@ SCALE, LATENCY = 0.02, 0.05
 SENDERS, READERS = 2, 4
 MAX_WAITING = 400
 """With more messages Azurite slows down: it sorts all of them at each read of a queue."""
+QUIET_SECONDS = 15.0
+"""How long the queues are empty before a run ends without the second requests of carts that have no outcome."""
 
-# With the values of host.json a run of a minute would take a quarter of an hour.
-_QUICKER = {"visibilityTimeout": "00:00:02", "maxPollingInterval": "00:00:01", "newBatchThreshold": 12}
+# With the values of host.json a run of a minute would take a quarter of an hour. What failed in the poison queue comes
+# back when its lease ends, what failed in the carts queue after visibilityTimeout: as on Azure the first takes twenty
+# times as long. Otherwise a poison message meets each of a killer's five deliveries, and is over maxDequeueCount.
+_QUICKER = {"visibilityTimeout": "00:00:01", "maxPollingInterval": "00:00:01", "newBatchThreshold": 12}
 _SETTINGS = {"CHECKOUT_TIMEOUT_SECONDS": "3", "RETRY_BASE_SECONDS": "1"}
 
 
@@ -65,10 +71,13 @@ class ChaosRun:
         self._faults = deque(event for event in plan.events if not isinstance(event[1], PlannedMessage))
         self._endings: list[tuple[float, LineFault]] = []
         self._log = WorkerLog()
-        self._kills = 0
+        self._later: list[PlannedMessage] = []
+        self._seen = 0
+        self._told: set[str] = set()
+        self._kills: Counter[Death] = Counter()
         self._service_faults: Counter[ServiceFault] = Counter()
         self._sent_at: dict[str, float] = {}
-        self._sending: list[Future[object]] = []
+        self._sending: list[tuple[str, Future[QueueMessage]]] = []
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -125,16 +134,19 @@ class ChaosRun:
         self._show(f"{duration:4.0f} s  {state}; reading records and books")
         self._workers.end()
         self._outcomes.stop()
-        records, notes = self._read_records()
         books = self._control("/_simulator/books")
-        published, first = self._outcomes.events, self._outcomes.first_seen
+        published = self._outcomes.events
+        message_ids: defaultdict[str, list[str]] = defaultdict(list)
+        for name, sent in self._sending:
+            message_ids[name].append(sent.result().id)
         return Evidence(
             plan=self._plan,
             published=published,
-            seconds={id_: first[id_] - at for id_, at in self._sent_at.items() if id_ in first},
-            records=records,
+            sent_at=self._sent_at,
+            first_seen=self._outcomes.first_seen,
+            message_ids=message_ids,
+            records=self._read_records(),
             data={event["id"]: data_of(event, self._records) for event in published if "data" not in event},
-            notes=notes,
             books=books,
             log=self._log,
             crashed=self._workers.crashed,
@@ -152,7 +164,7 @@ class ChaosRun:
     def _play(self, started: float, deadline: float) -> None:
         """Do what is due and restart what was killed, until all is sent, no line fails, and no message is left."""
         next_look = next_line = started
-        full = False
+        full, quiet_since = False, started
         pause = threading.Event()
         while (now := time.monotonic()) < deadline:
             self._do_what_is_due(now, now - started, full=full)
@@ -163,18 +175,18 @@ class ChaosRun:
                 self._show(f"{now - started:4.0f} s  {outcomes} outcomes, {self._workers.killed} kills")
             if now >= next_look:
                 next_look = now + 0.5
-                ended = not self._messages and not self._endings and all(sent.done() for sent in self._sending)
+                ended = not self._messages and not self._endings and all(sent.done() for _, sent in self._sending)
                 waiting = sum(self._waiting().values())
                 full = waiting > MAX_WAITING
-                if ended and not waiting:
+                quiet_since = quiet_since if ended and not waiting else now
+                # a second request whose first one was lost is never sent: the run must end all the same
+                if ended and not waiting and (not self._later or now - quiet_since > QUIET_SECONDS):
                     break
             pause.wait(0.05)
-        for sent in self._sending:
-            if sent.done():
-                sent.result()
 
     def _do_what_is_due(self, now: float, at: float, *, full: bool) -> None:
         """Send unless the queue is full, begin faults and end them. Once all is sent, no fault begins any more."""
+        self._send_second_requests()
         while self._messages and not full and self._messages[0][0] <= at:
             self._do(self._messages.popleft()[1])
         while self._faults and self._faults[0][0] <= at:
@@ -187,14 +199,31 @@ class ChaosRun:
             self._endings.remove(ending)
             self._workers.finish(ending[1])
 
+    def _send_second_requests(self) -> None:
+        """Send those whose cart has an outcome by now."""
+        events = self._outcomes.events
+        while self._seen < len(events):
+            self._told.add(events[self._seen].get("subject", "").rpartition("/")[2])
+            self._seen += 1
+        due = [message for message in self._later if message.after in self._told]
+        for message in due:
+            self._later.remove(message)
+            self._send(message)
+
+    def _send(self, message: PlannedMessage) -> None:
+        self._sent_at.setdefault(message.name, time.monotonic())
+        queue = self._poison if message.poison else self._carts
+        self._sending.append((message.name, self._senders.submit(queue.send_message, message.text)))
+
     def _do(self, event: PlannedEvent) -> None:
         match event:
             case PlannedMessage():
-                self._sent_at.setdefault(event.event_id, time.monotonic())
-                queue = self._poison if event.poison else self._carts
-                self._sending.append(self._senders.submit(queue.send_message, event.text))
+                if event.after is None:
+                    self._send(event)
+                else:
+                    self._later.append(event)
             case Kill():
-                self._kills += self._workers.kill(event.worker)
+                self._kills[event.death] += self._workers.kill(event.worker, event.death)
             case LineFault():
                 self._workers.begin(event)
             case Action():
@@ -207,23 +236,22 @@ class ChaosRun:
 
     def _start_simulator(self, stack: ExitStack) -> dict[str, str]:
         """Start the simulator, and return the settings with its address."""
-        command = ["local.chaos.simulator", "--port", "0", "--scale", str(SCALE), "--latency", str(LATENCY)]
+        command = ["local.simulator", "--port", "0", "--scale", str(SCALE), "--latency", str(LATENCY)]
+        command += ["--idempotency", self._plan.idempotency]
         process = ManagedProcess.of_module(*command, environ=clean_environment(), cwd=ROOT)
         stack.callback(process.terminate, 5.0)
         return dict(json.loads(process.wait_until_ready("^{.*}$")[0]))
 
-    def _read_records(self) -> tuple[dict[str, list[Event]], int]:
-        """The entries of the records by `{customerId}/{cartId}`, and how many notes were left."""
-        names = list(self._records.list_blob_names())
-        notes = sum(name.endswith(".waiting.json") for name in names)
-        records = [name for name in names if not name.endswith((".waiting.json", ".data.json"))]
+    def _read_records(self) -> dict[str, list[Event]]:
+        """The entries of the records by `{customerId}/{cartId}`."""
+        records = [name for name in self._records.list_blob_names() if not name.endswith(".data.json")]
 
         def read(name: str) -> list[Event]:
             return list(json.loads(self._records.download_blob(name).readall()))
 
         with ThreadPoolExecutor(READERS) as pool:
             entries = pool.map(read, records)
-            return dict(zip((name.removesuffix(".json") for name in records), entries, strict=True)), notes
+            return dict(zip((name.removesuffix(".json") for name in records), entries, strict=True))
 
     def _control(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a GET to a control path of the simulator, or a POST where there is a body."""

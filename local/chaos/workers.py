@@ -1,20 +1,25 @@
-"""The hosts of a chaos run: a process each, behind proxies of its own, killed at any time and started again.
+"""The instances of a chaos run: hosts, each with its worker process, behind proxies of their own. Both die.
 
-Each worker has a proxy for each line. So a request names its sender, and a message that is to kill its worker kills the
-one that handles it.
+    an instance dies    host and worker are killed. Leases end, and messages come back. `revive` starts it again
+    a worker dies       its host starts another. All its invocations have failed together
+
+Each instance has a proxy for each line. So a request names its sender, and a message that is to kill its worker kills
+the one that handles it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 from local.azurite import connection_string
 from local.chaos.fault_proxy import Exchange, ExchangeStage, Proxies, Proxy
-from local.chaos.plan import LINES
+from local.chaos.plan import LINES, Death
+from local.chaos.worker_pids import WorkerPids
 from local.host.local_host import DRAIN_SECONDS
 from local.process import ManagedProcess, ProcessFailed
 from local.stack import ROOT
@@ -32,7 +37,9 @@ _DELIVERED = b"<PopReceipt>"
 
 
 class Workers:
-    """A context manager that runs the hosts.
+    """A context manager that runs the instances.
+
+    `killed`: how many deaths there were. `deliveries`: how many messages were received.
 
     Args:
         count: How many.
@@ -57,13 +64,15 @@ class Workers:
     ) -> None:
         self.killed = 0
         self.deliveries = 0
-        self.crashed: list[str] = []
+        self._crashed: list[str] = []
         self._count, self._ports, self._settings, self._app = count, ports, settings, app
         self._crash_injector, self._random_source, self._on_line = crash_injector, random_source, on_line
         self._proxies: list[dict[Line, Proxy]] = []
         self._processes: list[ManagedProcess] = []
         self._dead: set[int] = set()
         self._lock = threading.Lock()
+        # With a lock of its own: `revive` holds `_lock` while it waits for the threads that read the hosts' lines.
+        self._pids = WorkerPids()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -88,32 +97,50 @@ class Workers:
         self._open.close()
 
     @property
+    def crashed(self) -> list[str]:
+        """What hosts and workers said that ended by themselves."""
+        return [*self._crashed, *self._pids.crashed]
+
+    @property
     def faults(self) -> dict[Line, dict[str, int]]:
         """How many requests each fault affected, by line."""
         return {line: dict(sum((proxies[line].counts for proxies in self._proxies), Counter())) for line in LINES}
 
-    def kill(self, worker: int) -> bool:
-        """Kill a worker. Returns False if it is dead already."""
+    def kill(self, worker: int, death: Death, pid: int | None = None) -> bool:
+        """Kill an instance, or its worker process. Returns False if it has no worker, which is dead or not started.
+
+        Args:
+            worker: The number of the instance.
+            death: What is killed.
+            pid: Of the worker process that is meant; any, by default.
+        """
         with self._lock:
-            if worker in self._dead:
+            if worker in self._dead or not self._processes:
                 return False
-            self._dead.add(worker)
-            self._processes[worker].kill()
+            process = self._pids.take(worker, pid)
+            if process is None:
+                return False
+            if death is Death.INSTANCE:
+                self._dead.add(worker)
+                self._processes[worker].kill()
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
             self.killed += 1
             return True
 
     def revive(self) -> None:
-        """Restart the workers that were killed, and those that ended by themselves, which `crashed` lists."""
+        """Restart the hosts that were killed, and those that ended by themselves, which `crashed` lists."""
         with self._lock:
             for worker, process in enumerate(self._processes):
                 if worker not in self._dead:
                     try:
                         process.check()
                     except ProcessFailed as failed:
-                        self.crashed.append(str(failed))
+                        self._crashed.append(str(failed))
                         self._dead.add(worker)
             for worker in self._dead:
                 self._processes[worker].terminate(0.0)
+                self._pids.forget(worker)
                 self._processes[worker] = self._start(worker)
             self._dead.clear()
 
@@ -146,6 +173,10 @@ class Workers:
         return [proxies[line_fault.line] for proxies in affected]
 
     def _start(self, worker: int) -> ManagedProcess:
+        def on_line(line: str) -> None:
+            self._pids.read(worker, line)
+            self._on_line(line)
+
         proxies = self._proxies[worker]
         addresses = {
             "CheckoutStorage": connection_string(proxies["queue"].port, proxies["blob"].port),
@@ -158,7 +189,7 @@ class Workers:
             str(self._app),
             environ=clean_environment() | dict(self._settings) | addresses | {"PYTHONFAULTHANDLER": "1"},
             cwd=ROOT,
-            on_line=self._on_line,
+            on_line=on_line,
         )
 
     def _proxy(self, proxies: Proxies, worker: int, line: Line) -> Proxy:
@@ -176,7 +207,14 @@ class Workers:
                 if line == "queue" and exchange.method == "GET":
                     self.deliveries += exchange.response.count(_DELIVERED)
                 return False
-            return self._crash_injector.crash_if_planned(line, exchange, stage, lambda: self.kill(worker))
+            if stage is ExchangeStage.REQUESTED:
+                exchange.sender = self._pids.of(worker)
+            sender = exchange.sender
+            if not isinstance(sender, int):
+                return False  # it is dead
+            return self._crash_injector.crash_if_planned(
+                line, exchange, stage, lambda: self.kill(worker, Death.WORKER, sender)
+            )
 
         return watch
 

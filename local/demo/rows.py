@@ -78,7 +78,7 @@ ROWS = (
     DemoRow("dropped-before-then-refused", "lost, then refused; cart is active"),
     DemoRow("dropped-after-then-refused", "bought, lost, then refused"),
     DemoRow("never-answers", "every connection is lost"),
-    DemoRow("never-tells", "bought; every connection is lost"),
+    DemoRow("refused-then-ordered-late", "lost, refused, then ordered late"),
     # the service and its gateways fail
     DemoRow("html-502", "bought, with a gateway's 502"),
     DemoRow("empty-500", "bought, with an empty 500"),
@@ -86,9 +86,10 @@ ROWS = (
     DemoRow("html-404", "a gateway's 404, then bought"),
     DemoRow("in-progress", "409 twice, then bought"),
     DemoRow("already-ordered", "checked out by another client"),
+    DemoRow("in-progress-for-ever", "409 at every attempt"),
     # not admitted
     DemoRow("unauthorized-once", "401, then a new token"),
-    DemoRow("conditional-access", "403 by a policy, permanently"),
+    DemoRow("unknown-403", "403 once, then bought"),
     DemoRow("redirect", "302, not followed, then bought"),
 )
 

@@ -85,6 +85,15 @@ class Scenario:
         """How often the simulator must have recorded a purchase of this cart in the end."""
         return int(self.bought_before or any(map(commits, self.script)))
 
+    @property
+    def lasts_days(self) -> bool:
+        """Whether the function tells its outcome only after days, whatever the settings.
+
+        It tries 401 and 403 for two days, and a bought cart whose result nobody tells until the cart's last day.
+        """
+        held = self.error_class in ("authentication", "configuration")
+        return self.decided_by_giving_up and (held or self.purchases > 0)
+
 
 _OUT_OF_STOCK = RefusedGroup(800089, "The offer cannot be bought in this quantity.")
 _UNDOCUMENTED = RefusedGroup(999001, "An undocumented code.")

@@ -10,14 +10,14 @@ import pytest
 
 from local.chaos.fault_proxy import ProxyFaultKind
 from local.chaos.fault_table import InjectedFaults, count_faults
-from local.chaos.plan import LINES, Action, CrashPoint, Kill, LineFault, PlannedMessage, ServiceFault
-from local.chaos.plan_builder import MIX, build_plan
+from local.chaos.plan import LINES, Action, CrashPoint, Death, Kill, LineFault, PlannedMessage, ServiceFault
+from local.chaos.plan_builder import PLAYED, build_plan
 from local.simulator.scenarios import BY_NAME, ScenarioGroup
 from tests.docs.test_docs import ROOT, table
 
 PLAN = build_plan("seed", 2000, 3)
 NOTHING = replace(PLAN, requests=(), invalid_messages=())
-NO_FAULTS = InjectedFaults(kills=0, crashes={}, lines={}, service={})
+NO_FAULTS = InjectedFaults(kills={}, crashes={}, lines={}, service={})
 
 
 def planned_faults() -> dict[str, InjectedFaults]:
@@ -30,8 +30,8 @@ def planned_faults() -> dict[str, InjectedFaults]:
             case Action(_, _, fault):
                 if fault is not None:
                     faults[f"service {fault}"] = replace(NO_FAULTS, service={fault: 1})
-            case Kill():
-                faults["kill"] = replace(NO_FAULTS, kills=1)
+            case Kill(_, death):
+                faults[f"kill {death}"] = replace(NO_FAULTS, kills={death: 1})
             case PlannedMessage():
                 pass
             case _:
@@ -51,14 +51,15 @@ def test_a_plan_has_every_fault_that_there_is() -> None:
     lines = {f"{line} {kind}" for line in LINES for kind in ProxyFaultKind if kind is not ProxyFaultKind.PASS}
     crashes = {f"crash {point}" for point in CrashPoint}
     service = {f"service {fault}" for fault in ServiceFault}
+    deaths = {f"kill {death}" for death in Death}
 
-    assert lines | crashes | service | {"kill"} == FAULTS.keys()
+    assert lines | crashes | service | deaths == FAULTS.keys()
 
 
-@pytest.mark.parametrize("name", MIX)
+@pytest.mark.parametrize("name", PLAYED)
 def test_each_scenario_of_a_plan_is_counted_in_one_row_unless_it_is_smooth(name: str) -> None:
     scenario = BY_NAME[name]
-    request = replace(PLAN.requests[0], scenario=scenario, copies=1)
+    request = replace(PLAN.requests[0], scenario=scenario, copies=1, name="one", named=True)
 
     rows = count_faults(replace(NOTHING, requests=(request,)), NO_FAULTS)
 
@@ -71,6 +72,6 @@ def test_every_group_of_scenarios_is_played() -> None:
 
 
 def test_the_document_has_a_row_for_every_fault() -> None:
-    rows = count_faults(PLAN, replace(NO_FAULTS, crashes=dict.fromkeys(CrashPoint, 1)))
+    rows = count_faults(PLAN, NO_FAULTS)
 
     assert [*rows] == [row[0] for row in table(ROOT / "docs" / "chaos.md", "Results")[: len(rows)]]

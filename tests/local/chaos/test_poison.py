@@ -43,7 +43,7 @@ BAD = [
 
 
 def expected(name: str, scenario: str = "created", **fields: object) -> ExpectedRequest:
-    return ExpectedRequest(request(name, cartId=cart_id(scenario, name), **fields), BY_NAME[scenario], 1)
+    return ExpectedRequest(request(name, cartId=cart_id(scenario, name), **fields), BY_NAME[scenario], 1, name)
 
 
 def invalid_messages() -> list[InvalidMessage]:
@@ -54,20 +54,29 @@ def invalid_messages() -> list[InvalidMessage]:
 
 def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, PlannedMessage]:
     text = of.body if isinstance(of, InvalidMessage) else body(cartId=of.cart_id, requestId=of.request_id)
-    return 0.0, PlannedMessage(text.decode(), of.event_id, poison)
+    name = of.event_id if isinstance(of, InvalidMessage) else of.request_id
+    return 0.0, PlannedMessage(text.decode(), name, poison)
 
 
 @pytest.fixture(scope="module")
 def evidence(azurite: Azurite) -> Evidence:
-    """One worker, a message that kills it five times, one that always does, others, and one in the poison queue."""
+    """One instance, a message that kills its worker five times, two that always do, others, one in the poison queue."""
     del azurite  # only to be skipped, or failed, where Azurite is absent: a run starts its own two
-    killers = [expected("killed before its POST, five times"), expected("killed after its POST, always")]
-    points = [Crash(CrashPoint.BEFORE_POST, 5), Crash(CrashPoint.AFTER_POST, 1_000)]
+    killers = [
+        expected("killed before its POST, five times"),
+        expected("killed before its entry, always"),
+        expected("killed after its POST, always"),
+    ]
+    points = [
+        Crash(CrashPoint.BEFORE_POST, 5),
+        Crash(CrashPoint.BEFORE_ENTRY, 1_000),
+        Crash(CrashPoint.AFTER_POST, 1_000),
+    ]
     innocent = [expected(f"innocent {number}", "slow" if number % 2 else "created") for number in range(10)]
     by_hand = [expected("put there by hand")]
     plan = ChaosPlan(
         "poison",
-        Intensity(LEASE, 0.0, 0.0, 0.0, throttling=False, settings={"SETTLE_SECONDS": "1", "RETRY_CAP_SECONDS": "2"}),
+        Intensity(LEASE, 0.0, 0.0, 0.0, throttling=False, settings={"SETTLE_SECONDS": "3", "RETRY_CAP_SECONDS": "2"}),
         (*killers, *innocent, *by_hand),
         tuple(invalid_messages()),
         {each.request.cart_id: crash for each, crash in zip(killers, points, strict=True)},
@@ -89,15 +98,22 @@ def event_of(evidence: Evidence, name: str) -> dict[str, object]:
 def test_no_invariant_is_broken_and_no_queue_holds_a_message(evidence: Evidence) -> None:
     assert [] == check(evidence).violations
     kills = evidence.injected.crashes
-    assert {CrashPoint.BEFORE_POST, CrashPoint.AFTER_POST} == {*kills}
-    assert 10 <= sum(kills.values()), "two rounds of five; a message also fails with its neighbour"
+    assert {CrashPoint.BEFORE_POST, CrashPoint.BEFORE_ENTRY, CrashPoint.AFTER_POST} == {*kills}
+    assert 15 <= sum(kills.values()), "rounds of five; a message also fails with its neighbour"
 
 
 def test_a_message_that_failed_five_deliveries_is_bought_when_it_is_tried_again(evidence: Evidence) -> None:
-    assert "completed" == outcome_of(event_of(evidence, "killed before"))
+    assert "completed" == outcome_of(event_of(evidence, "killed before its POST"))
 
 
-def test_a_message_that_fails_again_is_settled_by_reading_the_cart(evidence: Evidence) -> None:
+def test_a_message_that_fails_again_and_was_never_posted_is_failed(evidence: Evidence) -> None:
+    event = event_of(evidence, "killed before its entry")
+
+    assert "failed" == outcome_of(event)
+    assert "internal" == evidence.data_of(event)["error"]["class"]
+
+
+def test_a_message_that_fails_again_after_its_post_is_settled_by_reading_the_cart(evidence: Evidence) -> None:
     event = event_of(evidence, "killed after")
 
     assert "unknown" == outcome_of(event)

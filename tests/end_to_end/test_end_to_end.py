@@ -133,13 +133,13 @@ KINDS = (
     "dropped-mid-body",
     "dropped-before-then-refused",
     "dropped-after-then-refused",
-    "never-tells",
+    "refused-then-ordered-late",
     "html-502",
     "coded-500-twice",
     "in-progress",
     "already-ordered",
     "unauthorized-once",
-    "conditional-access",
+    "unknown-403",
 )
 
 

@@ -340,12 +340,12 @@ class CheckoutAttempt:
         if ctx.repeated or ctx.poisoned_twice or ctx.state.key is None:
             return self._unknown_order(ctx, cause, cart)
         if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
-            return replace(behind_another(ctx.request.retry, wait), heard=True)
+            return replace(behind_another(ctx.request.retry, wait), marks=True)
         token = self._admitted(ctx)
         if isinstance(token, Ending):
             return self._unknown_order(ctx, cause, cart)
         if isinstance(token, Deferral):
-            return replace(token, heard=True)
+            return replace(token, marks=True)
         return self._post(ctx, token)
 
     def _unknown_order(self, ctx: DeliveryContext, cause: Error, cart: ServiceResponse | None = None) -> Conclusion:

@@ -38,6 +38,17 @@ class Clocks(msgspec.Struct, frozen=True):
     monotonic: Callable[[], float]
 
 
+class Loaded(msgspec.Struct, frozen=True):
+    """A moment by three clocks: storage's (the `Date` of its answer), and the two of the process."""
+
+    date: datetime
+    wall: datetime
+    monotonic: float
+
+
+NEVER = Loaded(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC), 0.0)
+
+
 class DeliveryContext(msgspec.Struct):
     """One delivery of a valid request.
 
@@ -49,8 +60,7 @@ class DeliveryContext(msgspec.Struct):
         clocks: The clocks of the process.
         record: The cart's record as it was read last, and after a write of its own.
         state: The cart's working state in it.
-        read_at: When the record was read, by the monotonic clock.
-        loaded_at: The same by the wall clock.
+        loaded: When the record was read.
         answer: The answer to its latest POST.
         ordered: The service has said that the cart is ordered.
         repeated: The POST that repeats an ordered cart's was made.
@@ -64,8 +74,7 @@ class DeliveryContext(msgspec.Struct):
     clocks: Clocks
     record: Record = Record()
     state: CartState = CartState()
-    read_at: float = 0.0
-    loaded_at: datetime = datetime.min.replace(tzinfo=UTC)
+    loaded: Loaded = NEVER
     answer: Answer | None = None
     ordered: bool = False
     repeated: bool = False
@@ -78,8 +87,7 @@ class DeliveryContext(msgspec.Struct):
 
     def now(self) -> datetime:
         """The time by storage's clock: the `Date` of the record's answer, and what has passed since."""
-        read_at = self.record.read_at or datetime.now(UTC)
-        return read_at + timedelta(seconds=self.clocks.monotonic() - self.read_at)
+        return self.loaded.date + timedelta(seconds=self.clocks.monotonic() - self.loaded.monotonic)
 
     @property
     def attempts(self) -> int:
@@ -125,7 +133,7 @@ class EntryAge:
     def __init__(self, ctx: DeliveryContext) -> None:
         self._clocks = ctx.clocks
         self._monotonic = ctx.clocks.monotonic()
-        self._wall = ctx.loaded_at + timedelta(seconds=self._monotonic - ctx.read_at)
+        self._wall = ctx.loaded.wall + timedelta(seconds=self._monotonic - ctx.loaded.monotonic)
 
     def holds(self) -> bool:
         """Whether a POST may still begin under it."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from shared.context import Answer, DeliveryContext
+from shared.context import Answer, DeliveryContext, Loaded
 from shared.core import jsontext
 from shared.core.cart_state import CartState, after_deferral
 from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass, error
@@ -97,7 +97,8 @@ class Steps:
         """
         with ctx.line.step("recall"):
             record = self._records.load(ctx.request.customer_id, ctx.request.cart_id)
-        ctx.record, ctx.read_at, ctx.loaded_at = record, ctx.clocks.monotonic(), ctx.clocks.wall()
+        wall = ctx.clocks.wall()
+        ctx.record, ctx.loaded = record, Loaded(record.read_at or wall, wall, ctx.clocks.monotonic())
         modified = record.last_modified
         ctx.state = CartState() if modified is None else from_metadata(record.metadata, modified)
 
@@ -173,7 +174,7 @@ class Steps:
             deferral = replace(deferral, delay=min(deferral.delay, left + 1.0) if left > 0 else deferral.delay)
         ctx.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
         self.send_copy(ctx.request, ctx.line, replace(deferral, queue=deferral.queue or ctx.queue))
-        if deferral.heard and ctx.answer is not None:
+        if deferral.marks and ctx.answer is not None:
             self._mark(ctx, ctx.answer, deferral)
 
     def send_copy(self, message: CheckoutRequest | InvalidMessage, line: LogLine, deferral: Deferral) -> None:

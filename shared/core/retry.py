@@ -112,13 +112,13 @@ class Destination(StrEnum):
 class Deferral(msgspec.Struct, frozen=True):
     """Try again later: a value, not an error. `delay` is in seconds. `queue`: None for the one that it came from.
 
-    `heard`: what the response in hand left is written into the cart's state. False where nothing was called, and
+    `marks`: what the response in hand left is written into the cart's state. False where nothing was called, and
     where the response could not be recorded: then it counts as none.
     """
 
     delay: float
     retry: RetryState
-    heard: bool = False
+    marks: bool = False
     queue: Destination | None = None
 
     @property
@@ -181,7 +181,7 @@ def after_transient(
     if reason is not ErrorClass.THROTTLED:  # every request counts against the limit, but waiting is not failing
         first = {"held": retry.held or now} if reason in HELD_FOR_OPERATOR else {"since": retry.since or now}
         changes = {"attempt": min(retry.attempt + 1, MAX_COUNT), **first}
-    return Deferral(delay, msgspec.structs.replace(retry, reason=reason, **changes), heard=True)
+    return Deferral(delay, msgspec.structs.replace(retry, reason=reason, **changes), marks=True)
 
 
 def after_unrecorded_response(retry: RetryState, policy: RetryPolicy, uniform: Uniform) -> Deferral:
@@ -209,7 +209,7 @@ def behind_another(retry: RetryState, delay: float) -> Deferral:
 def settling(retry: RetryState, delay: float, reason: str = "settling") -> Deferral:
     """A POST in doubt may still be at work: come back when it no longer can be."""
     # a second more, since storage's clock is read in whole seconds
-    return Deferral(delay + 1.0, msgspec.structs.replace(retry, reason=reason), heard=True)
+    return Deferral(delay + 1.0, msgspec.structs.replace(retry, reason=reason), marks=True)
 
 
 class ThrottleGate:

@@ -160,23 +160,23 @@ def transient(retry: RetryState, reason: ErrorClass, at: datetime = NOW, wait: f
 
 def test_after_a_transient_response_the_attempt_grows_and_since_is_set_once() -> None:
     first = transient(RetryState(deaths=1), ErrorClass.SERVICE, wait=57)
-    assert Deferral(62, RetryState(attempt=1, since=NOW, reason="service", deaths=1), heard=True) == first
+    assert Deferral(62, RetryState(attempt=1, since=NOW, reason="service", deaths=1), marks=True) == first
     later = transient(first.retry, ErrorClass.IN_PROGRESS, after(99))
-    assert Deferral(10, RetryState(attempt=2, since=NOW, reason="in_progress", deaths=1), heard=True) == later
+    assert Deferral(10, RetryState(attempt=2, since=NOW, reason="in_progress", deaths=1), marks=True) == later
 
 
 @pytest.mark.parametrize("reason", [ErrorClass.AUTHENTICATION, ErrorClass.CONFIGURATION])
 def test_after_401_and_403_the_clock_of_their_own_starts_once(reason: ErrorClass) -> None:
     first = transient(RetryState(since=after(-7)), reason)
-    assert Deferral(5, RetryState(attempt=1, since=after(-7), held=NOW, reason=reason), heard=True) == first
+    assert Deferral(5, RetryState(attempt=1, since=after(-7), held=NOW, reason=reason), marks=True) == first
     assert NOW == transient(first.retry, reason, after(99)).retry.held
 
 
 def test_after_a_429_attempt_since_and_held_stay_as_they_were() -> None:
     fresh = again.after_transient(RetryState(), POLICY, lowest, NOW, reason=ErrorClass.THROTTLED, wait=57)
-    assert Deferral(59.5, RetryState(reason="throttled"), heard=True) == fresh
+    assert Deferral(59.5, RetryState(reason="throttled"), marks=True) == fresh
     waited = transient(WAITED, ErrorClass.THROTTLED, wait=57)
-    assert Deferral(97, msgspec.structs.replace(WAITED, reason="throttled"), heard=True) == waited
+    assert Deferral(97, msgspec.structs.replace(WAITED, reason="throttled"), marks=True) == waited
 
 
 def test_a_response_that_could_not_be_recorded_counts_as_none() -> None:
@@ -207,7 +207,7 @@ def test_behind_another_request_it_waits_and_nothing_else_changes() -> None:
 @pytest.mark.parametrize("reason", ["settling", "service"])
 def test_settling_takes_a_second_more_and_changes_neither_attempt_nor_since(reason: str) -> None:
     deferral = again.settling(WAITED, 540, reason)
-    assert Deferral(541, msgspec.structs.replace(WAITED, reason=reason), heard=True) == deferral
+    assert Deferral(541, msgspec.structs.replace(WAITED, reason=reason), marks=True) == deferral
     assert "settling" == again.settling(WAITED, 540).reason
 
 

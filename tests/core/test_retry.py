@@ -182,7 +182,7 @@ def test_after_a_429_attempt_since_and_held_stay_as_they_were() -> None:
 def test_a_response_that_could_not_be_recorded_counts_as_none() -> None:
     deferral = again.after_unrecorded_response(WAITED, POLICY, highest)
     after_it = msgspec.structs.replace(WAITED, attempt=4, reason="storage")
-    assert Deferral(40, after_it, heard=False) == deferral
+    assert Deferral(40, after_it, marks=False) == deferral
     assert again.after_unrecorded_response(RetryState(), POLICY, highest).retry.since is None
 
 
@@ -190,18 +190,18 @@ def test_a_response_that_could_not_be_recorded_counts_as_none() -> None:
 @pytest.mark.parametrize("reason", ["storage", "authentication"])
 def test_without_a_call_it_waits_half_a_minute_to_a_minute(uniform: Uniform, delay: float, reason: str) -> None:
     deferral = again.without_call(WAITED, uniform, reason)
-    assert Deferral(delay, msgspec.structs.replace(WAITED, reason=reason), heard=False) == deferral
+    assert Deferral(delay, msgspec.structs.replace(WAITED, reason=reason), marks=False) == deferral
 
 
 @pytest.mark.parametrize(("uniform", "delay"), [(lowest, 57), (highest, 117)])
 def test_behind_a_closed_gate_it_waits_for_the_opening_and_up_to_a_minute_more(uniform: Uniform, delay: float) -> None:
     deferral = again.after_closed_gate(WAITED, uniform, after(57), NOW)
-    assert Deferral(delay, msgspec.structs.replace(WAITED, reason="throttled"), heard=False) == deferral
+    assert Deferral(delay, msgspec.structs.replace(WAITED, reason="throttled"), marks=False) == deferral
 
 
 def test_behind_another_request_it_waits_and_nothing_else_changes() -> None:
     deferral = again.behind_another(WAITED, 30)
-    assert Deferral(30, msgspec.structs.replace(WAITED, reason="other_request"), heard=False) == deferral
+    assert Deferral(30, msgspec.structs.replace(WAITED, reason="other_request"), marks=False) == deferral
 
 
 @pytest.mark.parametrize("reason", ["settling", "service"])

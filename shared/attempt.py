@@ -183,7 +183,7 @@ class CheckoutAttempt:
                                                  no answer ─► defer, until the last day
                                                  else ─► `unknown`
         """
-        answered = ctx.answer.heard if ctx.answer else None
+        answered = ctx.heard
         if self._closed(ctx, None, answered):
             return self._failed(ctx, ending)
         if remaining := settle_remaining(ctx.state, ctx.now(), self._policy.settle, answered):
@@ -370,9 +370,9 @@ class CheckoutAttempt:
         deferral = after_transient(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
         spent = ctx.state.spent or (ctx.answer is not None and ctx.answer.left.spent)
         if spent and deferral.retry.attempt >= ATTEMPTS_BEFORE_A_NEW_KEY:
-            answered = ctx.answer.heard if ctx.answer else None
-            remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle, answered)
-            deferral = replace(deferral, delay=max(deferral.delay, remaining + 1.0 if remaining else 0.0))
+            remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle, ctx.heard)
+            settled = settling(retry, remaining).delay if remaining else 0.0
+            deferral = replace(deferral, delay=max(deferral.delay, settled))
         return deferral
 
     # --- small ------------------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ class CheckoutAttempt:
 
     def _unknown(self, ctx: DeliveryContext, cause: Error, response: dict[str, str | int] | None = None) -> Conclusion:
         decision = self._decision(ctx, Outcome.UNKNOWN, cause, response)
-        return Conclusion(decision, after_unknown(ctx.state, ctx.answer.heard if ctx.answer else None))
+        return Conclusion(decision, after_unknown(ctx.state, ctx.heard))
 
     def _decision(
         self,

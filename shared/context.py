@@ -45,6 +45,10 @@ class Loaded(msgspec.Struct, frozen=True):
     wall: datetime
     monotonic: float
 
+    def now(self, monotonic: float) -> datetime:
+        """The time by storage's clock, when the monotonic one of the process says this."""
+        return self.date + timedelta(seconds=monotonic - self.monotonic)
+
 
 NEVER = Loaded(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC), 0.0)
 
@@ -87,7 +91,12 @@ class DeliveryContext(msgspec.Struct):
 
     def now(self) -> datetime:
         """The time by storage's clock: the `Date` of the record's answer, and what has passed since."""
-        return self.loaded.date + timedelta(seconds=self.clocks.monotonic() - self.loaded.monotonic)
+        return self.loaded.now(self.clocks.monotonic())
+
+    @property
+    def heard(self) -> Post | None:
+        """The own entry, while an answer in hand has left nothing at work."""
+        return self.answer.heard if self.answer else None
 
     @property
     def attempts(self) -> int:

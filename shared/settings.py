@@ -19,6 +19,8 @@ STORAGE = "CheckoutStorage"
 DAY = 86_400.0
 MAX_AGE = 6 * DAY
 """Seconds after which a request is given up in any case: a cart lives seven days."""
+LONGEST_CHECKOUT_TIMEOUT = 200.0
+"""Seconds: the most that CHECKOUT_TIMEOUT_SECONDS may say, so that one message ends in time."""
 
 # The two clouds, spelled out: a token is sent to these hosts or to this machine, and nowhere else. The whole URL is
 # matched, so that no user info, look-alike host, path or query passes.
@@ -116,7 +118,7 @@ class Settings(Redacted, frozen=True):
             identity_client_id=read.guid("PARTNER_CENTER_IDENTITY_CLIENT_ID"),
             tenant_id=read.guid("PARTNER_CENTER_TENANT_ID", required=federated or not loopback),
             app_id=read.guid("PARTNER_CENTER_APP_ID", required=federated),
-            checkout_timeout=read.seconds("CHECKOUT_TIMEOUT_SECONDS", 180.0, most=200.0),
+            checkout_timeout=read.seconds("CHECKOUT_TIMEOUT_SECONDS", 180.0, most=LONGEST_CHECKOUT_TIMEOUT),
             settle=read.seconds("SETTLE_SECONDS", 600.0, most=DAY),
             retry_base=read.seconds("RETRY_BASE_SECONDS", 5.0, most=DAY),
             retry_cap=read.seconds("RETRY_CAP_SECONDS", 900.0, most=DAY),

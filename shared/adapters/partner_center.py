@@ -18,7 +18,7 @@ from shared.adapters.identity import LONGEST_REQUEST, TokenProvider
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.ports import TokenUnavailable
-from shared.settings import Settings
+from shared.settings import LONGEST_CHECKOUT_TIMEOUT, Settings
 
 CONNECT_TIMEOUT = 5.0
 GET_TIMEOUT = 30.0
@@ -26,7 +26,7 @@ LONGEST_TOKEN = LONGEST_REQUEST
 """Seconds that `token` and `renew_token` take at worst."""
 LONGEST_GET = GET_TIMEOUT + LONGEST_TOKEN
 """Seconds that a GET takes at worst: a renewal after a 401 may begin at its deadline."""
-LONGEST_POST = 200.0
+LONGEST_POST = LONGEST_CHECKOUT_TIMEOUT
 """Seconds that a POST takes at worst: the most that CHECKOUT_TIMEOUT_SECONDS may say."""
 LONGEST_BODY = 10 * 1024 * 1024
 _CHUNK = 64 * 1024

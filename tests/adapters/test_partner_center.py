@@ -808,27 +808,27 @@ def test_a_connection_that_closes_without_a_response_may_have_been_sent(read_fir
 TOO_OLD = ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
 
 
+def check_that_a_late_post_is_not_sent(server: Server, kept_alive: bool) -> None:
+    """One that may not begin between those that may, on a fresh connection or on a kept one."""
+    service = client(server.url)
+    if kept_alive:
+        assert post(service, REQUEST).status == 201
+    assert post(service, REQUEST, lambda: False) == TOO_OLD
+    assert post(service, REQUEST) == ServiceResponse(201, BOUGHT)
+    assert len(server.requests) == 1 + kept_alive
+
+
 @pytest.mark.parametrize("kept_alive", [False, True])
 def test_what_may_not_begin_is_not_sent_and_the_next_request_works(kept_alive: bool) -> None:
     with Server(always(answer(201, BOUGHT))) as server:
-        service = client(server.url)
-        if kept_alive:
-            assert post(service, REQUEST).status == 201
-        assert post(service, REQUEST, lambda: False) == TOO_OLD
-        assert post(service, REQUEST) == ServiceResponse(201, BOUGHT)
-    assert len(server.requests) == 1 + kept_alive
+        check_that_a_late_post_is_not_sent(server, kept_alive)
 
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("kept_alive", [False, True])
 def test_over_tls_what_may_not_begin_is_not_sent(kept_alive: bool, tls: ssl.SSLContext) -> None:
     with Server(always(answer(201, BOUGHT)), tls) as server:
-        service = client(server.url)
-        if kept_alive:
-            assert post(service, REQUEST).status == 201
-        assert post(service, REQUEST, lambda: False) == TOO_OLD
-        assert post(service, REQUEST) == ServiceResponse(201, BOUGHT)
-    assert len(server.requests) == 1 + kept_alive
+        check_that_a_late_post_is_not_sent(server, kept_alive)
 
 
 def test_whether_it_may_begin_is_asked_once_and_only_when_connected() -> None:

@@ -425,17 +425,22 @@ def test_settings_of_the_service_are_checked(run: Run, storage: Storage, setting
 # --- others write meanwhile, and storage fails --------------------------------------------------------------------
 
 
-def test_a_purchase_that_is_recorded_meanwhile_is_told_after_all_is_asked_again(
-    run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, unknown: CheckoutRequest
-) -> None:
+def before_append(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Let something happen just before the next write of an outcome."""
     append = Records.append
 
     def meanwhile(*arguments: Any) -> Event:
         monkeypatch.setattr(Records, "append", append)
-        function.record(asked("order-2", CART))
+        action()
         return append(*arguments)
 
     monkeypatch.setattr(Records, "append", meanwhile)
+
+
+def test_a_purchase_that_is_recorded_meanwhile_is_told_after_all_is_asked_again(
+    run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, unknown: CheckoutRequest
+) -> None:
+    before_append(monkeypatch, lambda: function.record(asked("order-2", CART)))
     result = run("resolve", CART, "--not-bought", "--yes")
     assert "told instead of --not-bought" in result.stderr
     assert [("completed", unknown.correction_id())] == [(e["data"]["outcome"], e["id"]) for e in told(storage)]
@@ -445,14 +450,7 @@ def test_a_post_that_is_entered_meanwhile_is_in_doubt_again(
     run: Run, storage: Storage, function: Function, monkeypatch: pytest.MonkeyPatch, unknown: CheckoutRequest
 ) -> None:
     del unknown
-    append = Records.append
-
-    def meanwhile(*arguments: Any) -> Event:
-        monkeypatch.setattr(Records, "append", append)
-        function.post(asked("order-2", CART))
-        return append(*arguments)
-
-    monkeypatch.setattr(Records, "append", meanwhile)
+    before_append(monkeypatch, lambda: function.post(asked("order-2", CART)))
     result = run("resolve", CART, "--not-bought", "--yes")
     assert "may still be at work" in result.stderr
     assert ([], 1) == (told(storage), len(entries(storage)))

@@ -99,7 +99,7 @@ ROWS = (
     _row(ErrorClass.SERVICE, 500, "800003 800005 900192"),
     _row(ErrorClass.IN_PROGRESS, 409, "800064 800060 900112 900113"),
     _row(ErrorClass.ALREADY_ORDERED, 400, "800065"),
-    _row(ErrorClass.AUTHENTICATION, 401, "800001 900420"),
+    _row(ErrorClass.AUTHENTICATION, 401, "800001 900420 900421"),
     _row(ErrorClass.CONFIGURATION, 403, "900308 900309 900329 900150 2032"),
     _row(ErrorClass.CART, 404, "400013 400018 400019 2072 800015"),
     _row(
@@ -107,15 +107,15 @@ ROWS = (
         400,
         "800002 800004 800009 800010 800011 800012 800013 800017 800021 800030 800070 800086 900126 900128 900129 "
         "900142 900169 900203 900206 900242 900275 900312 900313 900314 900315 900316 900317 900318 27006 27007 "
-        "2071 800016 900154",
+        "2071 800016 900154 900419",
     ),
-    _row(ErrorClass.CART, 403, "800020 2085 2091 2006 800066 800067 800068 800088 800089 900323"),
+    _row(ErrorClass.CART, 403, "800020 800028 2085 2091 2006 800066 800067 800068 800088 800089 900323"),
     _row(ErrorClass.CART, 200, "400072"),
     _row(ErrorClass.CART, 500, "800031 800083 800084 800087"),  # permanent despite the 500
     _row(
         ErrorClass.PARTNER,
         403,
-        "13605 900123 900124 800039 900149 800023 900121 800069 800073 800074 800075 900416 20002",
+        "13605 2030 900123 900124 800039 900149 800023 900121 800069 800073 800074 800075 900416 20002",
     ),
     _row(ErrorClass.PARTNER, 400, "800022 800024 800025 800026 800062"),
     _row(ErrorClass.PARTNER, 409, "900114"),
@@ -144,7 +144,8 @@ BY_STATUS = {
 class Error(msgspec.Struct, frozen=True):
     """What went wrong, or what a person must do. `code` and `description` are the service's own words.
 
-    `retryable`: a new request for the same cart may succeed unchanged.
+    `data`: its details, each as text or as the JSON that it came in. `retryable`: a new request for the same cart may
+    succeed unchanged.
     """
 
     error_class: ErrorClass
@@ -152,7 +153,7 @@ class Error(msgspec.Struct, frozen=True):
     advice: str
     code: str | None = None
     source: str | None = None
-    data: tuple[str, ...] | None = None
+    data: tuple[str | msgspec.Raw, ...] | None = None
     retryable: bool = False
 
 

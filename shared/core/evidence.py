@@ -18,7 +18,8 @@ from datetime import datetime
 from shared.core import jsontext
 from shared.core.cart_state import CartLookup, PostEvidence
 from shared.core.errors import BY_CODE, IMPLY_ORDER, ErrorClass
-from shared.core.models import CartCheckoutResult, Fault, ServiceResponse, parse_lenient
+from shared.core.faults import faults_in
+from shared.core.models import ServiceResponse
 from shared.core.verdict import Bought, Refused, Verdict, judge, read_cart_status
 
 
@@ -44,24 +45,17 @@ def evidence_of(response: ServiceResponse, verdict: Verdict) -> PostEvidence:
     if not response.sent or isinstance(verdict, Bought):
         return PostEvidence(heard=True, spent=False)
     codes = _codes(response)
-    if any(BY_CODE.get(code or "") in IMPLY_ORDER for code in codes):
+    if any(BY_CODE.get(code) in IMPLY_ORDER for code in codes):
         return PostEvidence(heard=False, spent=False)
-    classes = {BY_CODE.get(code, verdict.error.error_class) for code in codes if code is not None}
-    return PostEvidence(_is_heard(response, verdict, codes), bool(classes & _SPENDING))
+    classes = {BY_CODE.get(code, verdict.error.error_class) for code in codes}
+    heard = response.status in _HEARD_STATUSES or (isinstance(verdict, Refused) and verdict.known)
+    return PostEvidence(heard, bool(classes & _SPENDING))
 
 
-def _is_heard(response: ServiceResponse, verdict: Verdict, codes: tuple[str | None, ...]) -> bool:
-    if response.status in _HEARD_STATUSES:
-        return True
-    return isinstance(verdict, Refused) and bool(codes) and all((code or "") in BY_CODE for code in codes)
-
-
-def _codes(response: ServiceResponse) -> tuple[str | None, ...]:
-    """The codes in the body, in whatever place; None for an order error without a readable one."""
+def _codes(response: ServiceResponse) -> tuple[str, ...]:
+    """The codes in the body, in whatever place."""
     try:
-        tree = jsontext.load(response.body)
+        jsontext.load(response.body)
     except jsontext.NotJson:
         return ()
-    fault = parse_lenient(Fault, tree).code
-    errors = parse_lenient(CartCheckoutResult, tree).order_errors or []
-    return (*((fault,) if fault is not None else ()), *(each.code for each in errors))
+    return tuple(fault.code for fault in faults_in(jsontext.decode(response.body)) if fault.code is not None)

@@ -1,7 +1,8 @@
 """What Partner Center sends, as typed models. Pure: no I/O.
 
-Every definition of the API reference with every field of it, and the few bodies beside it that the program
-reads: Fault, Cart, OrderCollection. Attributes are snake_case, on the wire the names are camelCase.
+Every definition of the API reference with every field of it, what Microsoft's samples and client have beside it, and
+the few other bodies that the program reads: Cart, OrderCollection. Attributes are snake_case, on the wire the names are
+camelCase. Errors come in many shapes: see `shared.core.faults`.
 
 The service adds fields and values without a new version, so `parse_lenient` takes what fits and never raises, and a
 field that names one of a set (status, billing cycle, …) stays text: the enums list known values. Money is Decimal,
@@ -52,6 +53,10 @@ LineTransactionType = StrEnum(
         "CUSTOMER_CREDIT": "customerCredit",
     },
 )
+OrderTransactionType = StrEnum(
+    "OrderTransactionType",
+    {"USER_PURCHASE": "UserPurchase", "SYSTEM_PURCHASE": "SystemPurchase", "SYSTEM_BILLING": "SystemBilling"},
+)
 TermDuration = StrEnum("TermDuration", {"ONE_MONTH": "P1M", "ONE_YEAR": "P1Y", "THREE_YEARS": "P3Y", "NONE": ""})
 
 
@@ -60,7 +65,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class KeyValuePair(Model, frozen=True, kw_only=True):
-    """A header of a Link."""
+    """A name with its value: a header of a Link, a partner who takes part in a purchase."""
 
     key: str | None = None
     value: str | None = None
@@ -128,6 +133,7 @@ class OrderLineItemLinks(Model, frozen=True, kw_only=True):
 class OrderLineItem(Model, frozen=True, kw_only=True):
     """One product of an order. `subscription_id` may be missing until it is provisioned."""
 
+    additional_partner_ids_on_record: list[str] | None = None
     attestation_accepted: bool | None = None
     custom_term_end_date: str | None = None
     friendly_name: str | None = None
@@ -168,6 +174,7 @@ class Order(Model, frozen=True, kw_only=True):
     id: str | None = None
     line_items: list[OrderLineItem] | None = None
     links: OrderLinks | None = None
+    partner_on_record_attestation_accepted: bool | None = None
     reference_customer_id: str | None = None
     status: str | None = None
     total_price: Decimal | None = None
@@ -191,29 +198,34 @@ class CartCheckoutResult(Model, frozen=True, kw_only=True):
     orders: list[Order] | None = None
 
 
-class Fault(Model, frozen=True, kw_only=True):
-    """The body of an error: the API's (`code`, `description`) or the gateway's (`statusCode`, `message`)."""
+class CartLineError(Model, frozen=True, kw_only=True):
+    """Why the service cannot process a line of a cart. `error_code`: a number, or text in snake_case."""
 
-    code: Code | None = None
-    description: str | None = None
-    data: list[str] | None = None
-    source: str | None = None
-    status_code: int | None = None
-    message: str | None = None
+    error_code: Code | None = None
+    error_description: str | None = None
+    additional_information: str | None = None
 
 
 class CartLineItem(Model, frozen=True, kw_only=True):
     """One product of a cart, and the add-ons bought with it."""
 
     id: str | None = None
-    catalog_item_id: str | None = None
-    friendly_name: str | None = None
-    quantity: int | None = None
-    currency_code: str | None = None
-    billing_cycle: str | None = None
-    term_duration: str | None = None
-    order_group: str | None = None
     addon_items: list["CartLineItem"] | None = None
+    attestation_accepted: bool | None = None
+    billing_cycle: str | None = None
+    catalog_item_id: str | None = None
+    currency_code: str | None = None
+    custom_term_end_date: str | None = None
+    error: CartLineError | None = None
+    friendly_name: str | None = None
+    order_group: str | None = None
+    participants: list[KeyValuePair] | None = None
+    promotion_id: str | None = None
+    provisioning_context: dict[str, Any] | None = None
+    purchase_system: str | None = None
+    quantity: int | None = None
+    renews_to: RenewsTo | None = None
+    term_duration: str | None = None
 
 
 class Cart(Model, frozen=True, kw_only=True):
@@ -261,17 +273,21 @@ def parse_lenient(model: type[T], tree: object) -> T:
     """A model from parsed JSON, as far as it fits. Never raises (trees as `jsontext.load` returns them).
 
     A field of another type is converted where nothing is lost ("5" to the integer 5, 5 to the text "5"), else None.
-    Unknown fields are ignored, and lone surrogates in text replaced. Anything but an object gives an empty model, in a
-    list too, so that positions are kept. `provisioning_context` stays as parsed.
+    Names are read in any case, as Microsoft's own client reads them. Unknown fields are ignored, and lone surrogates in
+    text replaced. Anything but an object gives an empty model, in a list too, so that positions are kept.
+    `provisioning_context` stays as parsed.
     """
     if not isinstance(tree, dict):
         return model()
-    return model(**{name: convert(tree[key]) for name, key, convert in _fields(model) if key in tree})
+    members = {name.lower(): value for name, value in tree.items()} | tree  # its own name comes first
+    found = [(name, key if key in members else key.lower(), convert) for name, key, convert in _fields(model)]
+    return model(**{name: convert(members[key]) for name, key, convert in found if key in members})
 
 
 def normal_status(status: str | None) -> str:
-    """A status for comparing: lower-cased, spaces and hyphens as underscores, and "" for None."""
-    return (status or "").strip().lower().replace(" ", "_").replace("-", "_")
+    """A status for comparing: its letters alone, in lower case, and "" for None. The one l of "canceled" is two."""
+    letters = "".join(filter(str.isalpha, (status or "").lower()))
+    return "cancelled" if letters == "canceled" else letters
 
 
 def code_text(value: object) -> str | None:

@@ -7,44 +7,35 @@ A refusal proves something only when no earlier POST is unanswered. In doubt the
 `read_cart_status`. Source: the Partner Center REST reference. docs/service.md marks what is inferred.
 """
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from shared.core import jsontext
 from shared.core.errors import BY_CODE, IMPLY_ORDER, TRANSIENT, Error, ErrorClass, class_of, error
+from shared.core.faults import Fault, faults_in, is_of_gateway, order_faults, quote
 from shared.core.models import (
     Cart,
     CartCheckoutResult,
     CartLineItem,
     CartStatus,
-    Fault,
     Order,
     OrderCollection,
     OrderError,
-    OrderStatus,
     ServiceResponse,
     normal_status,
     parse_date,
     parse_lenient,
 )
+from shared.core.orders import bare_order, read_orders
 from shared.core.outcomes import Outcome
 
 _SAME_FROM_GATEWAY = frozenset({401, 403, 408, 429})
 """Statuses that mean the same from a gateway as from the API."""
-
-_FAILED_ORDERS = frozenset(
-    {OrderStatus.ERROR, OrderStatus.PARTIAL_SUCCESS, OrderStatus.PO_REVIEW_REJECTED, OrderStatus.CANCELLED}
-)
-_WAITING_ORDERS: dict[str, str] = {
-    OrderStatus.PENDING_REVIEW: "The order waits for a review: answer what Partner Center asks, or wait for it.",
-    OrderStatus.PENDING_PO_UPLOAD: "The order waits for a purchase order: upload it in Partner Center.",
-}
-_PARTIAL_ADVICE = (
-    "Part of the cart is bought: buy the failed order groups with a new cart, and never send this one again."
-)
 
 
 class Bought(msgspec.Struct, frozen=True):
@@ -56,6 +47,12 @@ class Bought(msgspec.Struct, frozen=True):
     outcome: Outcome
     result: str
     error: Error | None = None
+
+    @classmethod
+    def of(cls, orders: Sequence[Order], failure: Error | None, result: str) -> "Bought":
+        """What these orders mean. `failure`: why an order group was not ordered; None: all were."""
+        outcome, cause = read_orders(orders, failure)
+        return cls(outcome, result, cause)
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -87,36 +84,34 @@ def judge(response: ServiceResponse) -> Verdict:
     if response.status is None:
         return Retry(error(ErrorClass.SERVICE, response.failure or "no answer"))
     tree = _object(response.body)
+    text = "" if tree is None else jsontext.decode(response.body)
     if 200 <= response.status < 300:  # noqa: PLR2004  the success statuses
-        return _judge_success(response, tree)
-    return _judge_error(response.status, tree)
+        return _judge_result(tree, text) or _judge_faults(response, text, _class_in_success)
+    if _is_of_gateway(response.status, text):
+        return _judge_faults(response, text, lambda _: ErrorClass.SERVICE)
+    return _judge_faults(response, text, partial(class_of, response.status))
 
 
-def _judge_success(response: ServiceResponse, tree: dict[str, Any] | None) -> Verdict:
-    """A 2xx is not success by itself: the first shape that matches decides."""
+def _judge_result(tree: dict[str, Any] | None, text: str) -> Verdict | None:
+    """A 2xx is not success by itself: the first shape that matches decides. None where there is no result.
+
+    An order that says nothing is no purchase, but something may be bought: the errors beside it are no refusal.
+    """
     result = parse_lenient(CartCheckoutResult, tree)
     if result.orders:
-        return _judge_orders(result, result.orders, jsontext.decode(response.body))
-    if result.order_errors:
-        return _judge_order_errors(result.order_errors, jsontext.decode(response.body))
-    fault = parse_lenient(Fault, tree)
-    if error_class := BY_CODE.get(fault.code or ""):
-        return _by_class(_fault_error(error_class, fault))
-    return Retry(error(ErrorClass.SERVICE, f"HTTP {response.status} without an answer in it"))
+        orders = [order for order in result.orders if order != Order()]
+        if not orders:
+            return Retry(error(ErrorClass.SERVICE, quote(text.encode())))
+        return Bought.of(orders, next(iter(_order_group_errors(text)), None), text)
+    if result.orders is None and (order := bare_order(tree)):
+        return Bought.of([order], None, f'{{"orders":[{text.strip()}]}}')
+    if any(each != OrderError() for each in result.order_errors or []):
+        return _judge_order_errors(text)
+    return None
 
 
-def _judge_orders(result: CartCheckoutResult, orders: list[Order], text: str) -> Bought:
-    failed = [order for order in orders if normal_status(order.status) in _FAILED_ORDERS]
-    if result.order_errors or failed:
-        return Bought(Outcome.PARTIAL, text, _partial_error(result, failed))
-    for order in orders:
-        if advice := _WAITING_ORDERS.get(normal_status(order.status)):
-            return Bought(Outcome.ACTION_REQUIRED, text, _order_error(ErrorClass.PARTNER, order, advice))
-    return Bought(Outcome.COMPLETED, text)
-
-
-def _judge_order_errors(failures: list[OrderError], text: str) -> Refused | AlreadyOrdered | Retry:
-    causes = [_order_group_error(failure) for failure in failures]
+def _judge_order_errors(text: str) -> Refused | AlreadyOrdered | Retry:
+    causes = _order_group_errors(text)
     for cause in causes:
         if cause.error_class is ErrorClass.ALREADY_ORDERED:
             return AlreadyOrdered(cause, text)
@@ -125,11 +120,40 @@ def _judge_order_errors(failures: list[OrderError], text: str) -> Refused | Alre
     return Refused(causes[0], text, known=all(_known(cause.code) for cause in causes))
 
 
-def _judge_error(status: int, tree: dict[str, Any] | None) -> Verdict:
-    from_gateway = tree is None and 400 <= status < 500 and status not in _SAME_FROM_GATEWAY  # noqa: PLR2004
-    fault = parse_lenient(Fault, tree)
-    error_class = ErrorClass.SERVICE if from_gateway else class_of(status, fault.code)
-    return _by_class(_fault_error(error_class, fault, f"HTTP {status} without a fault in it"), known=_known(fault.code))
+def _judge_faults(
+    response: ServiceResponse, text: str, classify: Callable[[str | None], ErrorClass]
+) -> Refused | AlreadyOrdered | Retry:
+    """What the faults in a body mean, of which the first that tells of an order decides, else the first with a code.
+
+    `classify`: the class of a code, None for none.
+    """
+    faults = faults_in(text) if text else [Fault()]
+    fault = min(faults, key=_rank)
+    words = next((each.text for each in (fault, *faults) if each.text), None)
+    default = quote(response.body) or f"HTTP {response.status} with an empty body"
+    cause = _to_error(classify(fault.code), msgspec.structs.replace(fault, text=words or default))
+    if cause.error_class is ErrorClass.ALREADY_ORDERED:
+        return AlreadyOrdered(cause)
+    if cause.error_class in TRANSIENT:
+        return Retry(cause)
+    return Refused(cause, known=all(_known(each.code) for each in faults))
+
+
+def _rank(fault: Fault) -> tuple[bool, ...]:
+    implied = BY_CODE.get(fault.code or "")
+    return implied is not ErrorClass.ALREADY_ORDERED, implied is not ErrorClass.IN_PROGRESS, fault.code is None
+
+
+def _class_in_success(code: str | None) -> ErrorClass:
+    """The class of a fault inside a 2xx: the code alone selects the row. An unknown one is no answer."""
+    return BY_CODE.get(code or "", ErrorClass.SERVICE)
+
+
+def _is_of_gateway(status: int, text: str) -> bool:
+    """Whether only a gateway has answered, with a 4xx that means something else from it than from the API."""
+    if not 400 <= status < 500 or status in _SAME_FROM_GATEWAY:  # noqa: PLR2004
+        return False
+    return not text or is_of_gateway(text)
 
 
 def _known(code: str | None) -> bool:
@@ -141,12 +165,6 @@ def _known(code: str | None) -> bool:
     return BY_CODE.get(code or "", ErrorClass.IN_PROGRESS) not in IMPLY_ORDER
 
 
-def _by_class(cause: Error, *, known: bool = True) -> Verdict:
-    if cause.error_class is ErrorClass.ALREADY_ORDERED:
-        return AlreadyOrdered(cause)
-    return Retry(cause) if cause.error_class in TRANSIENT else Refused(cause, known=known)
-
-
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         tree = jsontext.load(body)
@@ -155,32 +173,13 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return tree if isinstance(tree, dict) else None
 
 
-def _fault_error(error_class: ErrorClass, fault: Fault, default: str = "") -> Error:
-    description = fault.description or fault.message or default
-    return error(
-        error_class,
-        description,
-        code=fault.code,
-        source=fault.source,
-        data=None if fault.data is None else tuple(fault.data),
-    )
+def _order_group_errors(text: str) -> list[Error]:
+    """Why order groups were not ordered: the code alone selects the row of the error table."""
+    return [_to_error(BY_CODE.get(fault.code or "", ErrorClass.REJECTED), fault) for fault in order_faults(text)]
 
 
-def _order_group_error(group: OrderError) -> Error:
-    """Why an order group was not ordered: the code alone selects the row of the error table."""
-    return error(BY_CODE.get(group.code or "", ErrorClass.REJECTED), group.description or "", code=group.code)
-
-
-def _partial_error(result: CartCheckoutResult, failed: list[Order]) -> Error:
-    if result.order_errors:
-        return msgspec.structs.replace(
-            _order_group_error(result.order_errors[0]), advice=_PARTIAL_ADVICE, retryable=False
-        )
-    return _order_error(ErrorClass.REJECTED, failed[0], _PARTIAL_ADVICE)
-
-
-def _order_error(error_class: ErrorClass, order: Order, advice: str) -> Error:
-    return error(error_class, f"Order {order.id or 'without id'} has the status {order.status}.", advice=advice)
+def _to_error(error_class: ErrorClass, fault: Fault) -> Error:
+    return error(error_class, fault.text or "", code=fault.code, source=fault.source, data=fault.data)
 
 
 _CART_LIFE = timedelta(days=7)

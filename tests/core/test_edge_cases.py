@@ -42,10 +42,10 @@ def test_the_result_of_an_order_that_was_already_placed_is_passed_on_too() -> No
     assert ("already_ordered", text_of(tree)) == (verdict.kind, verdict.result)
 
 
-def test_a_fault_in_a_200_without_a_description_has_none() -> None:
+def test_a_fault_in_a_200_without_a_description_is_told_as_it_came() -> None:
     found = judge(answer(200, {"code": 400072})).error
     assert found is not None
-    assert ("400072", "") == (found.code, found.description)
+    assert ("400072", '{"code":400072}') == (found.code, found.description)
 
 
 @pytest.mark.parametrize(

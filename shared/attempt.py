@@ -63,6 +63,7 @@ from shared.core.verdict import (
     Retry,
     candidates,
     judge,
+    with_line_errors,
 )
 from shared.ports import PartnerCenterApi, TokenUnavailable
 from shared.steps import Conclusion, Steps
@@ -192,6 +193,8 @@ class CheckoutAttempt:
         look, cart = self._get_cart(ctx)
         refusal = ending.refusal
         refused_404 = post_of(refusal, ctx.request.event_id) if refusal and refusal.status == _NOT_FOUND else None
+        if refusal is not None:
+            ending = replace(ending, error=with_line_errors(ending.error, cart))
         if self._closed(ctx, look, answered, refused_404):
             return self._failed(ctx, ending)
         if look.reading is CartStatusReading.ORDERED:

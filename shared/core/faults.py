@@ -59,6 +59,20 @@ def order_faults(text: str) -> list[Fault]:
     return [replace(fault, text=fault.text or quote(raw.encode())) for raw in elements for fault in _faults(raw, 1)]
 
 
+def cart_line_errors(text: str) -> Details:
+    """What GET cart says about the cart's lines that cannot be processed: `{"lineItemId": …, "error": …}` for each."""
+    return tuple(_line_errors(_folded(text).get("lineitems", "null"), _DEEPEST))
+
+
+def details_in(text: str) -> Details | None:
+    """The details in the text of a JSON array, None where that is not JSON."""
+    try:
+        jsontext.load(text.encode())
+    except jsontext.NotJson:
+        return None
+    return _details(text)
+
+
 def is_of_gateway(text: str) -> bool:
     """Whether a JSON object is the gateway's: it has `statusCode` and `message`, and no code or description."""
     members = _folded(text)
@@ -105,6 +119,16 @@ def _inner(members: dict[str, str]) -> Iterator[str]:
         if raw.startswith("{"):
             yield raw
         yield from jsontext.elements(raw) if raw.startswith("[") else ()
+
+
+def _line_errors(lines: str, depth: int) -> Iterator[msgspec.Raw]:
+    for line in map(_folded, jsontext.elements(lines)):
+        error = line.get("error", "null")
+        if error not in ("null", "{}"):
+            number = f'"lineItemId":{line["id"]},' if "id" in line else ""
+            yield msgspec.Raw(f'{{{number}"error":{error}}}'.encode())
+        if depth > 1:
+            yield from _line_errors(line.get("addonitems", "null"), depth - 1)
 
 
 def _folded(text: str) -> dict[str, str]:

@@ -66,9 +66,9 @@ def bare_order(tree: dict[str, Any] | None) -> Order | None:
     It has an id, a status and lines. So has a cart, but no order has the status of one.
     """
     order = parse_lenient(Order, tree)
-    if not order.id or not order.status or order.line_items is None:
-        return None
-    return None if normal_status(order.status) in _CART_STATUSES else order
+    status = normal_status(order.status)
+    complete = bool(order.id and status) and order.line_items is not None
+    return order if complete and status not in _CART_STATUSES else None
 
 
 def _tasks(orders: Sequence[Order]) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,8 @@ _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """A refusal that proves nothing yet: it stands once the cart is closed.
 
-    `key`, `at` and `delivery` say which POST was answered by it, the other fields how.
+    `key`, `at` and `delivery` say which POST was answered by it, the other fields how. `data` is the text of a JSON
+    array.
     """
 
     status: int
@@ -62,6 +63,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     code: str | None = None
     description: str = ""
     source: str | None = None
+    data: str | None = None
     request_id: str | None = None
     correlation_id: str | None = None
     cv: str | None = None

@@ -17,7 +17,7 @@ import msgspec
 
 from shared.core import jsontext
 from shared.core.errors import BY_CODE, IMPLY_ORDER, TRANSIENT, Error, ErrorClass, class_of, error
-from shared.core.faults import Fault, faults_in, is_of_gateway, order_faults, quote
+from shared.core.faults import Fault, cart_line_errors, faults_in, is_of_gateway, order_faults, quote
 from shared.core.models import (
     Cart,
     CartCheckoutResult,
@@ -205,6 +205,12 @@ def read_cart_status(response: ServiceResponse) -> CartStatusReading:
             else CartStatusReading.UNCLEAR
         )
     return CartStatusReading.NOT_NOW if isinstance(judge(response), Retry) else CartStatusReading.UNCLEAR
+
+
+def with_line_errors(cause: Error, cart: ServiceResponse) -> Error:
+    """A refusal, and in its `data` what GET cart says about the lines of the cart."""
+    found = cart_line_errors(jsontext.decode(cart.body)) if _object(cart.body) is not None else ()
+    return msgspec.structs.replace(cause, data=(*(cause.data or ()), *found)) if found else cause
 
 
 def order_ids(result: str) -> frozenset[str]:

@@ -33,6 +33,8 @@ ROWS_OF_THE_TABLE = [
 ]
 TABLE = [(status, code, error_class) for error_class, status, codes in ROWS_OF_THE_TABLE for code in codes.split()]
 KNOWN = {code for _, code, _ in TABLE}
+OF_AN_ORDER = ["800060", "800064", "800065", "900112", "900113"]
+"""Codes that mean an order, made or in progress, whatever the status."""
 
 BY_STATUS = [
     (500, None, "service"),

@@ -15,7 +15,6 @@ from shared.core.models import (
     BillingCycle,
     Cart,
     CartCheckoutResult,
-    CartLineError,
     CartLineItem,
     CartStatus,
     KeyValuePair,
@@ -56,7 +55,8 @@ REFERENCE = {
     # `code` is an integer in the reference, and text here like every other code.
     "OrderError": "attributes ResourceAttributes, code code, description string, orderGroupId string",
     "OrderLineItem": (
-        "additionalPartnerIdsOnRecord [string], attestationAccepted boolean, customTermEndDate string, friendlyName string, lineItemNumber integer,"
+        "additionalPartnerIdsOnRecord [string], attestationAccepted boolean, customTermEndDate string,"
+        " friendlyName string, lineItemNumber integer,"
         " links OrderLineItemLinks, offerId string, parentSubscriptionId string, partnerIdOnRecord string,"
         " pricing Pricing, promotionId string, provisioningContext object,"
         " purchaseCommitment PurchaseCommitment, quantity integer, renewsTo RenewsTo, subscriptionId string,"

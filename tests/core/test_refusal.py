@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from shared.core.cart_state import Post
 from shared.core.errors import ErrorClass, error
+from shared.core.messages import LONGEST, LONGEST_COPY
 from shared.core.outcomes import response_ids
-from shared.core.refusal import LONGEST_DESCRIPTION, error_of, post_of, response_of, to_refusal
-from shared.core.retry import Refusal
+from shared.core.refusal import LONGEST_DATA, LONGEST_DESCRIPTION, error_of, post_of, response_of, to_refusal
+from shared.core.retry import Refusal, RetryState
 from shared.core.verdict import Refused, judge
 from tests.core.test_errors import BY_STATUS, KNOWN_CODES_WITH_ANOTHER_STATUS, TABLE, UNKNOWN_CODES
 from tests.support.builders import NOW, answer
@@ -88,3 +89,47 @@ def test_long_texts_are_cut_to_the_room_that_a_copy_has(letter: str) -> None:
 def test_texts_that_fit_are_not_cut() -> None:
     fits = error(ErrorClass.REJECTED, "d" * LONGEST_DESCRIPTION, code="c" * 100, source="s" * 100)
     assert fits == error_of(to_refusal(fits, {"status": 400}, OWN, 0))
+
+
+def refusal_with(data: tuple[str | msgspec.Raw, ...] | None) -> Refusal:
+    return to_refusal(error(ErrorClass.REJECTED, "no", data=data), IDS, OWN, 0)
+
+
+@pytest.mark.parametrize("data", [None, (), ("a", "ü"), (msgspec.Raw(b'{"a": 36.480}'), "b", msgspec.Raw(b"5"))])
+def test_the_details_come_back_as_they_were(data: tuple[str | msgspec.Raw, ...] | None) -> None:
+    assert data == error_of(refusal_with(data)).data
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "🛒", '"', "\x01"], ids=ascii)
+def test_details_that_have_no_room_in_a_copy_are_left_out(letter: str) -> None:
+    def length(refusal: Refusal) -> int:
+        return len(msgspec.json.encode(refusal.data)) - 2
+
+    fitting = [refusal_with((letter * count,)) for count in range(1, LONGEST_DATA)]
+    kept = [refusal for refusal in fitting if refusal.data is not None]
+    assert LONGEST_DATA >= length(kept[-1]) > LONGEST_DATA - 20
+    assert kept == fitting[: len(kept)]
+
+
+@pytest.mark.parametrize("broken", ["", "[", "no JSON", "[1] 2", "\ufeff"])
+def test_details_that_are_no_json_are_left_out(broken: str) -> None:
+    assert error_of(Refusal(status=400, key=0, at=NOW, data=broken)).data is None
+
+
+def test_the_longest_refusal_fits_a_copy() -> None:
+    ids: dict[str, str | int] = {"status": 400} | dict.fromkeys(("requestId", "correlationId", "cv"), "x" * 900)
+    long = error(ErrorClass.REJECTED, "x" * 9_000, code="x" * 900, source="x" * 900, data=("x" * (LONGEST_DATA - 6),))
+    refusal = to_refusal(long, ids, Post("ours", NOW, delivery="x" * 900), 10**15 - 1)
+    assert refusal.data is not None
+    retry = RetryState(
+        attempt=10**6,
+        since=NOW,
+        held=NOW,
+        started_at=NOW,
+        reason="other_request",
+        poisoned=True,
+        deaths=10**6,
+        renewals=10**6,
+        refused=refusal,
+    )
+    assert LONGEST_COPY - LONGEST >= len(msgspec.json.encode({"retry": retry}))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shared.core import errors
 from shared.core.models import Order, ServiceResponse, parse_lenient
 from shared.core.verdict import CartStatusReading, candidates, order_ids, read_cart_status
-from tests.core.test_errors import BY_STATUS, KNOWN, KNOWN_CODES_WITH_ANOTHER_STATUS, TABLE, UNKNOWN_CODES
+from tests.core.test_errors import BY_STATUS, KNOWN, KNOWN_CODES_WITH_ANOTHER_STATUS, OF_AN_ORDER, TABLE, UNKNOWN_CODES
 from tests.support.builders import NOW, after, answer, text_of
 from tests.support.verdicts import Judged, judge
 
@@ -39,9 +39,6 @@ NO_CODES = {
     "text alone": {"message": "no"},
     "empty object": {},
 }
-
-
-OF_AN_ORDER = ["800060", "800064", "800065", "900112", "900113"]
 
 
 def kind_of(error_class: str) -> str:

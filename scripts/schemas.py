@@ -148,7 +148,7 @@ class Error(Struct, kw_only=True):
     code: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     source: str | UnsetType = UNSET
-    data: list[str] | UnsetType = UNSET
+    data: list[Any] | UnsetType = UNSET
     retryable: bool
     advice: str
 

@@ -200,7 +200,7 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     ("failed", put("rude", "data", "error", "class")),
     ("failed", put(800013, "data", "error", "code")),
     ("failed", put("no", "data", "error", "retryable")),
-    ("failed", put(["quantity", 3], "data", "error", "data")),
+    ("failed", put({"quantity": 3}, "data", "error", "data")),
     ("failed", put("ed8ff621-8ba8-5cbd-a755-741a39d35c34", "data", "answeredBy")),
     ("unknown", put({}, "data", "result")),
     ("unknown", without("data", "error", "advice")),

@@ -74,9 +74,9 @@ class Scenario:
     order_groups: int = 1
     lines: int = 1  # line items in each order group
     bought_before: bool = False  # another client checked it out an hour ago
-    documented: bool = False  # idempotent by cart, as documented, in any simulator
     busy: bool = True
     stale: float = 0.0
+    line_error: Mapping[str, object] | None = None  # of each line, as GET cart tells it
     get_script: tuple[FaultStep | GatewayStep | Drop, ...] = ()
     group: ScenarioGroup = ScenarioGroup.SMOOTH
 
@@ -216,9 +216,9 @@ _ROWS = {
                  (Masked(Commit(), FaultStep(500, 0, _UNKNOWN_ERROR)), Commit())),
         Scenario(76, "empty-500", "Bought, hidden by an empty 500; the same MS-RequestId returns the result.",
                  (Masked(Commit(), GatewayStep(500)), Commit())),
-        Scenario(77, "coded-500", "500/800003; only a new MS-RequestId gets past it.",
+        Scenario(77, "coded-500", "500/800003; in a strict service only a new MS-RequestId gets past it.",
                  (FaultStep(500, 800003), Commit())),
-        Scenario(78, "coded-500-twice", "Two coded 500s; only a third MS-RequestId gets past them.",
+        Scenario(78, "coded-500-twice", "Two coded 500s, each given again for its MS-RequestId.",
                  (FaultStep(500, 800003), FaultStep(500, "900192"), Commit())),
         Scenario(80, "unknown-500", "500 with an undocumented code, then bought.", (FaultStep(500, 999003), Commit())),
         Scenario(81, "service-down", "503, permanently.", (DOWN,), "failed", "service", decided_by_giving_up=True),

@@ -97,11 +97,12 @@ class CartState:
 
     def remember(self, ms_request_id: str, status: int, code: int | str | None, response: SimulatedResponse) -> None:
         """Give this answer again from now on, if it is one that is given again."""
-        if self.idempotency == "remembering":
-            given_again = status != _UNAUTHORIZED and str(code) not in _IN_PROGRESS_CODES
-        else:
-            given_again = self.idempotency == "strict" and status >= _SERVER_ERROR
-        if code and given_again:
+        given_again = {
+            "documented": False,
+            "strict": status >= _SERVER_ERROR,
+            "remembering": status != _UNAUTHORIZED,
+        }[self.idempotency]
+        if code and given_again and str(code) not in _IN_PROGRESS_CODES:
             self.coded.setdefault(ms_request_id, response)
 
     def given_at_any_step(self, ms_request_id: str) -> SimulatedResponse | None:

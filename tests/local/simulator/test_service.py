@@ -91,6 +91,12 @@ def test_a_coded_500_is_repeated_for_its_ms_request_id_but_not_as_documented() -
     assert [reply.status for reply in posts(documented, "coded-500", "AAAB")] == [500, 201, 200, 200]
 
 
+@pytest.mark.parametrize("idempotency", get_args(Idempotency))
+def test_a_code_in_progress_is_no_answer_that_is_given_again_whatever_its_status(idempotency: Idempotency) -> None:
+    service = SimulatedService(idempotency=idempotency)
+    assert [reply.status for reply in posts(service, "fault-500-800064", "AA")] == [500, 201]
+
+
 @pytest.mark.parametrize("name", ["coded-500", "unknown-403", "unknown-409", "unknown-fault-in-a-200"])
 def test_a_remembering_service_gives_a_coded_answer_again_until_there_is_a_new_ms_request_id(name: str) -> None:
     first, *again, new = posts(SimulatedService(idempotency="remembering"), name, "AAAB")
@@ -426,7 +432,7 @@ def test_every_code_of_the_programs_error_table_is_played() -> None:
 
     missing = {(row.status, code) for row in errors.ROWS for code in row.codes} - played
 
-    assert missing == set(), "add them to _REFUSALS or _PASSING in local/simulator/scenarios.py"
+    assert missing == set(), "add them to local/simulator/fault_codes.py"
 
 
 def test_an_error_is_expected_exactly_where_the_outcome_has_one() -> None:

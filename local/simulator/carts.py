@@ -2,9 +2,13 @@
 
 How far the real service keeps its promise of idempotency is not known. So there are three ways:
 
-`documented`: as Microsoft documents it, a bought cart returns its first result, whatever the MS-RequestId.
-`strict`: an MS-RequestId buys once, but the cart does not protect itself: a new one buys it again.
-`remembering`: as `strict`, and a coded answer is given again for its MS-RequestId, for ever.
+`documented`: as Microsoft documents it, a bought cart returns its first result, whatever the MS-RequestId. Clients of
+Microsoft's SDK rely on it: each of their calls has a new MS-RequestId.
+`strict`: an MS-RequestId buys once, but the cart does not protect itself: a new one buys it again. A coded 5xx is given
+again for its MS-RequestId.
+`remembering`: as `strict`, and so is any coded answer, for ever.
+
+The last two are our worst cases, not known behaviour.
 
 What a POST gets that reaches a buying step, by the first row that fits its MS-RequestId. Any other step plays as
 written, whatever is known of the MS-RequestId, except in the first row:
@@ -14,7 +18,7 @@ written, whatever is known of the MS-RequestId, except in the first row:
     had a coded answer                                                            it again, at any step
     has bought the cart               the first result      the first result      the first result
     another one has bought the cart   the first result
-    had a coded 5xx                   it again              it again
+    had a coded 5xx                                         it again
     is at work, will buy              waits for the result  waits for the result  waits for the result
     another one is at work, will buy  waits for the result
     any other                         buys                  BUYS, AGAIN TOO       BUYS, AGAIN TOO
@@ -33,6 +37,8 @@ from local.simulator.scenarios import Scenario
 from local.simulator.state import SimulatedResponse
 
 Idempotency = Literal["documented", "strict", "remembering"]
+CartLine = dict[str, Any]
+"""A line of a cart, as it is sent."""
 
 _IN_PROGRESS_CODES = frozenset({"800060", "800064", "900112", "900113"})
 _UNAUTHORIZED = 401
@@ -69,13 +75,19 @@ class Post:
 
 @dataclass(slots=True)
 class CartState:
-    """A cart and all calls for it. `coded`: the first coded answer that is given again, by MS-RequestId."""
+    """A cart and all calls for it.
+
+    `lines`: as sent. `modified`: when they were last written. `coded`: the first coded answer that is given again, by
+    MS-RequestId.
+    """
 
     customer_id: str
     cart_id: str
     scenario: Scenario
     idempotency: Idempotency
     created: float
+    modified: float
+    lines: list[CartLine] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
     purchases: list[Purchase] = field(default_factory=list)
     coded: dict[str, SimulatedResponse] = field(default_factory=dict)
@@ -85,11 +97,12 @@ class CartState:
 
     def remember(self, ms_request_id: str, status: int, code: int | str | None, response: SimulatedResponse) -> None:
         """Give this answer again from now on, if it is one that is given again."""
-        if self.idempotency == "remembering":
-            given_again = status != _UNAUTHORIZED and str(code) not in _IN_PROGRESS_CODES
-        else:
-            given_again = status >= _SERVER_ERROR
-        if code and given_again:
+        given_again = {
+            "documented": False,
+            "strict": status >= _SERVER_ERROR,
+            "remembering": status != _UNAUTHORIZED,
+        }[self.idempotency]
+        if code and given_again and str(code) not in _IN_PROGRESS_CODES:
             self.coded.setdefault(ms_request_id, response)
 
     def given_at_any_step(self, ms_request_id: str) -> SimulatedResponse | None:
@@ -110,6 +123,13 @@ class CartState:
         if purchase is None:
             return None
         return replace(purchase.response, status=200, delay=max(0.0, purchase.at - at))
+
+    def groups(self) -> dict[str, list[CartLine]]:
+        """Return the lines by their order groups. Each becomes an order."""
+        groups: dict[str, list[CartLine]] = {}
+        for line in self.lines:
+            groups.setdefault(line["orderGroup"], []).append(line)
+        return groups
 
     def page(self) -> dict[str, Any]:
         """Return the cart's page in `GET /_simulator/books`. What takes effect later counts from the start."""

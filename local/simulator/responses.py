@@ -31,4 +31,6 @@ def throttled_response(wait: float | None, now: float, *, as_date: bool) -> Simu
 
 def dated(response: SimulatedResponse, now: float) -> SimulatedResponse:
     """Return the response with the `Date` at which it is complete."""
-    return replace(response, headers={**response.headers, "Date": formatdate(now + response.delay, usegmt=True)})
+    return replace(
+        response, headers={**response.headers, "Date": formatdate(now + response.seconds_to_head, usegmt=True)}
+    )

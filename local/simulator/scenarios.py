@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from local.simulator.fault_codes import FAILURES, NOT_ADMITTED, ORDERED, REFUSALS
 from local.simulator.steps import (
     BOM,
     Commit,
@@ -74,9 +75,9 @@ class Scenario:
     order_groups: int = 1
     lines: int = 1  # line items in each order group
     bought_before: bool = False  # another client checked it out an hour ago
-    documented: bool = False  # idempotent by cart, as documented, in any simulator
     busy: bool = True
     stale: float = 0.0
+    line_error: Mapping[str, object] | None = None  # of each line, as GET cart tells it
     get_script: tuple[FaultStep | GatewayStep | Drop, ...] = ()
     group: ScenarioGroup = ScenarioGroup.SMOOTH
 
@@ -102,6 +103,7 @@ _REFUSED = FaultStep(400, 800013, "The quantity is not valid.")
 _ORDERED = FaultStep(400, 800065, "The cart was submitted before.")
 _FAILED = FaultStep(500, 800003, "The service failed.")
 _UNDOCUMENTED_400 = FaultStep(400, 999008)
+_TOO_MANY_SEATS = {"errorCode": "10015", "errorDescription": "Too many seats.", "additionalInformation": None}
 _LATE = 200.0
 """Longer than a caller waits, shorter than SETTLE_SECONDS, and so too when scaled like the settings of the stack."""
 _UNKNOWN_ERROR = "The service has encountered an unknown error"
@@ -216,9 +218,9 @@ _ROWS = {
                  (Masked(Commit(), FaultStep(500, 0, _UNKNOWN_ERROR)), Commit())),
         Scenario(76, "empty-500", "Bought, hidden by an empty 500; the same MS-RequestId returns the result.",
                  (Masked(Commit(), GatewayStep(500)), Commit())),
-        Scenario(77, "coded-500", "500/800003; only a new MS-RequestId gets past it.",
+        Scenario(77, "coded-500", "500/800003; in a strict service only a new MS-RequestId gets past it.",
                  (FaultStep(500, 800003), Commit())),
-        Scenario(78, "coded-500-twice", "Two coded 500s; only a third MS-RequestId gets past them.",
+        Scenario(78, "coded-500-twice", "Two coded 500s, each given again for its MS-RequestId.",
                  (FaultStep(500, 800003), FaultStep(500, "900192"), Commit())),
         Scenario(80, "unknown-500", "500 with an undocumented code, then bought.", (FaultStep(500, 999003), Commit())),
         Scenario(81, "service-down", "503, permanently.", (DOWN,), "failed", "service", decided_by_giving_up=True),
@@ -243,6 +245,19 @@ _ROWS = {
         Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
         Scenario(108, "redirect-for-ever", "307, permanently.", (_redirect(307),),
                  "failed", "configuration", decided_by_giving_up=True),
+        Scenario(134, "code-0-when-ordered", "400 with code 0; GET cart says Ordered.",
+                 (FaultStep(400, 0, _UNKNOWN_ERROR),), "unknown", "already_ordered", bought_before=True),
+        Scenario(135, "uncoded-400-after-purchase", "Bought, hidden by a 400 without a code.",
+                 (Masked(Commit(), FaultStep(400, None)), Commit())),
+        Scenario(136, "unknown-400-and-a-line-error", "Undocumented 400; GET cart says what is wrong with the line.",
+                 (FaultStep(400, 999009),), "failed", "rejected", "999009", line_error=_TOO_MANY_SEATS),
+        Scenario(138, "message-400", "400 with a `Message` and no code.",
+                 (_json(400, b'{"Message": "The request is invalid."}'),), "failed", "rejected"),
+        Scenario(139, "problem-details-400", "400 with the members of Problem Details and no code.",
+                 (_json(400, b'{"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "No."}'),),
+                 "failed", "rejected"),
+        Scenario(149, "uncoded-order-error", "No order group is bought, and no code says why.",
+                 (_json(201, b'{"orders": [], "orderErrors": [{"description": "No."}]}'),), "failed", "rejected"),
         Scenario(110, "unknown-400", "Undocumented 400; GET cart says Active.",
                  (FaultStep(400, 999006),), "failed", "rejected", "999006"),
         Scenario(111, "unknown-400-when-ordered", "Undocumented 400; GET cart says Ordered.",
@@ -285,6 +300,12 @@ _ROWS = {
                  "failed", "authentication", "900420", decided_by_giving_up=True),
         Scenario(102, "empty-401", "401 without a body, then bought with a new token.",
                  (GatewayStep(401, headers={"WWW-Authenticate": "Bearer"}), Commit())),
+        Scenario(140, "gateway-401", "401 in the gateway's own shape, then bought with a new token.",
+                 (_json(401, b'{"statusCode": 401, "message": "Access token is missing or invalid."}'), Commit())),
+        Scenario(141, "order-errors-in-progress", "No order group is bought, since another call is at it; then bought.",
+                 (Commit((RefusedGroup(800064),)), Commit())),
+        Scenario(142, "order-errors-failed", "No order group is bought, since the service failed; then bought.",
+                 (Commit((RefusedGroup(800003),)), Commit())),
         Scenario(98, "throttled-after-purchase", "Bought, hidden by a 429; the second call returns the result.",
                  (Masked(Commit(), Throttle()), Commit())),
         Scenario(99, "throttled-repeat", "Closed after the purchase, then 429, then returns the result.",
@@ -331,6 +352,9 @@ _ROWS = {
                  (FaultStep(400, "800002"),), "failed", "cart", "800002"),
         Scenario(115, "fault-with-data", "400 with what is wrong in `data`.",
                  (FaultStep(400, 800013, data=("quantity", "\u2264 300")),), "failed", "cart", "800013"),
+        Scenario(137, "fault-with-objects", "400 with objects in `data`.",
+                 (FaultStep(400, 800013, data=({"name": "quantity", "values": [1, None]}, "\u2264 300")),),
+                 "failed", "cart", "800013"),
         Scenario(116, "fault-without-data", "400 without `data` and `source`.",
                  (FaultStep(400, 800013, source=None, data=None),), "failed", "cart", "800013"),
         Scenario(117, "fault-after-byte-order-mark", "400 with a UTF-8 byte order mark.",
@@ -338,34 +362,6 @@ _ROWS = {
     ),
 }
 
-# The meaning of each documented code, by class and status. It is independent of the program's own table, so that the
-# two check each other.
-_REFUSALS = {
-    "cart": {
-        404: "400013 400018 400019 2072 800015",
-        400: "800002 800004 800009 800010 800011 800012 800013 800017 800021 800030 800070 800086 900126 "
-             "900128 900129 900142 900169 900203 900206 900242 900275 900312 900313 900314 900315 900316 "
-             "900317 900318 27006 27007 2071 800016 900154",
-        403: "800020 2085 2091 2006 800066 800067 800068 800088 800089 900323",
-        500: "800031 800083 800084 800087",  # permanent despite the 500
-    },
-    "partner": {
-        403: "13605 900123 900124 800039 900149 800023 900121 800069 800073 800074 800075 900416 20002",
-        400: "800022 800024 800025 800026 800062",
-        409: "900114",
-    },
-    "not_found": {404: "800008 1000 60003", 400: "900118"},
-    "environment": {400: "800018 900116 900127", 403: "900322"},
-    "rejected": {417: "800036", 400: "4018"},
-}
-_PASSING = {
-    ScenarioGroup.BROKEN: {500: "800003 800005 900192"},
-    ScenarioGroup.NOT_ADMITTED: {
-        409: "800064 800060 900112 900113",
-        401: "800001 900420",
-        403: "900308 900309 900329 900150 2032",
-    },
-}
 # fmt: on
 
 
@@ -377,14 +373,20 @@ def _rows() -> Iterator[Scenario]:
 
 def _documented_codes() -> Iterator[Scenario]:
     """One scenario per documented code, numbered by status and code: 400/800002 is 400800002."""
-    for error_class, rows in _REFUSALS.items():
+    for error_class, rows in REFUSALS.items():
         for fault in _faults(rows):
             about, group = f"{fault.status}/{fault.code}: final, class {error_class}.", ScenarioGroup.REFUSED
             yield Scenario(*_label(fault), about, (fault,), "failed", error_class, str(fault.code), group=group)
-    for group, rows in _PASSING.items():
+    for group, rows in ((ScenarioGroup.BROKEN, FAILURES), (ScenarioGroup.NOT_ADMITTED, NOT_ADMITTED)):
         for fault in _faults(rows):
             about = f"{fault.status}/{fault.code}, then bought."
             yield Scenario(*_label(fault), about, (fault, Commit()), group=group)
+    for fault in _faults(ORDERED):
+        about = f"{fault.status}/{fault.code}: another client checked this cart out."
+        code, group = str(fault.code), ScenarioGroup.NOT_ADMITTED
+        yield Scenario(
+            *_label(fault), about, (fault,), "unknown", "already_ordered", code, bought_before=True, group=group
+        )
 
 
 def _faults(rows: Mapping[int, str]) -> Iterator[FaultStep]:

@@ -12,10 +12,11 @@ JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 
 @dataclass(frozen=True, slots=True)
 class SimulatedResponse:
-    """A response and its delivery. `delay` and the pause of `trickle` are in seconds.
+    """A response and its delivery. `delay`, `pause` and the pause of `trickle` are in seconds.
 
-    `drop`: the connection is closed `before` any byte is sent, or in `mid_body`. The other fields then say what was
-    lost. `trickle`: bytes per chunk, and the pause after each. `ours`: False for a gateway's response.
+    `drop`: the connection is closed `before` any byte of the response is sent, or in `mid_body`. The other fields then
+    say what was lost. `interim`: the statuses of the interim answers before it, with `pause` after each. `trickle`:
+    bytes per chunk, and the pause after each. `ours`: False for a gateway's response.
     """
 
     status: int
@@ -23,27 +24,34 @@ class SimulatedResponse:
     headers: Mapping[str, str] = field(default_factory=lambda: JSON_HEADERS)
     drop: Literal["none", "before", "mid_body"] = "none"
     delay: float = 0.0
+    interim: tuple[int, ...] = ()
+    pause: float = 0.0
     trickle: tuple[int, float] | None = None
     ours: bool = True
 
-    def echo(self, ms_request_id: str, ms_correlation_id: str) -> "SimulatedResponse":
+    def echo(self, ms_request_id: str, ms_correlation_id: str, cv: str | None = None) -> "SimulatedResponse":
         """Return the response with the ids that the service echoes. A gateway echoes none."""
         if not self.ours:
             return self
         ids = {
             "MS-RequestId": ms_request_id,
             "MS-CorrelationId": ms_correlation_id,
-            "MS-CV": f"{ms_request_id[:8]}.0",
+            "MS-CV": cv or f"{ms_request_id[:8]}.0",
         }
         return replace(self, headers={**self.headers, **ids})
+
+    @property
+    def seconds_to_head(self) -> float:
+        """Return how long a caller without a timeout waits for the response, after any interim answers."""
+        return self.delay + len(self.interim) * self.pause
 
     @property
     def seconds(self) -> float:
         """Return how long a caller without a timeout waits for the end of the body."""
         if self.trickle is None:
-            return self.delay
+            return self.seconds_to_head
         chunk, pause = self.trickle
-        return self.delay + ceil(len(self.body) / chunk) * pause
+        return self.seconds_to_head + ceil(len(self.body) / chunk) * pause
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """The steps of a scenario's script: what one call of the service gets.
 
-A step is a response (`ResponseStep`), or it wraps one and delays or breaks its delivery (`Slow`, `Trickle`, `Drop`,
-`DropMidBody`), or it answers before its purchase takes effect (`Later`). Seconds are those of the real service. The
-simulator's `scale` shortens them all.
+A step is a response (`ResponseStep`), or it wraps one and delays or breaks its delivery (`Slow`, `Interim`, `Trickle`,
+`Drop`, `DropMidBody`), or it answers before its purchase takes effect (`Later`). Seconds are those of the real service.
+The simulator's `scale` shortens them all.
 """
 
 import json
@@ -25,12 +25,15 @@ class Commit:
     """Buy the cart and return its CartCheckoutResult.
 
     `groups` is the result of each of the cart's order groups, repeating: an order with that status, or a
-    `RefusedGroup`. Where every group is refused nothing is bought.
+    `RefusedGroup`. Where every group is refused nothing is bought. `bare`: the body is the first order alone.
+    `activation`: the lines are SaaS subscriptions that somebody must activate.
     """
 
     groups: tuple[str | RefusedGroup, ...] = ("completed",)
     status: int = 201
     bom: bool = False
+    bare: bool = False
+    activation: bool = False
     utc_offset: int | None = None  # hours; None: `Z` with seven digits, the service's habit
     extra: Mapping[str, object] = field(default_factory=dict)  # fields that the reference does not list
 
@@ -43,7 +46,7 @@ class FaultStep:
     code: int | str | None
     description: str = "The call was refused."
     source: str | None = "PartnerFD"
-    data: tuple[str, ...] | None = ()
+    data: tuple[object, ...] | None = ()
 
     def body(self) -> bytes:
         """Return the body as sent."""
@@ -100,6 +103,15 @@ class DropMidBody:
 
 
 @dataclass(frozen=True, slots=True)
+class Interim:
+    """Interim answers, `pause` seconds apart, then the answer, or a closed connection."""
+
+    statuses: tuple[int, ...]
+    pause: float = 0.0
+    then: ResponseStep | Drop = Commit()
+
+
+@dataclass(frozen=True, slots=True)
 class Trickle:
     """The body is sent in chunks of `chunk` bytes, `pause` seconds apart."""
 
@@ -113,7 +125,7 @@ class Slow:
     """Wait for `seconds`, then play the step."""
 
     seconds: float
-    then: ResponseStep | Drop | DropMidBody | Trickle = Commit()
+    then: ResponseStep | Drop | DropMidBody | Interim | Trickle = Commit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,7 @@ class Later:
     commit: Commit = Commit()
 
 
-Step = ResponseStep | Drop | DropMidBody | Trickle | Slow | Later
+Step = ResponseStep | Drop | DropMidBody | Interim | Trickle | Slow | Later
 
 
 def commits(step: Step | None) -> bool:
@@ -137,7 +149,7 @@ def commits(step: Step | None) -> bool:
             return commits(step.commit)
         case Drop():
             return commits(step.after)
-        case DropMidBody() | Trickle() | Slow():
+        case DropMidBody() | Interim() | Trickle() | Slow():
             return commits(step.then)
         case _:
             return False

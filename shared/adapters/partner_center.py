@@ -33,7 +33,7 @@ _CHUNK = 64 * 1024
 _HEADERS = {**default_headers(), "Accept": "application/json", "X-Locale": "en-US"}
 """Sent with every request: the service can also answer in XML, and in other languages."""
 _UNAUTHORIZED = 401
-_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time", sent=False)
 _TOO_OLD = ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
 
@@ -132,7 +132,7 @@ class PartnerCenter:
 def _segment(value: str) -> str:
     """An id that is one segment of a path, whatever is made of the URL on the way."""
     if not _ID.fullmatch(value):
-        raise ValueError("not an id of Partner Center: 1 to 64 letters, digits and hyphens")
+        raise ValueError("not an id of Partner Center: 1 to 64 letters, digits, hyphens and underscores")
     return value
 
 

@@ -849,7 +849,7 @@ def test_whether_it_may_begin_is_asked_once_and_only_when_connected() -> None:
 # --- one order -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ["b0d70a69-4c42-4b27-b2f7-9a6b8c4fd5b6", "PzkAXwWUqzTq"])
+@pytest.mark.parametrize("order", ["b0d70a69-4c42-4b27-b2f7-9a6b8c4fd5b6", "-zkAXwWUqz_q"])
 def test_an_order_is_asked_for_by_its_id(order: str) -> None:
     method, target, _, _ = sent(lambda service: service.get_order(CUSTOMER, order))
     assert (method, target) == ("GET", f"/v1/customers/{CUSTOMER}/orders/{order}")

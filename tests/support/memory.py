@@ -166,7 +166,7 @@ class MemoryPartnerCenter:
         if not may_begin():
             return ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
         response = self._service.checkout(request.customer_id, request.cart_id, ms_request_id, self._clock.epoch())
-        return self._deliver(response.echo(ms_request_id, request.correlation_id))
+        return self._deliver(response, ms_request_id, request.correlation_id)
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
@@ -180,7 +180,10 @@ class MemoryPartnerCenter:
         """See `PartnerCenterApi.get_order`."""
         return self._deliver(self._service.get_order(customer_id, order_id, self._clock.epoch()))
 
-    def _deliver(self, response: SimulatedResponse) -> ServiceResponse:
+    def _deliver(
+        self, response: SimulatedResponse, ms_request_id: str = "of-a-get", correlation_id: str = "of-a-get"
+    ) -> ServiceResponse:
+        """Deliver a response, with the ids that the service puts on every answer, to a GET too."""
         if response.drop != "none":
             self._clock.advance(min(response.delay, self._timeout))
             return ServiceResponse(None, failure="no answer: ConnectionError")
@@ -188,7 +191,8 @@ class MemoryPartnerCenter:
             self._clock.advance(self._timeout)
             return ServiceResponse(None, failure="no answer: ReadTimeout")
         self._clock.advance(response.seconds)
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        echoed = response.echo(ms_request_id, correlation_id).headers
+        headers = {name.lower(): value for name, value in echoed.items()}
         return ServiceResponse(
             response.status,
             response.body,

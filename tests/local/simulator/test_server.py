@@ -278,12 +278,6 @@ def test_an_accept_header_without_json_is_refused(client: Client) -> None:
     assert_refused(client, 400, 800002)
 
 
-def test_a_checkout_with_a_body_is_refused_and_the_connection_lives_on(client: Client) -> None:
-    url = f"{client.url(cart_id('created', ''))}/checkout"
-    assert client.session.post(url, json={}, timeout=5).status_code == 400
-    assert client.checkout(cart_id("created", "")).status_code == 201
-
-
 # The managed identity
 
 

@@ -1,6 +1,7 @@
 """The service without a socket: purchases, repeated results, throttling."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -12,8 +13,8 @@ from local.simulator.carts import Idempotency
 from local.simulator.scenarios import BY_NAME, BY_NUMBER, SCENARIOS, Scenario, cart_id, scenario_of
 from local.simulator.service import SimulatedService
 from local.simulator.state import RateLimiter, SimulatedResponse
-from local.simulator.steps import BOM, Commit, FaultStep, commits
-from shared.core import errors
+from local.simulator.steps import BOM, Commit, FaultStep, Interim, commits
+from shared.core import errors, models
 
 CUSTOMER = "22222222-2222-4222-8222-222222222222"
 NOW = 1_795_000_000.0
@@ -72,13 +73,6 @@ def test_another_ms_request_id_gets_the_first_result_as_documented() -> None:
     assert purchases(service, "created") == 1
 
 
-def test_a_scenario_can_be_documented_in_a_strict_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BY_NUMBER, 1, replace(BY_NUMBER[1], documented=True))
-    service = SimulatedService()
-    assert [reply.status for reply in posts(service, "created", "AB")] == [201, 200]
-    assert purchases(service, "created") == 1
-
-
 @pytest.mark.parametrize(
     ("idempotency", "statuses", "bought"),
     [("documented", [500, 200, 200], 1), ("strict", [500, 200, 201], 2), ("remembering", [500, 500, 201], 2)],
@@ -91,8 +85,16 @@ def test_a_purchase_hidden_by_a_coded_500_is_repeated_for_its_ms_request_id_unle
     assert purchases(service, "coded-500-after-purchase") == bought
 
 
-def test_a_coded_500_is_repeated_for_its_ms_request_id() -> None:
-    assert [reply.status for reply in posts(SimulatedService(), "coded-500", "AAAB")] == [500, 500, 500, 201]
+def test_a_coded_500_is_repeated_for_its_ms_request_id_but_not_as_documented() -> None:
+    strict, documented = SimulatedService(), SimulatedService(idempotency="documented")
+    assert [reply.status for reply in posts(strict, "coded-500", "AAAB")] == [500, 500, 500, 201]
+    assert [reply.status for reply in posts(documented, "coded-500", "AAAB")] == [500, 201, 200, 200]
+
+
+@pytest.mark.parametrize("idempotency", get_args(Idempotency))
+def test_a_code_in_progress_is_no_answer_that_is_given_again_whatever_its_status(idempotency: Idempotency) -> None:
+    service = SimulatedService(idempotency=idempotency)
+    assert [reply.status for reply in posts(service, "fault-500-800064", "AA")] == [500, 201]
 
 
 @pytest.mark.parametrize("name", ["coded-500", "unknown-403", "unknown-409", "unknown-fault-in-a-200"])
@@ -256,7 +258,14 @@ def test_one_order_can_be_had_by_its_id_once_it_shows() -> None:
     order = tree(post(service, cart))["orders"][0]
     early, found = (service.get_order(CUSTOMER.upper(), order["id"].upper(), NOW + at) for at in (19, 20))
     assert (early.status, found.status, tree(found)) == (404, 200, order)
-    assert b'"totalPrice": 36.480,' in found.body
+
+
+def test_an_id_of_letters_is_compared_with_its_case() -> None:
+    service = SimulatedService()
+    ids = [tree(post(service, cart_id("created", str(number))))["orders"][0]["id"] for number in range(20)]
+    letters = next(each for each in ids if len(each) == 32)
+    found, other = (service.get_order(CUSTOMER, each, NOW).status for each in (letters, letters.swapcase()))
+    assert (found, other) == (200, 404)
 
 
 def test_an_order_of_another_customer_is_not_found() -> None:
@@ -423,7 +432,7 @@ def test_every_code_of_the_programs_error_table_is_played() -> None:
 
     missing = {(row.status, code) for row in errors.ROWS for code in row.codes} - played
 
-    assert missing == set(), "add them to _REFUSALS or _PASSING in local/simulator/scenarios.py"
+    assert missing == set(), "add them to local/simulator/fault_codes.py"
 
 
 def test_an_error_is_expected_exactly_where_the_outcome_has_one() -> None:
@@ -454,21 +463,109 @@ def test_a_cart_id_names_its_scenario_and_is_the_same_for_the_same_seed() -> Non
 # What a result looks like
 
 
-def test_an_order_has_every_field_of_the_reference() -> None:
-    order = tree(post(SimulatedService(), cart_id("created", "")))["orders"][0]
-    assert set(order) == {
-        *("alternateId", "attributes", "billingCycle", "client", "creationDate", "currencyCode", "currencySymbol"),
-        *("id", "lineItems", "links", "referenceCustomerId", "status", "totalPrice", "transactionType"),
-    }
-    assert set(order["lineItems"][0]) == {
-        *("attestationAccepted", "customTermEndDate", "friendlyName", "lineItemNumber", "links", "offerId"),
-        *("parentSubscriptionId", "partnerIdOnRecord", "pricing", "promotionId", "provisioningContext"),
-        *("purchaseCommitment", "quantity", "renewsTo", "subscriptionId", "termDuration", "transactionType"),
-    }
+def orders(count: int = 60, name: str = "created", **how: Any) -> list[dict[str, Any]]:
+    """Return the orders of as many carts, as GET orders returns them."""
+    service = SimulatedService()
+    for number in range(count):
+        post(service, cart_id(name, str(number)))
+    return list(tree(service.list_orders(CUSTOMER, NOW, **how))["items"])
+
+
+ORDER = {
+    *("alternateId", "attributes", "billingCycle", "client", "creationDate", "currencyCode", "id", "lineItems"),
+    *("links", "referenceCustomerId", "status", "transactionType"),
+}
+SOMETIMES = {"currencySymbol", "partnerOnRecordAttestationAccepted"}
+LINE = {
+    *("attestationAccepted", "customTermEndDate", "friendlyName", "lineItemNumber", "links", "offerId"),
+    *("parentSubscriptionId", "partnerIdOnRecord", "provisioningContext", "quantity", "renewsTo", "subscriptionId"),
+    *("transactionType",),
+}
+LINE_SOMETIMES = {"additionalPartnerIdsOnRecord", "promotionId", "purchaseCommitment", "termDuration"}
+
+
+def test_orders_have_every_field_of_the_reference_but_not_all_of_them_always() -> None:
+    found = orders()
+    lines = [line for order in found for line in order["lineItems"]]
+    assert ORDER == set.intersection(*map(set, found))
+    assert ORDER | SOMETIMES == set.union(*map(set, found))
+    assert LINE == set.intersection(*map(set, lines))
+    assert LINE | LINE_SOMETIMES == set.union(*map(set, lines))
+
+
+def test_prices_are_there_only_when_they_are_asked_for() -> None:
+    found = orders(prices=True)
+    assert ORDER | {"totalPrice"} == set.intersection(*map(set, found))
+    assert LINE | {"pricing"} == set.intersection(*(set(line) for order in found for line in order["lineItems"]))
+
+
+def test_orders_are_as_varied_as_real_ones() -> None:
+    found = orders()
+    lines = [line for order in found for line in order["lineItems"]]
+    cycles = {order["billingCycle"].lower().replace("onetime", "one_time") for order in found}
+    assert {*models.BillingCycle} == cycles
+    assert {32, 36} == {len(order["id"]) for order in found}  # letters, or a GUID
+    assert {"UserPurchase"} == {order["transactionType"] for order in found}
+    assert {"New", "new"} == {line["transactionType"] for line in lines}
+    assert {*models.TermDuration, None} == {line.get("termDuration") for line in lines}
+    assert {CUSTOMER} == {order["referenceCustomerId"].lower() for order in found}
+    assert not [line for line in lines if "activationLinks" in line["links"]]
+
+
+def test_the_customer_of_an_order_may_be_spelt_in_upper_case() -> None:
+    customer = CUSTOMER.replace("2222-4", "ABCD-4").lower()
+    service = SimulatedService()
+    for number in range(20):
+        post(service, cart_id("created", str(number)), customer=customer)
+    found = tree(service.list_orders(customer, NOW))["items"]
+    assert {customer, customer.upper()} == {order["referenceCustomerId"] for order in found}
+
+
+def test_a_cart_has_the_fields_that_the_sdk_knows() -> None:
+    service, cart = SimulatedService(), cart_id("created", "")
+    found = tree(service.get_cart(CUSTOMER, cart, NOW))
+    (line,) = found["lineItems"]
+    assert {"attributes", "creationTimestamp", "expirationTimestamp", "id", "lastModifiedTimestamp"} <= set(found)
+    assert {"lastModifiedUser", "lineItems", "links", "status"} <= set(found)
+    assert {
+        *("addonItems", "attestationAccepted", "billingCycle", "catalogItemId", "currencyCode", "customTermEndDate"),
+        *("friendlyName", "id", "orderGroup", "participants", "provisioningContext", "purchaseSystem", "quantity"),
+        "renewsTo",
+    } == set(line) - {"promotionId", "termDuration"}
+
+
+def test_a_line_of_a_cart_may_say_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"errorCode": "10015", "errorDescription": "Too many seats.", "additionalInformation": None}
+    monkeypatch.setitem(BY_NUMBER, 1, replace(BY_NUMBER[1], line_error=error))
+    (line,) = tree(SimulatedService().get_cart(CUSTOMER, cart_id("created", ""), NOW))["lineItems"]
+    assert error == line["error"]
+
+
+def test_a_result_may_be_a_bare_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BY_NUMBER, 1, replace(BY_NUMBER[1], script=(Commit(bare=True),)))
+    service = SimulatedService()
+    bare = tree(post(service, cart_id("created", "")))
+    assert "orders" not in bare
+    assert bare == tree(service.get_order(CUSTOMER, bare["id"], NOW))
+
+
+def test_an_order_line_may_have_to_be_activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BY_NUMBER, 1, replace(BY_NUMBER[1], script=(Commit(activation=True),), lines=2))
+    service = SimulatedService()
+    (order,) = tree(post(service, cart_id("created", "")))["orders"]
+    links = [line["links"]["activationLinks"]["uri"] for line in order["lineItems"]]
+    everything, one, none = (service.get_activation_links(CUSTOMER, order["id"], NOW, line) for line in (None, 1, 2))
+    assert [f"/customers/{CUSTOMER}/orders/{order['id']}/lineitems/{line}/activationlinks" for line in (0, 1)] == links
+    assert [0, 1] == [each["lineItemNumber"] for each in tree(everything)["items"]]
+    assert [1] == [each["lineItemNumber"] for each in tree(one)["items"]]
+    assert tree(one)["items"][0]["link"]["uri"].startswith("https://")
+    assert [] == tree(none)["items"]
 
 
 def test_money_keeps_its_last_zero() -> None:
-    assert b'"totalPrice": 36.480,' in post(SimulatedService(), cart_id("created", "")).body
+    service = SimulatedService()
+    post(service, cart_id("created", ""))
+    assert b'"totalPrice": 36.480' in service.list_orders(CUSTOMER, NOW, prices=True).body
 
 
 def test_the_offers_of_the_cart_are_those_of_its_order() -> None:
@@ -498,11 +595,11 @@ def test_the_huge_result_is_larger_than_a_queue_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ending"), [("created", "0Z"), ("dates-with-zero-offset", "+00:00"), ("dates-with-offset", "-08:00")]
+    ("name", "ending"), [("created", "Z"), ("dates-with-zero-offset", "+00:00"), ("dates-with-offset", "-08:00")]
 )
 def test_dates_have_the_formats_of_the_service(name: str, ending: str) -> None:
     date = tree(post(SimulatedService(), cart_id(name, "")))["orders"][0]["creationDate"]
-    assert date.endswith(ending)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+" + re.escape(ending), date)
     assert datetime.fromisoformat(date).timestamp() == NOW
 
 
@@ -517,11 +614,21 @@ def test_a_trickle_pauses_after_each_chunk() -> None:
     assert (reply.trickle, reply.seconds > 200) == ((8, 2.0), True)
 
 
+def test_interim_answers_come_before_the_answer_and_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BY_NUMBER, 1, replace(BY_NUMBER[1], script=(Interim((102, 103), 30), Commit())))
+    service, cart = SimulatedService(scale=0.5), cart_id("created", "")
+    reply = post(service, cart)
+    assert ((102, 103), 15, 30, 201) == (reply.interim, reply.pause, reply.seconds, reply.status)
+    assert (status_of(service, cart, NOW + 29), status_of(service, cart, NOW + 30)) == ("Active", "Ordered")
+    assert NOW + 30 == service.page(CUSTOMER, cart)["postLog"][0]["answeredAt"]
+
+
 def test_a_gateway_echoes_no_ids_and_the_service_does() -> None:
     service = SimulatedService()
     ours, gateways = post(service, cart_id("created", "")), post(service, cart_id("html-502", ""))
     assert ours.echo("A", "B").headers["MS-RequestId"] == "A"
     assert ours.echo("A", "B").headers["MS-CorrelationId"] == "B"
+    assert ours.echo("A", "B", "E.1").headers["MS-CV"] == "E.1"
     assert "MS-RequestId" not in gateways.echo("A", "B").headers
 
 

@@ -23,13 +23,17 @@ TYPES = {f"partnercenter.cart.checkout.{outcome}" for outcome in (*BOUGHT, "fail
 
 @dataclass
 class Cart:
-    """A cart according to all its events. `requests` maps a request id to the event that answers it."""
+    """A cart according to all its events.
+
+    `orders` maps the id of an order to its status, `quantity` an offer to how many of it were ordered, and `requests` a
+    request id to the event that answers it. The service tells no prices at a checkout.
+    """
 
     customer_id: str
     cart_id: str
     outcome: str = ""
     orders: dict[str, str] = field(default_factory=dict)
-    total: dict[str, str] = field(default_factory=dict)
+    quantity: dict[str, int] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,12 +71,10 @@ class Projection:
 
 def _add_orders(cart: Cart, result: dict[str, Any]) -> None:
     for order in result.get("orders") or []:
-        name, currency = order.get("id", "?"), order.get("currencyCode", "?")
-        if name not in cart.orders:
-            # decimals made from text: a 36.480 stays 36.480
-            cart.total[currency] = str(
-                Decimal(cart.total.get(currency, "0")) + Decimal(str(order.get("totalPrice") or 0))
-            )
+        name = order.get("id", "?")
+        for line in (order.get("lineItems") or []) if name not in cart.orders else []:
+            offer = line.get("offerId", "?")
+            cart.quantity[offer] = cart.quantity.get(offer, 0) + (line.get("quantity") or 0)
         cart.orders[name] = order.get("status", "?")
 
 
@@ -88,7 +90,7 @@ def replay(records: ContainerClient) -> Iterator[tuple[dict[str, Any], dict[str,
 
 
 def _load(records: ContainerClient, name: str) -> Any:  # noqa: ANN401  any JSON
-    return json.loads(records.download_blob(name.lstrip("/")).readall(), parse_float=Decimal)
+    return json.loads(records.download_blob(name.lstrip("/")).readall(), parse_float=Decimal)  # money as it came
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def published(world: World) -> str:
 def order(order_id: str, status: str, lines: int = 1) -> str:
     line = f'"offerId":"{OFFER}","quantity":1,"subscriptionId":"9f8e7d6c-1111-4222-8333-444444444444"'
     listed = ",".join(f'{{"lineItemNumber":{number},{line}}}' for number in range(lines))
-    return f'{{"id":"{order_id}","status":"{status}","totalPrice":36.480,"currencyCode":"EUR","lineItems":[{listed}]}}'
+    return f'{{"id":"{order_id}","status":"{status}","currencyCode":"EUR","lineItems":[{listed}]}}'
 
 
 def ordered(*orders: str, failures: str = "") -> ServiceResponse:

@@ -239,7 +239,7 @@ def test_the_projection_counts_a_purchase_once_and_links_the_request_that_asked_
     assert "completed" == cart.outcome
     assert ["a4e9d2b0c1f3"] == [*cart.orders]
     assert {"order-4711": correction["id"], "order-5000": correction["id"]} == cart.requests
-    assert {"EUR": "36.48"} == cart.total
+    assert {"CFQ7TTC0LH18:0001:CFQ7TTC0K971": 1} == cart.quantity
 
 
 def test_the_projection_orders_the_outcomes_of_a_cart_by_revision_and_not_by_time() -> None:

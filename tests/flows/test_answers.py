@@ -1,0 +1,100 @@
+"""What an answer of the service leads to, whatever its shape: the whole program in memory."""
+
+from base64 import b64decode
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.core.models import ServiceResponse
+from tests.support.builders import answer
+from tests.support.memory import Responses
+from tests.support.world import World
+
+ACTIVE = answer(200, {"status": "Active"})
+ORDERED = answer(200, {"status": "Ordered"})
+BOUGHT = answer(201, {"orders": [{"id": "o1", "status": "completed"}]})
+
+
+def told(*answers: ServiceResponse, cart: ServiceResponse = ACTIVE) -> tuple[World, Responses, dict[str, Any]]:
+    """The world, the service and the data of the outcome, after these answers to the POSTs of one cart."""
+    world = World()
+    service = Responses(*answers, cart=cart)
+    world.serve(service)
+    world.enqueue("created")
+    world.run()
+    return world, service, world.outcome()["data"]
+
+
+def test_a_refusal_that_waits_keeps_the_services_words_and_gets_those_of_the_carts_lines() -> None:
+    refused = answer(400, b'{"Code": 999999, "Description": "no", "Data": [{"price": 36.480}]}')
+    lines = b'{"status": "Active", "lineItems": [{"id": 0, "error": {"errorCode": 10013, "errorDescription": "plan"}}]}'
+    world, service, data = told(refused, cart=answer(200, lines))
+    assert 1 == len(service.posts), "it is not posted again"
+    assert ("failed", "rejected", "999999", "no") == (
+        data["outcome"],
+        *(data["error"][name] for name in ("class", "code", "description")),
+    )
+    line = {"lineItemId": 0, "error": {"errorCode": 10013, "errorDescription": "plan"}}
+    assert [{"price": 36.48}, line] == data["error"]["data"]
+    assert b"36.480" in b64decode(world.outcomes.messages[-1].text), "as it was written"
+
+
+@pytest.mark.parametrize(
+    "proves_nothing",
+    [
+        answer(400, {"code": 0, "description": "no"}),
+        answer(400, {"description": "no"}),
+        answer(400, {"error": {"code": "BadRequest", "message": "no"}}),
+        answer(400, {"Message": "no"}),
+        answer(404, {"description": "no"}),
+        answer(201, {"orderErrors": [{"description": "no"}]}),
+    ],
+    ids=lambda response: response.body.decode(),
+)
+def test_a_refusal_without_a_code_is_told_as_failed_only_once_the_cart_was_read(
+    proves_nothing: ServiceResponse,
+) -> None:
+    world, _, data = told(proves_nothing)
+    assert ("failed", "no") == (data["outcome"], data["error"]["description"])
+    assert world.clock.now - world.carts_began >= timedelta(seconds=world.settings.settle)
+
+    _, service, data = told(proves_nothing, BOUGHT, cart=ORDERED)
+    assert "completed" == data["outcome"], "the cart was ordered, so it is posted once more"
+    assert 1 == len({*service.posts}), "under the same key"
+
+
+@pytest.mark.parametrize(
+    "no_answer",
+    [
+        answer(201, {"orders": ["x", 5]}),
+        answer(201, {"orderErrors": [None]}),
+        answer(201, {"orderErrors": [{"code": 800064}]}),
+        answer(201, {"orderErrors": [{"code": 800003}, {"code": 800005}]}),
+        answer(404, {"statusCode": 404, "message": "Resource not found"}),
+        answer(400, {"code": 800064}),
+        answer(401, {"code": 800060}),
+        answer(403, {"code": 900112}),
+        answer(500, {"code": 900113}),
+        answer(403, {"code": 800065}),
+        answer(500, {"code": 800065}),
+        answer(201, {"orderErrors": [{"code": 800065}]}),
+    ],
+    ids=lambda response: f"{response.status} {response.body.decode()}",
+)
+def test_what_is_no_answer_or_tells_of_an_order_is_posted_again_under_the_same_key(no_answer: ServiceResponse) -> None:
+    _, service, data = told(no_answer, BOUGHT, cart=ORDERED)
+    assert "completed" == data["outcome"]
+    assert 2 == len(service.posts)
+    assert 1 == len({*service.posts})
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 409, 500])
+@pytest.mark.parametrize("shape", ["fault", "order errors"])
+def test_an_ordered_cart_is_never_told_as_failed(status: int, shape: str) -> None:
+    code = {"code": 800065, "description": "The cart was already submitted."}
+    _, _, data = told(answer(status, code if shape == "fault" else {"orderErrors": [code]}), cart=ORDERED)
+    assert ("unknown", "already_ordered", "800065") == (
+        data["outcome"],
+        *(data["error"][name] for name in ("class", "code")),
+    )

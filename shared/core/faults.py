@@ -88,16 +88,7 @@ def quote(body: bytes) -> str:
 
 def _faults(text: str, depth: int) -> list[Fault]:
     members = _folded(text)
-    own = (
-        Fault(text=_words(text))
-        if text.startswith('"')
-        else Fault(
-            next((code for name in _CODES if (code := code_text(_value(members.get(name)))) is not None), None),
-            next((words for name in _TEXTS if (words := _words(members.get(name)))), None),
-            _words(members.get("source")),
-            next((_details(members[name]) for name in _DATA if members.get(name, "null") != "null"), None),
-        )
-    )
+    own = Fault(text=_words(text)) if text.startswith('"') else _read(members)
     inner = [fault for raw in _inner(members) for fault in _faults(raw, depth - 1)] if depth > 1 else []
     if own.code is not None or not inner:
         return [own, *inner]
@@ -110,6 +101,15 @@ def _faults(text: str, depth: int) -> list[Fault]:
         )
         for fault in inner
     ]
+
+
+def _read(members: dict[str, str]) -> Fault:
+    return Fault(
+        next((code for name in _CODES if (code := code_text(_value(members.get(name)))) is not None), None),
+        next((words for name in _TEXTS if (words := _words(members.get(name)))), None),
+        _words(members.get("source")),
+        next((_details(members[name]) for name in _DATA if members.get(name, "null") != "null"), None),
+    )
 
 
 def _inner(members: dict[str, str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.core.models import ServiceResponse
+from shared.ports import StorageUnavailable
 from tests.support.builders import answer
 from tests.support.memory import Responses
 from tests.support.world import World
@@ -98,3 +99,79 @@ def test_an_ordered_cart_is_never_told_as_failed(status: int, shape: str) -> Non
         data["outcome"],
         *(data["error"][name] for name in ("class", "code")),
     )
+
+
+# --- GET cart proves nothing ---------------------------------------------------------------------------------------
+
+POSTED = {"request_id": "of-the-post", "correlation_id": "of-the-post", "cv": "of-the-post"}
+READ = {"request_id": "of-the-get", "correlation_id": "of-the-get", "cv": "of-the-get"}
+OF_THE_POST = {"requestId": "of-the-post", "correlationId": "of-the-post", "cv": "of-the-post"}
+UNKNOWN_CODE = answer(400, {"code": 999999, "description": "no"}, **POSTED)
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        answer(503, b"", **READ),
+        answer(401, b"", **READ),
+        answer(404, {"statusCode": 404, "message": "Resource not found"}, **READ),
+        ServiceResponse(None, failure="no answer: ReadTimeout"),
+    ],
+    ids=str,
+)
+def test_a_refusal_that_proves_nothing_is_unknown_where_the_cart_cannot_be_read_until_its_last_day(
+    unread: ServiceResponse,
+) -> None:
+    world, _, data = told(UNKNOWN_CODE, cart=unread)
+    assert ("unknown", "unanswered", "999999") == (
+        data["outcome"],
+        *(data["error"][name] for name in ("class", "code")),
+    )
+    assert {"status": 400, **OF_THE_POST} == data["response"], "of the POST, and not of the GET"
+    assert world.clock.now - world.carts_began >= timedelta(days=6)
+
+
+def test_a_cart_that_nobody_answered_is_unknown_where_it_cannot_be_read_until_its_last_day() -> None:
+    world, _, data = told(answer(503, b"", **POSTED), cart=answer(503, b"", **READ))
+    assert ("unknown", "unanswered") == (data["outcome"], data["error"]["class"])
+    assert world.clock.now - world.carts_began >= timedelta(days=6)
+    assert "of-the-get" not in str(data.get("response"))
+
+
+@pytest.mark.parametrize("status", ["Expired", None])
+def test_a_refusal_that_proves_nothing_is_unknown_where_the_cart_has_another_status(status: str | None) -> None:
+    _, _, data = told(UNKNOWN_CODE, cart=answer(200, {"status": status}, **READ))
+    assert ("unknown", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
+
+
+def test_the_response_of_a_refusal_that_stood_is_the_posts() -> None:
+    _, _, data = told(UNKNOWN_CODE, cart=answer(200, {"status": "Active"}, **READ))
+    assert ("failed", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
+
+
+def test_the_response_of_an_ordered_cart_is_the_posts() -> None:
+    said = answer(400, {"code": 800065, "description": "done"}, **POSTED)
+    _, _, data = told(said, cart=answer(200, {"status": "Ordered"}, **READ))
+    assert ("unknown", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
+
+
+# --- the record ----------------------------------------------------------------------------------------------------
+
+
+def test_the_entry_of_another_request_that_could_not_be_recorded_counts_no_attempt() -> None:
+    world = World()
+    world.enqueue("created", "order-1")
+    world.run()
+    write = world.container.write
+    failures = ["once", "twice"]
+
+    def failing(name: str, content: bytes, **how: Any) -> str:
+        if failures:
+            raise StorageUnavailable(failures.pop())
+        return write(name, content, **how)
+
+    world.container.write = failing  # type: ignore[method-assign]
+    world.enqueue("created", "order-2")
+    world.run()
+    assert [1, 0] == [event["data"]["attempts"] for event in world.published()], "no POST was made for the second"
+    assert "answeredBy" in world.published()[-1]["data"]

@@ -155,6 +155,20 @@ def test_the_response_of_an_ordered_cart_is_the_posts() -> None:
     assert ("unknown", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
 
 
+def test_an_ordered_cart_without_an_answer_to_a_post_has_no_response() -> None:
+    def die() -> ServiceResponse:
+        raise ZeroDivisionError
+
+    world = World()
+    orders = answer(200, {"items": []}, **READ)
+    world.serve(Responses(die, cart=answer(200, {"status": "Ordered"}, **READ), orders=orders))
+    world.enqueue("created")
+    world.run()
+    data = world.outcome()["data"]
+    assert ("unknown", "already_ordered") == (data["outcome"], data["error"]["class"])
+    assert "response" not in data, "the ids of a GET are not the checkout's"
+
+
 # --- the record ----------------------------------------------------------------------------------------------------
 
 

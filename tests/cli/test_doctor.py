@@ -90,11 +90,17 @@ def test_with_a_correct_setup_nothing_fails_and_nothing_is_changed(doctor: Docto
 
     assert result.exit_code == 0
     assert "Nothing failed." in result.stdout
+    assert "" == result.stderr
     for word in ("settings", "host.threads", "storage.queue", "storage.container", "identity.token", "service.admits"):
         assert word in result.stdout
     for queue in (storage.carts, storage.poison, storage.outcomes):
         assert 0 == queue.get_queue_properties().approximate_message_count
     assert [] == [*storage.records.list_blobs()]
+
+
+def test_what_was_not_checked_is_named(doctor: Doctor) -> None:
+    result = doctor.run("--skip", "identity")
+    assert (0, "Not checked: identity, service.admits.\n") == (result.exit_code, result.stderr)
 
 
 def test_it_shows_tenant_audience_and_expiry_of_the_token_and_never_the_token(

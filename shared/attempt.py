@@ -13,7 +13,6 @@ A lost race starts over with the answer still in hand (`Steps.answer`).
 """
 
 import logging
-import re
 from collections.abc import Callable
 from datetime import datetime
 
@@ -34,7 +33,7 @@ from shared.core.cart_state import (
     settle_remaining,
     wait_for_others,
 )
-from shared.core.errors import HELD_FOR_OPERATOR, TRANSIENT, UNRESOLVED, Error, ErrorClass, error
+from shared.core.errors import TRANSIENT, UNRESOLVED, Error, ErrorClass, error
 from shared.core.evidence import evidence_of, lookup_of
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, response_ids
@@ -66,6 +65,7 @@ from shared.core.verdict import (
 )
 from shared.ports import PartnerCenterApi, TokenUnavailable
 from shared.steps import Conclusion, Steps
+from shared.telemetry import one_word
 
 MAX_ENTRIES = 3
 """How often one delivery enters its POST: once more after a 401, and where an entry became too old."""
@@ -74,7 +74,6 @@ ATTEMPTS_BEFORE_A_NEW_KEY = 3
 _NOT_FOUND = 404
 _UNAUTHORIZED = 401
 _OUT_OF_TIME = ServiceResponse(None, failure="not sent: out of time", sent=False)
-_WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -317,9 +316,7 @@ class CheckoutAttempt:
     def _try_again(self, ctx: DeliveryContext, answer: Answer, cause: Error) -> Conclusion | Deferral:
         """After a transient response: defer, unless this was the last POST."""
         request, reason, response = ctx.request, cause.error_class, answer.response
-        if reason in HELD_FOR_OPERATOR:
-            ctx.line.escalate(logging.ERROR)
-        ctx.line.add(code=_code(cause))
+        ctx.line.add(code=one_word(cause.code))
         last = is_last(request.retry, self._policy, request.started_at, answer.post.at, reason=reason)
         if ctx.ordered:  # what repeats an ordered cart's POST is tried until the last day
             if is_last_day(request.started_at, self._clock()):
@@ -416,8 +413,6 @@ class CheckoutAttempt:
         response: dict[str, str | int] | None = None,
         result: str | None = None,
     ) -> Decision:
-        if cause is not None:
-            ctx.line.add(**{"class": cause.error_class, "code": _code(cause)})
         return Decision(outcome, ctx.attempts, result, cause, response)
 
     def _ids(self, ctx: DeliveryContext, answer: Answer) -> dict[str, str | int] | None:
@@ -435,8 +430,3 @@ def _unresolved(ending: Ending, reading: CartStatusReading) -> Error:
     if ending.refusal is None:
         return error(ErrorClass.UNANSWERED, said)
     return error(ErrorClass.UNANSWERED, said, code=cause.code, source=cause.source, advice=UNRESOLVED)
-
-
-def _code(cause: Error) -> str | None:
-    """The service's code for the log line, where it is one word: free text is never logged."""
-    return cause.code if cause.code is not None and _WORD.fullmatch(cause.code) else None

@@ -14,7 +14,7 @@ from shared.core.cart_state import CartState, after_deferral
 from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass, error
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, timestamp
-from shared.core.recorded import told_error
+from shared.core.recorded import differing_members, told_error
 from shared.core.retry import (
     Deferral,
     Destination,
@@ -193,6 +193,7 @@ class Steps:
             self.load(ctx)
             ruling = apply_rules(ctx.record, ctx.request, ctx.in_hand)
             if isinstance(ruling, Replay):
+                _note_differences(ctx, ruling.event)
                 if ruling.event.bought and ruling.event.data is not None:
                     _other_orders(ctx, jsontext.members(ruling.event.data).get("result", ""))
                 return ruling.event
@@ -269,6 +270,13 @@ def _other_orders(ctx: DeliveryContext, recorded: str) -> frozenset[str]:
         ctx.line.add(otherOrders=" ".join(sorted(others)))
         ctx.line.escalate(logging.ERROR)
     return others
+
+
+def _note_differences(ctx: DeliveryContext, answered: Event) -> None:
+    """Warn where the request is not the one that this event has answered under the same id. It is published anyway."""
+    if names := differing_members(answered, ctx.request):
+        ctx.line.add(differs=" ".join(names))
+        ctx.line.escalate(logging.WARNING)
 
 
 def _ids(ctx: DeliveryContext, key: int | None) -> dict[str, Any]:

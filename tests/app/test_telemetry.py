@@ -293,6 +293,35 @@ def test_the_line_of_a_large_outcome_has_its_class_though_its_data_lie_in_a_blob
     assert ("partial", "cart") == (logged()[1]["outcome"], logged()[1]["class"])
 
 
+CORRELATION = "cccccccc-0000-4000-8000-000000000003"
+
+
+@pytest.mark.parametrize(
+    ("again", "differs"),
+    [
+        ({}, None),
+        ({"customerUserUpn": "lee@planted-upn.example"}, None),
+        ({"context": {"note": f"other {PLANTED}"}}, "context"),
+        ({"context": None, "correlationId": CORRELATION}, "context correlationId"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", [fault(400, 800002), orders("completed")], ids=["failed", "completed"])
+def test_a_request_id_that_is_used_for_another_request_is_a_warning_without_its_values(
+    first: ServiceResponse, again: dict[str, Any], differs: str | None, caplog: pytest.LogCaptureFixture, logged: Logged
+) -> None:
+    queues, blobs = handle(first)
+    caplog.clear()
+
+    repeated, _ = handle(orders("error"), json.dumps(REQUEST | again).encode(), blobs=blobs)
+
+    level, facts = logged()
+    assert ("WARNING" if differs else "INFO", differs) == (level, facts.get("differs"))
+    assert published(queues) == published(repeated), "it is answered by the record as always"
+    for value in (PLANTED, "planted-upn", CORRELATION):
+        assert value not in str({name: fact for name, fact in facts.items() if name != "correlationId"})
+
+
 @pytest.mark.parametrize("body", [None, b"no request"], ids=["a request", "no request"])
 @pytest.mark.parametrize("copies", [True, False], ids=["a copy is sent", "no copy is sent"])
 def test_nothing_is_said_to_be_told_before_it_is(

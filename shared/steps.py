@@ -25,7 +25,7 @@ from shared.core.retry import (
     without_call,
 )
 from shared.core.rules import CopyOf, Replay, Undecided, apply_rules
-from shared.core.state_metadata import from_metadata, to_metadata
+from shared.core.state_metadata import changed_metadata, from_metadata, to_metadata
 from shared.core.verdict import Bought, order_ids
 from shared.ports import Conflict, StorageUnavailable
 from shared.publisher import Publisher
@@ -217,9 +217,7 @@ class Steps:
             traceparent=current_traceparent(),
             corrects=ruling.corrects,
         )
-        # a record that has lost its state keeps the metadata that it has; a new one must get its key
-        kept = ctx.record.etag is not None and concluded.state == ctx.state
-        changed = None if kept else to_metadata(concluded.state)
+        changed = changed_metadata(concluded.state, ctx.state if ctx.record.etag else None)
         recorded = self._records.append(ctx.request, ctx.record, event, changed)
         return replace(recorded, data=event.data)  # at hand, though they may lie in a blob
 

@@ -235,7 +235,7 @@ def test_a_missing_permission_that_only_the_tools_need_is_a_warning(
 def test_a_container_whose_records_cannot_be_changed_is_named(
     status: int | None, headers: dict[str, str], expected: list[tuple[str, str]]
 ) -> None:
-    dated = {"Last_Modified": "Sun, 22 Nov 2026 10:00:00 GMT", "ETag": '"1"', **headers}
+    dated: dict[str, Any] = {"Last_Modified": "Sun, 22 Nov 2026 10:00:00 GMT", "ETag": '"1"', **headers}
     with Server(always(answer(status or 200, **dated))) as server:
         url = server.url if status else f"http://127.0.0.1:{refusing_port()}"
         with ContainerClient(f"{url}/account", "records", retry_total=0) as container:

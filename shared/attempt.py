@@ -18,11 +18,12 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from shared.conclusions import OUT_OF_TIME, Conclusions, Ending, Ordered, decision, loggable_code, ordered_though
+from shared.conclusions import OUT_OF_TIME, Conclusions, Ending, Ordered, ordered_though
 from shared.context import Answer, DeliveryContext, EntryAge
 from shared.core.cart_state import Post, after_purchase, enter, settle_remaining, wait_for_others
-from shared.core.errors import HELD_FOR_OPERATOR, Error, ErrorClass, error
+from shared.core.errors import Error, ErrorClass, error
 from shared.core.evidence import evidence_of
+from shared.core.outcomes import Decision
 from shared.core.refusal import to_refusal
 from shared.core.retry import (
     Deferral,
@@ -40,6 +41,7 @@ from shared.core.rules import InHand
 from shared.core.verdict import AlreadyOrdered, Bought, Refused, Retry, judge
 from shared.ports import PartnerCenterApi, TokenUnavailable
 from shared.steps import Conclusion, Steps
+from shared.telemetry import one_word
 
 MAX_ENTRIES = 3
 """How often one delivery enters its POST: once more after a 401, and where an entry became too old."""
@@ -220,8 +222,8 @@ class CheckoutAttempt:
         verdict = answer.verdict
         match verdict:
             case Bought(outcome, result, cause):
-                decided = decision(ctx, outcome, cause, ctx.response_ids, result)
-                return Conclusion(decided, after_purchase(ctx.state, answer.post))
+                decision = Decision(outcome, ctx.attempts, result, cause, ctx.response_ids)
+                return Conclusion(decision, after_purchase(ctx.state, answer.post))
             case AlreadyOrdered(cause):
                 return Ordered(cause)
             case Refused(cause) if ctx.repeated:
@@ -249,9 +251,7 @@ class CheckoutAttempt:
     def _try_again(self, ctx: DeliveryContext, answer: Answer, cause: Error) -> Step:
         """After a transient response: defer, unless this was the last POST."""
         started_at, reason = ctx.request.started_at, cause.error_class
-        if reason in HELD_FOR_OPERATOR:
-            ctx.line.escalate(logging.ERROR)
-        ctx.line.add(code=loggable_code(cause))
+        ctx.line.add(code=one_word(cause.code))
         if ctx.ordered:  # what repeats an ordered cart's POST is tried until the last day
             if is_last_day(started_at, self._clock()):
                 return self._conclusions.unknown_order(ctx, Ordered(ordered_though(cause)))

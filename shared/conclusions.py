@@ -10,7 +10,6 @@
 Nothing here posts. See `shared.core.cart_state` for when a cart is closed.
 """
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 
@@ -56,7 +55,6 @@ ATTEMPTS_BEFORE_A_NEW_KEY = 3
 """From this attempt on, a copy whose key is spent waits until the cart can be closed, so that it gets a new one."""
 _NOT_FOUND = 404
 _NOT_ASKED = ServiceResponse(None, failure="not sent: out of time", sent=False)
-_WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -204,26 +202,14 @@ class Conclusions:
         )
 
     def _failed(self, ctx: DeliveryContext, ending: Ending) -> Conclusion:
-        decided = decision(ctx, Outcome.FAILED, ending.error, ending.response, ending.result)
+        decision = Decision(Outcome.FAILED, ctx.attempts, ending.result, ending.error, ending.response)
         if ending.refusal is not None:
-            return Conclusion(decided, after_refusal(ctx.state, ending.refusal.key))
-        return Conclusion(decided, after_giving_up(ctx.state))
+            return Conclusion(decision, after_refusal(ctx.state, ending.refusal.key))
+        return Conclusion(decision, after_giving_up(ctx.state))
 
     def _unknown(self, ctx: DeliveryContext, cause: Error, response: dict[str, str | int] | None) -> Conclusion:
-        return Conclusion(decision(ctx, Outcome.UNKNOWN, cause, response), after_unknown(ctx.state, ctx.heard))
-
-
-def decision(
-    ctx: DeliveryContext,
-    outcome: Outcome,
-    cause: Error | None,
-    response: dict[str, str | int] | None = None,
-    result: str | None = None,
-) -> Decision:
-    """A decision, whose class and code the log line names."""
-    if cause is not None:
-        ctx.line.add(**{"class": cause.error_class, "code": loggable_code(cause)})
-    return Decision(outcome, ctx.attempts, result, cause, response)
+        decision = Decision(Outcome.UNKNOWN, ctx.attempts, error=cause, response=response)
+        return Conclusion(decision, after_unknown(ctx.state, ctx.heard))
 
 
 def ordered_though(cause: Error) -> Error:
@@ -231,11 +217,6 @@ def ordered_though(cause: Error) -> Error:
     return error(
         ErrorClass.ALREADY_ORDERED, f"The cart is ordered, though: {cause.description or cause.code}", code=cause.code
     )
-
-
-def loggable_code(cause: Error) -> str | None:
-    """The service's code for the log line, where it is one word: free text is never logged."""
-    return cause.code if cause.code is not None and _WORD.fullmatch(cause.code) else None
 
 
 def _unresolved(ending: Ending, reading: CartStatusReading) -> Error:

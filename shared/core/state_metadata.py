@@ -53,6 +53,15 @@ def to_metadata(state: CartState, about_post: Mapping[str, Any] | None = None) -
     return {**found, "spent": "true"} if state.spent else found
 
 
+def changed_metadata(state: CartState, before: CartState | None) -> dict[str, str] | None:
+    """The metadata to write with an outcome, or None to keep those that were read, since they say the same.
+
+    So a record that has lost its state keeps what it has. `before`: None where there is no record yet, which must get
+    its key.
+    """
+    return None if state == before else to_metadata(state)
+
+
 def from_metadata(metadata: Mapping[str, str], last_modified: datetime) -> CartState:
     """The state that a record carries; `last_modified` is the record's own. Never raises."""
     try:

@@ -84,6 +84,7 @@ def window(backend: Backend, competitor: Competitor, load: Workload) -> Sample:
         "cpu_ms": (after.cpu - before.cpu) / carts * 1000,
         "peak_mib": after.peak / MIB,
         "rss_mib": after.rss / MIB,
+        "stub_transactions": (last.transactions - first.transactions) / carts,
         "stub_load": (last.cpu - first.cpu) / seconds,
     }
 

@@ -33,9 +33,7 @@ def test_a_competitor_checks_carts_out_and_reports_what_it_used(stub: Backend, c
 
 
 @pytest.mark.parametrize("competitor", [BASELINE, OURS], ids=lambda each: each.name)
-def test_each_call_is_timed_with_one_in_flight_and_has_six_transactions(
-    stub: Backend, competitor: Competitor
-) -> None:
+def test_each_call_is_timed_with_one_in_flight_and_has_six_transactions(stub: Backend, competitor: Competitor) -> None:
     found = measure.one_by_one(stub, competitor, 21)
     assert 0 < found["warm_ms"] < 10_000
     assert round(found["stub_transactions"]) == 6  # receive, GET, the entry, the record, the outcome, delete

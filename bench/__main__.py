@@ -1,10 +1,11 @@
 """Runs the benchmark and prints its table: `make bench`.
 
-    python -m bench [--quick] [--rounds N] [--only NAME] [--save [FILE]]
+    python -m bench [--quick] [--rounds N] [--only NAME] [--before FOLDER] [--save [FILE]]
 
 The exit code is 1 when a target is missed. With `--save` the run is written to bench/results.json, from which
 `python -m bench.report` makes the tables and the plot of docs/benchmarks.md. With `--only` as well, the new
-measurements replace those of the same names in that file.
+measurements replace those of the same names in that file. With `--before` another version of the program, checked out
+in a folder of its own (`git worktree add FOLDER COMMIT`), is measured beside this one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import suite, table, targets
+from bench.competitor import before
 from bench.results import FILE, BenchmarkRun
 
 
@@ -26,9 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = _parser().parse_args(arguments)
     rounds = args.rounds or (1 if args.quick else suite.FULL_ROUNDS)
-    found = suite.run_suite(rounds, lambda line: print(line, flush=True), quick=args.quick, only=args.only)
+    others = (before(args.before),) if args.before else ()
+    found = suite.run_suite(
+        rounds, lambda line: print(line, flush=True), quick=args.quick, only=args.only, others=others
+    )
     options = ["--quick"] * args.quick + ([f"--rounds {args.rounds}"] if args.rounds else [])
     options += [f"--only {args.only}"] if args.only else []
+    options += ["--before ..."] if args.before else []
     command = "make bench" + (f' ARGS="{" ".join(options)}"' if options else "")
     run = BenchmarkRun.now(found, command=command, rounds=rounds, quick=args.quick)
     if args.save is not None and args.only:
@@ -46,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=int, metavar="N", help=f"number of rounds (default: {suite.FULL_ROUNDS}; with --quick: 1)"
     )
     parser.add_argument("--only", default="", metavar="NAME", help="only the measurements whose names begin with NAME")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="measure the version of the program in this folder too"
+    )
     parser.add_argument(
         "--save", nargs="?", type=Path, const=FILE, metavar="FILE", help="save the run (default: bench/results.json)"
     )

@@ -38,6 +38,7 @@ class StubState:
         answered: Checkouts that were answered.
         waited: The sum of their latencies in seconds.
         carts: Different carts that were checked out.
+        transactions: Requests to the stub's storage. Azurite's are not counted.
         cpu: CPU seconds of the stub's process.
         at: Seconds of the stub's clock.
     """
@@ -45,6 +46,7 @@ class StubState:
     answered: int
     waited: float
     carts: int
+    transactions: int
     cpu: float
     at: float
 

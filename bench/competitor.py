@@ -31,6 +31,7 @@ class Competitor:
         message: The queue message of one cart, with `{cart}` in the place of the cart's id.
         settings: Environment variables.
         threads: How many messages it handles at a time.
+        root: The folder that its module is run in.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Competitor:
     message: str = _CART
     settings: Mapping[str, str] = field(default_factory=dict)
     threads: int = IN_FLIGHT
+    root: Path = ROOT
 
 
 def default_threads() -> int:
@@ -86,3 +88,9 @@ CELERY = Competitor("celery", ("bench.apps.celery.checkout_task",), _celery_mess
 CELERY_AWAKE = replace(
     CELERY, name="celery_awake", settings={**_ONE_ARENA, "BENCH_CELERY_TRANSPORT": '{"polling_interval": 0.05}'}
 )
+
+
+def before(root: Path) -> Competitor:
+    """Another version of the function, a checkout of it in `root`, run by that version's own `bench.host_runner`."""
+    root = root.resolve()
+    return replace(OURS, name="before", module=_function_app(root), root=root)

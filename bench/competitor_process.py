@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from bench import ROOT, process_metrics
+from bench import process_metrics
 from bench.competitor import DEPLOYED
 from bench.process_metrics import ProcessMetrics
 from local.process import ManagedProcess, ProcessFailed, child_environment
@@ -40,6 +40,7 @@ class CompetitorProcess:
         environ["BENCH_QUEUE_ENDPOINT"] = backend.queue_endpoint
         self._environ = environ
         self._module = [*competitor.module, *more]
+        self._root = competitor.root
         self._open = ExitStack()
         self._call_seconds: list[float] = []
 
@@ -52,7 +53,7 @@ class CompetitorProcess:
         with ExitStack() as stack:
             address = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "metrics")
             environ = {**self._environ, process_metrics.SOCKET: address}
-            self._process = ManagedProcess.of_module(*self._module, environ=environ, cwd=ROOT, on_line=self._note)
+            self._process = ManagedProcess.of_module(*self._module, environ=environ, cwd=self._root, on_line=self._note)
             stack.callback(self._process.terminate, grace=0.0)  # it has no work left to finish
             self._process.wait_until_ready(f"{re.escape(process_metrics.READY)}$")
             with socket.socket(socket.AF_UNIX) as connection:

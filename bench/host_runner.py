@@ -1,4 +1,4 @@
-"""Runs a function app on the local host, its worker in the same process, and serves the metrics of the process.
+"""Runs a function app on the local host, called in the host's own process, and serves the metrics of the process.
 
 python -m bench.host_runner APP_DIR [--batch-size N --new-batch-threshold N]
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 from bench import process_metrics
 from local.host.functions import load, thread_count
 from local.host.host_json import QueueOptions
+from local.host.in_process_worker import InProcessWorker
 from local.host.local_host import LocalHost
-from local.host.worker_thread import WorkerThread
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     options = QueueOptions.from_file(args.app_dir / "host.json")
     if args.batch_size is not None:
         options = replace(options, batch_size=args.batch_size, new_batch_threshold=args.new_batch_threshold)
-    LocalHost(WorkerThread(load(args.app_dir), thread_count(os.environ)), options).start()
+    LocalHost(InProcessWorker(load(args.app_dir), thread_count(os.environ)), options).start()
     process_metrics.serve()
     threading.Event().wait()
 

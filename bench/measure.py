@@ -84,21 +84,30 @@ def window(backend: Backend, competitor: Competitor, load: Workload) -> Sample:
         "cpu_ms": (after.cpu - before.cpu) / carts * 1000,
         "peak_mib": after.peak / MIB,
         "rss_mib": after.rss / MIB,
+        "stub_transactions": (last.transactions - first.transactions) / carts,
         "stub_load": (last.cpu - first.cpu) / seconds,
     }
 
 
 def one_by_one(backend: Backend, competitor: Competitor, carts: int) -> Sample:
-    """Milliseconds of a call, one in flight, while the service answers at once; the first call apart."""
+    """Milliseconds of a call, one in flight, while the service answers at once; the first call apart.
+
+    Each message is received alone here, so a cart has a storage transaction of its own for that.
+    """
     backend.prepare(0.0)
     backend.feed(competitor.message, carts)
     with CompetitorProcess(competitor, backend, "--batch-size", "1", "--new-batch-threshold", "0") as process:
-        backend.wait(carts)
+        begin = backend.wait(1)
+        end = backend.wait(carts)
         process.metrics()
         durations = process.call_seconds()
         backend.stop_feeding()
     first, *warm = (seconds * 1000 for seconds in durations)
-    return {"warm_ms": statistics.median(warm), "first_ms": first - statistics.median(warm)}
+    return {
+        "warm_ms": statistics.median(warm),
+        "first_ms": first - statistics.median(warm),
+        "stub_transactions": (end.transactions - begin.transactions) / (carts - 1),
+    }
 
 
 def growth(backend: Backend, competitor: Competitor, few: int, many: int) -> Sample:

@@ -42,8 +42,8 @@ class Backends:
     azurite: Backend
 
 
-def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
-    """The measurements of one round, in order."""
+def measurements(ends: Backends, *, quick: bool, others: tuple[Competitor, ...] = ()) -> list[Measurement]:
+    """The measurements of one round, in order. `others`: further competitors that are measured beside ours."""
 
     def on(what: str, backend: Backend, who: Competitor, load: Workload) -> Measurement:
         if quick:  # a third of the carts, in multiples of what is in flight
@@ -52,7 +52,7 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
 
     busy = Workload(0.2, 160, 640)
     # the quick mode leaves out only what no target needs
-    near = (BASELINE, OURS) if quick else (BASELINE, OURS, CELERY_AWAKE)
+    near = (BASELINE, OURS, *others) if quick else (BASELINE, OURS, *others, CELERY_AWAKE)
     far = (OURS, CELERY, CELERY_AWAKE) if quick else (BASELINE, OURS, CELERY, CELERY_AWAKE)
     second, few = Workload(1.0, WARM_UP, 192), Workload(1.0, 12, 36)
     found: list[Measurement] = [
@@ -67,9 +67,11 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
         on("second_tls", ends.tls, TUTORIAL, few),
         on("backlog_100", ends.stub, OURS, replace(busy, depth=100)),
         on("backlog_20000", ends.stub, OURS, replace(busy, depth=20_000)),
-        ("one_by_one_stub/ours", partial(measure.one_by_one, ends.stub, OURS, 30)),
-        ("one_by_one_azurite/ours", partial(measure.one_by_one, ends.azurite, OURS, 60)),
-        ("one_by_one_azurite/baseline", partial(measure.one_by_one, ends.azurite, BASELINE, 60)),
+        *((f"one_by_one_stub/{who.name}", partial(measure.one_by_one, ends.stub, who, 30)) for who in (OURS, *others)),
+        *(
+            (f"one_by_one_azurite/{who.name}", partial(measure.one_by_one, ends.azurite, who, 60))
+            for who in (BASELINE, OURS, *others)
+        ),
     ]
     if not quick:
         backlog = Workload(0.2, 64, 192, depth=400)
@@ -77,7 +79,14 @@ def measurements(ends: Backends, *, quick: bool) -> list[Measurement]:
     return found
 
 
-def run_suite(rounds: int, say: Callable[[str], None], *, quick: bool = False, only: str = "") -> Results:
+def run_suite(
+    rounds: int,
+    say: Callable[[str], None],
+    *,
+    quick: bool = False,
+    only: str = "",
+    others: tuple[Competitor, ...] = (),
+) -> Results:
     """Measure everything in each round, and once the limits of the back ends and the growth of memory.
 
     Args:
@@ -85,11 +94,12 @@ def run_suite(rounds: int, say: Callable[[str], None], *, quick: bool = False, o
         say: Called with a line for each measurement.
         quick: Small workloads, and without what no target needs.
         only: Only the measurements whose names begin so.
+        others: Further competitors that are measured beside ours.
     """
     results: Results = defaultdict(list)
     with ExitStack() as stack:
         ends = Backends(*(stack.enter_context(made) for made in (Backend(), Backend(tls=True), Backend(azurite=True))))
-        plan = measurements(ends, quick=quick)
+        plan = measurements(ends, quick=quick, others=others)
         for number in range(1, rounds + 1):
             for name, make in plan:
                 if name.startswith(only):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli import options, table
+from cli.left_out import UNLISTED, LeftOut
 from cli.times import FiniteFloat, parse_when
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest
@@ -42,8 +43,11 @@ class Selection:
         """Whether nothing was chosen."""
         return self == Selection(most=self.most)
 
-    def load(self, reader: "RecordsReader") -> "list[CartHistory]":
+    def load(self, reader: "RecordsReader", left: LeftOut) -> "list[CartHistory]":
         """The history of the cart, or of every cart whose record was changed in the period.
+
+        A record that cannot be read is among them, with its `trouble`. The blobs that were not listed are told
+        to `left`.
 
         Raises:
             click.UsageError: there are more than two ids, or one that is not a GUID.
@@ -51,11 +55,11 @@ class Selection:
         if self.ids:
             if self.customer or len(self.ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, or none.")
-            return reader.load_all(reader.find(self.ids, self.most))
+            return reader.load_all(reader.find(self.ids, self.most, left))
         listed, truncated = reader.list_records(self.most, self.customer)
         if truncated:
             more = f"The container holds more than {self.most} blobs"
-            click.echo(f"{more}, and the rest was not read: raise --most, or name a customer.", err=True)
+            left.add(UNLISTED, f"{more}, and the rest was not read: raise --most, or name a customer.")
         oldest = self.since and self.since - _CLOCK_TOLERANCE
         return reader.load_all(record.cart for record in listed if oldest is None or record.modified >= oldest)
 

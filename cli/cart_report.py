@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from cli import table
 from cli.cart_history import CartHistory, CartKey, CartPost, Entry
 from cli.connection import MAX_PEEKED, StorageConnection
+from cli.left_out import DAMAGED, LeftOut
 from cli.records_reader import RecordsReader
 from cli.times import format_age, format_utc
 from shared.core.jsontext import printable
@@ -19,10 +20,10 @@ from shared.core.outcomes import Outcome, timestamp
 
 
 def show_cart(
-    connection: StorageConnection, reader: RecordsReader, ids: Sequence[str], most: int, *, as_json: bool
+    connection: StorageConnection, reader: RecordsReader, ids: Sequence[str], most: int, left: LeftOut, *, as_json: bool
 ) -> bool:
     """Print what is known of the cart, or False if nothing is."""
-    carts = reader.find(ids, most)
+    carts = reader.find(ids, most, left)
     if not carts:
         click.echo(
             f"No record of a cart {printable(ids[-1], 60)}: it was never posted, and nothing was decided for it.",
@@ -42,6 +43,8 @@ def show_cart(
             )
             continue
         found = True
+        if history.trouble:
+            left.add(DAMAGED)
         if as_json:
             print(_as_json(history, queued, connection.settings.tenant_id))
         else:

@@ -9,7 +9,6 @@ poison handler applies the rules for poisoned messages: the record, one more try
 time no POST any more: on a closed cart it is told `failed`, else GET cart is asked.
 """
 
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,32 +19,30 @@ from azure.core.exceptions import HttpResponseError
 from cli import batch
 from cli.batch import SendOptions
 from cli.connection import MAX_PEEKED, StorageConnection
+from cli.left_out import UNSEEN, LeftOut
 from cli.times import format_age
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.outcomes import timestamp
-from shared.core.retry import Deferral, Destination, RetryState
+from shared.core.retry import DEATHS_BEFORE_POISON, Deferral, Destination, RetryState
 from shared.publisher import Publisher
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueClient, QueueMessage
 
-MAX_DEQUEUE_COUNT = 5
-"""The host's maxDequeueCount: it does not deliver a message more often."""
 LEASE_SECONDS = 300
-UNSEEN = 1
-"""Exit code: some messages cannot be seen, and may be stuck."""
 
 
-def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: SendOptions) -> None:
+def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: SendOptions, left: LeftOut) -> None:
     """List the stuck messages, ask, and renew them."""
     now = datetime.now(UTC)
     with connection.poison() as queue:
         seen: list[QueueMessage] = queue.peek_messages(MAX_PEEKED)
         count = queue.get_queue_properties().approximate_message_count or 0
-        hidden = 0 if len(seen) == MAX_PEEKED else max(0, count - len(seen))
-        stuck = [m for m in seen if _deliveries(m) >= MAX_DEQUEUE_COUNT or now - (m.inserted_on or now) >= stuck_for]
+        hidden = max(0, count - len(seen))
+        stuck = [m for m in seen if _deliveries(m) >= DEATHS_BEFORE_POISON or now - (m.inserted_on or now) >= stuck_for]
         _list(stuck, sending, now)
-        _warn_unseen(len(seen), hidden)
+        if hidden:
+            left.add(UNSEEN, _of_unseen(len(seen), hidden), hidden)
         if stuck:
             sending.confirm(f"Renew {len(stuck)} message(s) in {queue.queue_name}")
             with connection.publisher() as publisher:
@@ -54,8 +51,6 @@ def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: Se
             click.echo(f"{renewed} of {len(stuck)} renewed{others}.", err=True)
         elif not hidden:
             click.echo(f"Nothing is stuck: {len(seen)} message(s) seen in {queue.queue_name}.", err=True)
-    if hidden:
-        sys.exit(UNSEEN)
 
 
 def _list(stuck: "list[QueueMessage]", sending: SendOptions, now: datetime) -> None:
@@ -68,16 +63,14 @@ def _list(stuck: "list[QueueMessage]", sending: SendOptions, now: datetime) -> N
     sending.show(("IN POISON FOR", "DELIVERIES", "CART", "REQUEST"), rows, found)
 
 
-def _warn_unseen(seen: int, hidden: int) -> None:
+def _of_unseen(seen: int, hidden: int) -> str:
     if seen == MAX_PEEKED:
-        click.echo(f"Only the first {MAX_PEEKED} messages can be seen: run it again for the others.", err=True)
-    if hidden:
-        click.echo(
-            f"{hidden} message(s) cannot be seen: the host is processing them or, if it has given one up, takes it "
-            "again every ten minutes. Stop report_poison, wait that long, and run this again: docs/operations.md, "
-            "Stuck in poison.",
-            err=True,
-        )
+        return f"Only the first {MAX_PEEKED} messages can be seen: run it again for the others."
+    return (
+        f"{hidden} message(s) cannot be seen: the host is processing them or, if it has given one up, takes it "
+        "again every ten minutes. Stop report_poison, wait that long, and run this again: docs/operations.md, "
+        "Stuck in poison."
+    )
 
 
 def _renew(queue: "QueueClient", publisher: Publisher, wanted: "dict[str, QueueMessage]", sending: SendOptions) -> int:

@@ -12,6 +12,7 @@ import click
 from azure.storage.blob import ContainerClient
 
 from cli.cart_history import CartHistory, CartKey, Entry, KnownState, ListedRecord
+from cli.left_out import UNLISTED, LeftOut
 from shared.adapters.storage import AzureBlobs
 from shared.core.messages import guid_or_none
 from shared.core.rules import Record
@@ -51,8 +52,10 @@ class RecordsReader:
                 found.append(ListedRecord(cart, blob.last_modified, known))
         return found, False
 
-    def find(self, ids: Sequence[str], most: int) -> list[CartKey]:
+    def find(self, ids: Sequence[str], most: int, left: LeftOut) -> list[CartKey]:
         """The carts that `CUSTOMER_ID CART_ID` or `CART_ID` names. The latter is searched for, which may be slow.
+
+        A search that was cut is told to `left`, whatever it has found: another customer may have a cart of this id.
 
         Raises:
             click.UsageError: an id is not a GUID.
@@ -66,8 +69,8 @@ class RecordsReader:
             return [CartKey(*known)]
         listed, truncated = self.list_records(most)
         found = sorted({blob.cart for blob in listed if blob.cart.cart_id == known[0]})
-        if truncated and not found:
-            click.echo(f"Only the first {most} blobs were searched: raise --most, or give CUSTOMER_ID too.", err=True)
+        if truncated:
+            left.add(UNLISTED, f"Only the first {most} blobs were searched: raise --most, or give CUSTOMER_ID too.")
         return found
 
     def load_record(self, cart: CartKey) -> Record:

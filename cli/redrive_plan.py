@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli.cart_history import CartHistory, CartKey, Entry
+from cli.left_out import DAMAGED
 from cli.rebuilt_request import rebuilt_request
 from cli.times import format_utc
 from shared.core.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
@@ -21,16 +22,20 @@ _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class RedrivePlan:
-    """A cart's last request, to be sent again as `request`, or the `reason` why it must not be."""
+    """A cart's last request, to be sent again as `request`, or the `reason` why it must not be.
+
+    `left_out`: it may have to be sent, but its record does not say so now, and this is the kind of that.
+    """
 
     cart: CartKey
     last: Entry | None
     reason: str = ""
     request: CheckoutRequest | None = None
+    left_out: str = ""
 
-    def withdraw(self, reason: str) -> "RedrivePlan":
+    def withdraw(self, reason: str, left_out: str = "") -> "RedrivePlan":
         """The same plan, but not to be sent."""
-        return replace(self, reason=reason, request=None)
+        return replace(self, reason=reason, request=None, left_out=left_out)
 
     @property
     def new_id(self) -> str:
@@ -70,8 +75,10 @@ class RedriveRules:
         """Plan one request for the cart, however many have failed: a second one could only wait for the first."""
         now = datetime.now(UTC)
         plan = RedrivePlan(history.cart, history.last)
+        if history.trouble:
+            return plan.withdraw(history.trouble, DAMAGED)
         if history.last is None:
-            none = history.trouble or self._forbidden(history, now) or "there is no outcome yet to try again"
+            none = self._forbidden(history, now) or "there is no outcome yet to try again"
             return plan.withdraw(none)
         if reason := self._forbidden(history, now):
             return plan.withdraw(reason)

@@ -43,7 +43,7 @@ from shared.core.resolution import (
     must_look,
 )
 from shared.core.rules import CopyOf, Undecided
-from shared.core.state_metadata import to_metadata
+from shared.core.state_metadata import changed_metadata
 from shared.ports import Conflict, PartnerCenterApi, StorageUnavailable
 from shared.records import Records
 from shared.settings import Settings, SettingsError
@@ -149,7 +149,7 @@ class Resolver:
         told = resolution
         revision = len(history.entries) + 1
         event = decided(request, told.decision, datetime.now(UTC), revision=revision, corrects=told.corrects)
-        return ResolutionPlan(request, event, None if told.state == state else to_metadata(told.state), warnings)
+        return ResolutionPlan(request, event, changed_metadata(told.state, state), warnings)
 
     def _not_bought(
         self,

@@ -1,8 +1,8 @@
-"""One attempt at the service: gate, entry, POST, verdict, and GET cart where the response proves nothing.
+"""One attempt at the service: gate, entry, POST, verdict.
 
 The result is a value: a `Conclusion` to record and publish, or a `Deferral` to try again later. Nothing here waits.
 
-    answered without a POST?   notAfter, the last POST made, a refusal in the copy, poisoned twice ──► `without_post`
+    answered without a POST?   notAfter, the last POST made, a refusal in the copy, poisoned twice ──► `conclusions`
     may it POST now?           another request's POST, the closed gate, no token ──► defer
     enter ─ POST ─ verdict     bought ──► conclude
                                refused ──► conclude on a closed cart, else settle and ask
@@ -13,78 +13,41 @@ A lost race starts over with the answer still in hand (`Steps.answer`).
 """
 
 import logging
-import re
 from collections.abc import Callable
 from datetime import datetime
 
-import msgspec
 from msgspec.structs import replace
 
+from shared.conclusions import OUT_OF_TIME, Conclusions, Ending, Ordered, ordered_though
 from shared.context import Answer, DeliveryContext, EntryAge
-from shared.core.cart_state import (
-    CartLookup,
-    Post,
-    after_giving_up,
-    after_purchase,
-    after_refusal,
-    after_unknown,
-    enter,
-    in_doubt_since,
-    is_closed,
-    settle_remaining,
-    wait_for_others,
-)
-from shared.core.errors import HELD_FOR_OPERATOR, TRANSIENT, UNRESOLVED, Error, ErrorClass, error
-from shared.core.evidence import evidence_of, lookup_of
-from shared.core.models import ServiceResponse
-from shared.core.outcomes import Decision, Outcome, response_ids
-from shared.core.refusal import error_of, post_of, response_of, to_refusal
+from shared.core.cart_state import Post, after_purchase, enter, settle_remaining, wait_for_others
+from shared.core.errors import Error, ErrorClass, error
+from shared.core.evidence import evidence_of
+from shared.core.outcomes import Decision
+from shared.core.refusal import to_refusal
 from shared.core.retry import (
     Deferral,
-    Refusal,
     RetryPolicy,
     ThrottleGate,
     Uniform,
     after_closed_gate,
-    after_transient,
     behind_another,
     is_last,
     is_last_day,
-    retry_after,
     settling,
     without_call,
 )
 from shared.core.rules import InHand
-from shared.core.verdict import (
-    AlreadyOrdered,
-    Bought,
-    CartStatusReading,
-    Refused,
-    Retry,
-    candidates,
-    judge,
-    with_line_errors,
-)
+from shared.core.verdict import AlreadyOrdered, Bought, Refused, Retry, judge
 from shared.ports import PartnerCenterApi, TokenUnavailable
 from shared.steps import Conclusion, Steps
+from shared.telemetry import one_word
 
 MAX_ENTRIES = 3
 """How often one delivery enters its POST: once more after a 401, and where an entry became too old."""
-ATTEMPTS_BEFORE_A_NEW_KEY = 3
-"""From this attempt on, a copy whose key is spent waits until the cart can be closed, so that it gets a new one."""
-_NOT_FOUND = 404
 _UNAUTHORIZED = 401
-_OUT_OF_TIME = ServiceResponse(None, failure="not sent: out of time", sent=False)
-_WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 
-
-class Ending(msgspec.Struct, frozen=True):
-    """Why a request is not posted any more. `refusal`: the one that stands once the cart is closed."""
-
-    error: Error
-    response: dict[str, str | int] | None = None
-    result: str | None = None
-    refusal: Refusal | None = None
+Step = Conclusion | Deferral | Ordered
 
 
 class CheckoutAttempt:
@@ -105,6 +68,7 @@ class CheckoutAttempt:
         self._policy = policy
         self._clock = clock
         self._uniform = uniform
+        self._conclusions = Conclusions(partner_center, gate, policy, clock, uniform)
 
     def run(self, ctx: DeliveryContext) -> Conclusion | Deferral:
         """Conclude from the answer in hand, or POST, unless the request must not be posted (now).
@@ -113,47 +77,46 @@ class CheckoutAttempt:
             Conflict: another writer of the record was first. The record must be read again.
             StorageUnavailable: the POST could not be entered, so none was made.
         """
+        step = self._first(ctx)
+        while isinstance(step, Ordered):  # at most twice: a POST that repeats is made once
+            step = self._repeat(ctx, step)
+        return step
+
+    def _first(self, ctx: DeliveryContext) -> Step:
         if ctx.in_hand is InHand.ORDERED and ctx.record.own(ctx.request):
             # a copy of this message was told `failed` meanwhile: this corrects it, and must not wait
-            return self._unknown_order(ctx, error(ErrorClass.ALREADY_ORDERED, "GET cart says that it is ordered"))
+            cause = error(ErrorClass.ALREADY_ORDERED, "GET cart says that it is ordered")
+            return self._conclusions.unknown_order(ctx, Ordered(cause))
         if ctx.answer is not None:
             return self._conclude(ctx, ctx.answer)
-        if (ending := self._ending(ctx)) is not None:
-            return self._without_post(ctx, ending)
+        if (ending := self._conclusions.ending(ctx)) is not None:
+            return self._conclusions.conclude(ctx, ending)
         if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
             return behind_another(ctx.request.retry, wait)
         token = self._admitted(ctx)
         if not isinstance(token, str):
-            return self._without_post(ctx, token) if isinstance(token, Ending) else token
+            return self._conclusions.conclude(ctx, token) if isinstance(token, Ending) else token
         renewed = self._may_renew_key(ctx)
         return self._post(ctx, token, closed=renewed) if isinstance(renewed, bool) else renewed
 
-    # --- without a POST ---------------------------------------------------------------------------------------
+    def _repeat(self, ctx: DeliveryContext, ordered: Ordered) -> Step:
+        """The cart is ordered: one more POST under the same key can only repeat the first result.
 
-    def _ending(self, ctx: DeliveryContext) -> Ending | None:
-        """Why the request is not posted any more, or None.
-
-        The last POST may be another request's, which is under the same key. Else two requests that nobody answers
-        would replace each other's before it is settled, for ever:
-
-            request A   last POST ─ ? ·· waits for B ············ settled: GET cart
-            request B        waits for A ·· last POST ─ ? ·····┘
+        Not where that was done, where nobody knows the key, or where the message kills its worker.
         """
-        request, retry = ctx.request, ctx.request.retry
-        if retry.refused is not None:
-            return Ending(error_of(retry.refused), response_of(retry.refused), refusal=retry.refused)
-        if ctx.poisoned_twice:
-            return Ending(error(ErrorClass.INTERNAL, "The program failed on this message in every delivery."))
-        if request.not_after is not None and self._is_expired(ctx):
-            return Ending(error(ErrorClass.EXPIRED, f"Not bought before {request.not_after.isoformat()}"))
-        since = in_doubt_since(ctx.state)
-        clocks = (None, ErrorClass.CONFIGURATION)  # the class of its response is not known: `since`, or `held`
-        if since is not None and any(
-            is_last(retry, self._policy, request.started_at, since, reason=clock) for clock in clocks
-        ):
-            given_up = next((each for each in TRANSIENT if each == retry.reason), ErrorClass.SERVICE)
-            return Ending(error(given_up, "The last POST got no certain answer"))
-        return None
+        ctx.ordered = True
+        if ctx.repeated or ctx.poisoned_twice or ctx.state.key is None:
+            return self._conclusions.unknown_order(ctx, ordered)
+        if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
+            return replace(behind_another(ctx.request.retry, wait), marks=True)
+        token = self._admitted(ctx)
+        if isinstance(token, Ending):
+            return self._conclusions.unknown_order(ctx, ordered)
+        if isinstance(token, Deferral):
+            return replace(token, marks=True)
+        return self._post(ctx, token)
+
+    # --- may it POST now? -------------------------------------------------------------------------------------
 
     def _admitted(self, ctx: DeliveryContext) -> str | Ending | Deferral:
         """The token for a POST, unless this customer is throttled or there is none."""
@@ -165,7 +128,7 @@ class CheckoutAttempt:
                 return Ending(error(ErrorClass.THROTTLED, "Throttled until the cart's last day"))
             return after_closed_gate(request.retry, self._uniform, opening, now)
         if not ctx.budget.allows(ctx.budget.limits.token):
-            return without_call(request.retry, self._uniform, "storage")  # which took the time
+            return without_call(request.retry, self._uniform, OUT_OF_TIME)
         try:
             return self._partner_center.token()
         except TokenUnavailable as failure:
@@ -175,43 +138,7 @@ class CheckoutAttempt:
                 return Ending(error(ErrorClass.AUTHENTICATION, str(failure)))
             return without_call(request.retry, self._uniform, ErrorClass.AUTHENTICATION)
 
-    def _without_post(self, ctx: DeliveryContext, ending: Ending) -> Conclusion | Deferral:
-        """`failed` on a closed cart. Else wait until every POST in doubt is settled, and GET the cart.
-
-        entry ─ POST ─ ? ········· settled
-                                      GET sent ─ Active ─► `failed`
-                                                 Ordered ─► POST once more
-                                                 no answer ─► defer, until the last day
-                                                 else ─► `unknown`
-        """
-        answered = ctx.heard
-        if self._closed(ctx, None, answered):
-            return self._failed(ctx, ending)
-        if remaining := settle_remaining(ctx.state, ctx.now(), self._policy.settle, answered):
-            given_up = ending.error.error_class in TRANSIENT
-            return settling(ctx.request.retry, remaining, ending.error.error_class if given_up else "settling")
-        look, cart = self._get_cart(ctx)
-        refusal = ending.refusal
-        refused_404 = post_of(refusal, ctx.request.event_id) if refusal and refusal.status == _NOT_FOUND else None
-        if refusal is not None:
-            ending = replace(ending, error=with_line_errors(ending.error, cart))
-        if self._closed(ctx, look, answered, refused_404):
-            return self._failed(ctx, ending)
-        if look.reading is CartStatusReading.ORDERED:
-            return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, _ordered_though(ending.error)), cart)
-        if look.reading is CartStatusReading.NOT_NOW and not is_last_day(ctx.request.started_at, self._clock()):
-            return self._later(ctx, cart)
-        return self._unknown(ctx, _unresolved(ending, look.reading), ending.response)
-
-    def _failed(self, ctx: DeliveryContext, ending: Ending) -> Conclusion:
-        decision = self._decision(ctx, Outcome.FAILED, ending.error, ending.response, ending.result)
-        if ending.refusal is not None:
-            return Conclusion(decision, after_refusal(ctx.state, ending.refusal.key))
-        return Conclusion(decision, after_giving_up(ctx.state))
-
-    # --- the POST ---------------------------------------------------------------------------------------------
-
-    def _may_renew_key(self, ctx: DeliveryContext) -> bool | Conclusion | Deferral:
+    def _may_renew_key(self, ctx: DeliveryContext) -> bool | Step:
         """Whether the next POST gets a new key: the present one is spent or lost, and the cart is closed.
 
         Without a key there is no POST, so a cart with a lost state that is not closed is concluded or deferred.
@@ -219,21 +146,21 @@ class CheckoutAttempt:
         state, lost = ctx.state, ctx.state.key is None
         if not (state.spent or lost):
             return False
-        if self._closed(ctx, None, None):
+        if self._conclusions.is_closed(ctx, None, None):
             return True
         if settle_remaining(state, ctx.now(), self._policy.settle):
             return False  # not `lost`: that one waits for others until it is settled
-        look, cart = self._get_cart(ctx)
-        if self._closed(ctx, look, None) or not lost:
-            return self._closed(ctx, look, None)
-        if look.reading is CartStatusReading.NOT_NOW and not is_last_day(ctx.request.started_at, self._clock()):
-            return self._later(ctx, cart)
-        if look.reading is CartStatusReading.ORDERED:
-            return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, "The record had lost its state"), cart)
-        description = f"The record had lost its state; GET cart then said: {look.reading}"
-        return self._unknown(ctx, error(ErrorClass.UNANSWERED, description))
+        look = self._conclusions.get_cart(ctx)
+        if isinstance(look, Deferral):
+            return look
+        if closed := self._conclusions.is_closed(ctx, look.lookup, None):
+            return closed
+        ending = Ending(error(ErrorClass.UNANSWERED, "The record had lost its state"))
+        return self._conclusions.not_closed(ctx, ending, look) if lost else False
 
-    def _post(self, ctx: DeliveryContext, token: str, *, closed: bool = False) -> Conclusion | Deferral:
+    # --- the POST ---------------------------------------------------------------------------------------------
+
+    def _post(self, ctx: DeliveryContext, token: str, *, closed: bool = False) -> Step:
         """Enter the POST, make it, and conclude.
 
         Entered anew, as a POST of its own, is the second one after a 401, and one that did not begin in time:
@@ -262,7 +189,7 @@ class CheckoutAttempt:
             elif answer.response.sent or age.holds() or not self._may_post(ctx):
                 break
         if answer is None:
-            return without_call(ctx.request.retry, self._uniform, "storage")  # which took the time
+            return without_call(ctx.request.retry, self._uniform, OUT_OF_TIME)
         return self._conclude(ctx, answer)
 
     def _checkout(self, ctx: DeliveryContext, token: str, age: EntryAge) -> Answer:
@@ -284,25 +211,29 @@ class CheckoutAttempt:
         verdict = judge(response)
         return Answer(post, key, response, verdict, evidence_of(response, verdict))
 
+    def _may_post(self, ctx: DeliveryContext) -> bool:
+        not_after = ctx.request.not_after
+        return ctx.ordered or not_after is None or self._clock() < not_after
+
     # --- the answer -------------------------------------------------------------------------------------------
 
-    def _conclude(self, ctx: DeliveryContext, answer: Answer) -> Conclusion | Deferral:
-        """Turn the answer in hand into a conclusion or a deferral."""
+    def _conclude(self, ctx: DeliveryContext, answer: Answer) -> Step:
+        """Turn the answer in hand into a conclusion or a deferral, or say that the cart is ordered."""
         verdict = answer.verdict
         match verdict:
             case Bought(outcome, result, cause):
-                decision = self._decision(ctx, outcome, cause, self._ids(ctx, answer), result)
+                decision = Decision(outcome, ctx.attempts, result, cause, ctx.response_ids)
                 return Conclusion(decision, after_purchase(ctx.state, answer.post))
             case AlreadyOrdered(cause):
-                return self._ordered(ctx, cause)
+                return Ordered(cause)
             case Refused(cause) if ctx.repeated:
-                return self._ordered(ctx, error(ErrorClass.ALREADY_ORDERED, _ordered_though(cause), code=cause.code))
+                return Ordered(ordered_though(cause))
             case Refused():
                 return self._refused(ctx, answer, verdict)
             case Retry(cause):
                 return self._try_again(ctx, answer, cause)
 
-    def _refused(self, ctx: DeliveryContext, answer: Answer, refused: Refused) -> Conclusion | Deferral:
+    def _refused(self, ctx: DeliveryContext, answer: Answer, refused: Refused) -> Step:
         """A refusal stands on a closed cart.
 
         POST 1 ───────────────── (no answer) ──────────── still ordering ─► Ordered
@@ -311,135 +242,19 @@ class CheckoutAttempt:
 
         One that proves nothing is no answer to its own POST: it is not posted again, and stands once settled.
         """
-        refusal = to_refusal(refused.error, self._ids(ctx, answer), answer.post, answer.key)
+        refusal = to_refusal(refused.error, ctx.response_ids, answer.post, answer.key)
         if not answer.left.heard:
             remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle)
             return settling(replace(ctx.request.retry, refused=refusal), remaining)
-        return self._without_post(ctx, Ending(refused.error, self._ids(ctx, answer), refused.result, refusal))
+        return self._conclusions.conclude(ctx, Ending(refused.error, ctx.response_ids, refused.result, refusal))
 
-    def _try_again(self, ctx: DeliveryContext, answer: Answer, cause: Error) -> Conclusion | Deferral:
+    def _try_again(self, ctx: DeliveryContext, answer: Answer, cause: Error) -> Step:
         """After a transient response: defer, unless this was the last POST."""
-        request, reason, response = ctx.request, cause.error_class, answer.response
-        if reason in HELD_FOR_OPERATOR:
-            ctx.line.escalate(logging.ERROR)
-        ctx.line.add(code=_code(cause))
-        last = is_last(request.retry, self._policy, request.started_at, answer.post.at, reason=reason)
+        started_at, reason = ctx.request.started_at, cause.error_class
+        ctx.line.add(code=one_word(cause.code))
         if ctx.ordered:  # what repeats an ordered cart's POST is tried until the last day
-            if is_last_day(request.started_at, self._clock()):
-                return self._unknown_order(ctx, error(ErrorClass.ALREADY_ORDERED, _ordered_though(cause)))
-            last = False
-        if last:
-            return self._without_post(ctx, Ending(cause, self._ids(ctx, answer)))
-        return self._later(ctx, response, reason)
-
-    def _ordered(
-        self, ctx: DeliveryContext, cause: Error, cart: ServiceResponse | None = None
-    ) -> Conclusion | Deferral:
-        """The cart is ordered: one more POST under the same key can only repeat the first result.
-
-        Not where that was done, where nobody knows the key, or where the message kills its worker.
-        """
-        ctx.ordered = True
-        if ctx.repeated or ctx.poisoned_twice or ctx.state.key is None:
-            return self._unknown_order(ctx, cause, cart)
-        if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
-            return replace(behind_another(ctx.request.retry, wait), marks=True)
-        token = self._admitted(ctx)
-        if isinstance(token, Ending):
-            return self._unknown_order(ctx, cause, cart)
-        if isinstance(token, Deferral):
-            return replace(token, marks=True)
-        return self._post(ctx, token)
-
-    def _unknown_order(self, ctx: DeliveryContext, cause: Error, cart: ServiceResponse | None = None) -> Conclusion:
-        """Report the orders that could be the cart's own, without choosing one: it could be another cart's."""
-        cart = cart or self._get_cart(ctx)[1]
-        orders = _OUT_OF_TIME
-        if ctx.budget.allows(ctx.budget.limits.get):
-            with ctx.line.step("list_orders"):
-                orders = self._partner_center.list_orders(ctx.request)
-        ids = self._ids(ctx, ctx.answer) if ctx.answer else None
-        return self._unknown(ctx, replace(cause, data=candidates(cart, orders, self._clock()) or None), ids)
-
-    def _later(self, ctx: DeliveryContext, response: ServiceResponse, reason: ErrorClass | None = None) -> Deferral:
-        """The deferral after a transient response, of a POST or of GET cart."""
-        now, retry = self._clock(), ctx.request.retry
-        if reason is None:
-            verdict = judge(response)
-            reason = verdict.error.error_class if isinstance(verdict, Retry) else ErrorClass.SERVICE
-        wait = retry_after(response.retry_after, now)
-        if reason is ErrorClass.THROTTLED:
-            self._gate.close(ctx.request.customer_id, now, wait)
-        deferral = after_transient(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
-        spent = ctx.state.spent or (ctx.answer is not None and ctx.answer.left.spent)
-        if spent and deferral.retry.attempt >= ATTEMPTS_BEFORE_A_NEW_KEY:
-            remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle, ctx.heard)
-            settled = settling(retry, remaining).delay if remaining else 0.0
-            deferral = replace(deferral, delay=max(deferral.delay, settled))
-        return deferral
-
-    # --- small ------------------------------------------------------------------------------------------------
-
-    def _closed(
-        self, ctx: DeliveryContext, look: CartLookup | None, answered: Post | None, refused_404: Post | None = None
-    ) -> bool:
-        return is_closed(
-            ctx.state,
-            bought=ctx.record.bought() is not None,
-            look=look,
-            settle=self._policy.settle,
-            answered=answered,
-            refused_404=refused_404,
-        )
-
-    def _is_expired(self, ctx: DeliveryContext) -> bool:
-        return ctx.request.not_after is not None and self._clock() >= ctx.request.not_after
-
-    def _may_post(self, ctx: DeliveryContext) -> bool:
-        return ctx.ordered or not self._is_expired(ctx)
-
-    def _get_cart(self, ctx: DeliveryContext) -> tuple[CartLookup, ServiceResponse]:
-        """GET the cart. `CartLookup.sent` is the time before it is sent."""
-        sent = ctx.now()
-        response = _OUT_OF_TIME
-        if ctx.budget.allows(ctx.budget.limits.get):
-            with ctx.line.step("get_cart"):
-                response = self._partner_center.get_cart(ctx.request)
-        return lookup_of(response, sent), response
-
-    def _unknown(self, ctx: DeliveryContext, cause: Error, response: dict[str, str | int] | None = None) -> Conclusion:
-        decision = self._decision(ctx, Outcome.UNKNOWN, cause, response)
-        return Conclusion(decision, after_unknown(ctx.state, ctx.heard))
-
-    def _decision(
-        self,
-        ctx: DeliveryContext,
-        outcome: Outcome,
-        cause: Error | None,
-        response: dict[str, str | int] | None = None,
-        result: str | None = None,
-    ) -> Decision:
-        if cause is not None:
-            ctx.line.add(**{"class": cause.error_class, "code": _code(cause)})
-        return Decision(outcome, ctx.attempts, result, cause, response)
-
-    def _ids(self, ctx: DeliveryContext, answer: Answer) -> dict[str, str | int] | None:
-        return response_ids(answer.response, ctx.ms_request_id(answer.key), ctx.request.correlation_id)
-
-
-def _ordered_though(cause: Error) -> str:
-    return f"The cart is ordered, though: {cause.description or cause.code}"
-
-
-def _unresolved(ending: Ending, reading: CartStatusReading) -> Error:
-    """What is told where neither the POSTs nor GET cart have proved anything."""
-    cause = ending.error
-    said = f"{cause.description or cause.code}; GET cart then said: {reading}"
-    if ending.refusal is None:
-        return error(ErrorClass.UNANSWERED, said)
-    return error(ErrorClass.UNANSWERED, said, code=cause.code, source=cause.source, advice=UNRESOLVED)
-
-
-def _code(cause: Error) -> str | None:
-    """The service's code for the log line, where it is one word: free text is never logged."""
-    return cause.code if cause.code is not None and _WORD.fullmatch(cause.code) else None
+            if is_last_day(started_at, self._clock()):
+                return self._conclusions.unknown_order(ctx, Ordered(ordered_though(cause)))
+        elif is_last(ctx.request.retry, self._policy, started_at, answer.post.at, reason=reason):
+            return self._conclusions.conclude(ctx, Ending(cause, ctx.response_ids))
+        return self._conclusions.later(ctx, answer.response, reason)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from shared.core.cart_state import CartState, Post, PostEvidence, entry_holds
 from shared.core.messages import CheckoutRequest, Delivery, ms_request_id
 from shared.core.models import ServiceResponse
+from shared.core.outcomes import response_ids
 from shared.core.retry import DEATHS_BEFORE_POISON, Destination
 from shared.core.rules import InHand, Record
 from shared.core.verdict import Bought, Verdict
@@ -119,6 +120,13 @@ class DeliveryContext(msgspec.Struct):
         """
         retry = self.request.retry
         return retry.poisoned and (self.delivery.from_poison or retry.deaths >= DEATHS_BEFORE_POISON)
+
+    @property
+    def response_ids(self) -> dict[str, str | int] | None:
+        """The ids of the latest exchange, as an outcome tells them; None where nothing was answered."""
+        if self.answer is None:
+            return None
+        return response_ids(self.answer.response, self.ms_request_id(self.answer.key), self.request.correlation_id)
 
     def ms_request_id(self, key: int | None) -> str:
         """MS-RequestId of this cart under `key`."""

@@ -14,6 +14,7 @@ from shared.core.cart_state import CartState, after_deferral
 from shared.core.errors import HELD_FOR_OPERATOR, ErrorClass, error
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, timestamp
+from shared.core.recorded import differing_members, told_error
 from shared.core.retry import (
     Deferral,
     Destination,
@@ -24,12 +25,12 @@ from shared.core.retry import (
     without_call,
 )
 from shared.core.rules import CopyOf, Replay, Undecided, apply_rules
-from shared.core.state_metadata import from_metadata, to_metadata
+from shared.core.state_metadata import changed_metadata, from_metadata, to_metadata
 from shared.core.verdict import Bought, order_ids
 from shared.ports import Conflict, StorageUnavailable
 from shared.publisher import Publisher
 from shared.records import Records
-from shared.telemetry import LogLine, current_traceparent
+from shared.telemetry import LogLine, current_traceparent, one_word
 
 MAX_ROUNDS = 5
 """How often the record is read again when other writers conflict."""
@@ -143,7 +144,6 @@ class Steps:
             line.add(result="deferred", reason=deferral.reason)
             self.send_copy(message, line, replace(deferral, queue=queue))
         else:
-            line.add(**{"class": ErrorClass.INVALID_MESSAGE})
             _log_outcome(line, event)
 
     def publish(self, event: Event, line: LogLine) -> None:
@@ -173,6 +173,8 @@ class Steps:
             left = (ctx.request.not_after - self._clock()).total_seconds()
             deferral = replace(deferral, delay=min(deferral.delay, left + 1.0) if left > 0 else deferral.delay)
         ctx.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
+        if deferral.reason in HELD_FOR_OPERATOR:
+            ctx.line.escalate(logging.ERROR)
         self.send_copy(ctx.request, ctx.line, replace(deferral, queue=deferral.queue or ctx.queue))
         if deferral.marks and ctx.answer is not None:
             self._mark(ctx, ctx.answer, deferral)
@@ -191,6 +193,7 @@ class Steps:
             self.load(ctx)
             ruling = apply_rules(ctx.record, ctx.request, ctx.in_hand)
             if isinstance(ruling, Replay):
+                _note_differences(ctx, ruling.event)
                 if ruling.event.bought and ruling.event.data is not None:
                     _other_orders(ctx, jsontext.members(ruling.event.data).get("result", ""))
                 return ruling.event
@@ -214,10 +217,9 @@ class Steps:
             traceparent=current_traceparent(),
             corrects=ruling.corrects,
         )
-        # a record that has lost its state keeps the metadata that it has; a new one must get its key
-        kept = ctx.record.etag is not None and concluded.state == ctx.state
-        changed = None if kept else to_metadata(concluded.state)
-        return self._records.append(ctx.request, ctx.record, event, changed)
+        changed = changed_metadata(concluded.state, ctx.state if ctx.record.etag else None)
+        recorded = self._records.append(ctx.request, ctx.record, event, changed)
+        return replace(recorded, data=event.data)  # at hand, though they may lie in a blob
 
     def _copied(self, ctx: DeliveryContext, ruling: CopyOf) -> Conclusion:
         """The outcome of another request's entry. The working state stays as it is."""
@@ -268,6 +270,13 @@ def _other_orders(ctx: DeliveryContext, recorded: str) -> frozenset[str]:
     return others
 
 
+def _note_differences(ctx: DeliveryContext, answered: Event) -> None:
+    """Warn where the request is not the one that this event has answered under the same id. It is published anyway."""
+    if names := differing_members(answered, ctx.request):
+        ctx.line.add(differs=" ".join(names))
+        ctx.line.escalate(logging.WARNING)
+
+
 def _ids(ctx: DeliveryContext, key: int | None) -> dict[str, Any]:
     return {"msRequestId": ctx.ms_request_id(key), "msCorrelationId": ctx.request.correlation_id}
 
@@ -279,8 +288,15 @@ def _log_storage_failure(line: LogLine, failure: StorageUnavailable) -> None:
 
 
 def _log_outcome(line: LogLine, event: Event) -> None:
+    """Say what was published, which need not be what this delivery has judged.
+
+    this one   load ─ POST ─ 403 ─ append ✕ Conflict ─ load: `completed` ─ publish: `completed`, without a class
+    another      load ─ POST ─ 201 ─ append ✓
+    """
+    error_class, code = told_error(event)
     line.add(result="told", outcome=event.outcome, toldEventId=event.id)
+    line.add(**{"class": one_word(error_class), "code": one_word(code)})
     if event.outcome is Outcome.UNKNOWN:
         line.escalate(logging.WARNING)
-    if line.facts.get("class") in HELD_FOR_OPERATOR:
+    if error_class in HELD_FOR_OPERATOR:
         line.escalate(logging.ERROR)

@@ -18,6 +18,7 @@ exceptions are dropped.
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ from shared.semconv import Attributes, Endpoints, Instruments, Operation, operat
 NAME = "cart_checkout"
 LOGGER = logging.getLogger(NAME)
 _LONGEST_FACT = 400
+_WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 _KINDS = ("result", "outcome", "class", "reason")
 _IDS = {
     "customerId": "cart_checkout.customer_id",
@@ -195,6 +197,11 @@ class Telemetry:
                 self._instruments.ages.record(age, labels)
         elif facts.get("result") == "deferred":
             self._instruments.deferrals.add(1, {"cart_checkout.reason": kinds["cart_checkout.reason"]})
+
+
+def one_word(text: str | None) -> str | None:
+    """The text, where it is one word such as an error's class or code: free text is never logged."""
+    return text if text is not None and _WORD.fullmatch(text) else None
 
 
 def current_traceparent() -> str | None:

@@ -40,13 +40,15 @@ class Stub:
         self.blobs = BlobService()
         self.queues = QueueService()
         self.storage_latency = 0.0
+        self.transactions = 0
         self.servers: list[asyncio.Server] = []
         self._carts = 0
 
     def storage(self, answer: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-        """Wrap the handler of queues or blobs so that its responses take the storage latency."""
+        """Wrap the handler of queues or blobs: count each request, and let its response take the storage latency."""
 
         def delayed(request: HttpRequest) -> HttpResponse:
+            self.transactions += 1
             response = answer(request)
             response.delay = self.storage_latency
             return response
@@ -75,6 +77,7 @@ class Stub:
     def reset(self) -> None:
         """Empty everything."""
         self.service.reset()
+        self.transactions = 0
         self.queues.queues.clear()
         self.blobs.containers.clear()
 
@@ -108,6 +111,7 @@ class Stub:
             "answered": self.service.answered,
             "waited": self.service.waited,
             "carts": len(self.service.carts),
+            "transactions": self.transactions,
             "cpu": used.ru_utime + used.ru_stime,
             "at": time.perf_counter(),
         }

@@ -74,6 +74,26 @@ def check_storage(values: Mapping[str, str]) -> Iterator[Finding]:
         name, role = str(container.container_name), "Storage Blob Data Contributor"
         target = Target("container", name, "RECORDS_CONTAINER", role, "rwdlc", frozenset({"list"}))
         yield from _check(target, _container_permissions(container))
+        yield from check_changeable(container)
+
+
+def check_changeable(container: "ContainerClient") -> Iterator[Finding]:
+    """Check that nothing forbids to change a record that is there.
+
+    No call that takes no effect would show it: what is protected is a blob that exists.
+    """
+    try:
+        found = container.get_container_properties()
+    except HttpResponseError as error:
+        if error.status_code == 403:  # noqa: PLR2004  the status
+            yield Finding("storage.immutable", "skipped", "not checked: no right to read the container's properties")
+        return  # whatever else it is, the permissions have shown it
+    except AzureError:
+        return
+    if found.has_immutability_policy or found.has_legal_hold:
+        kind = "a legal hold" if found.has_legal_hold else "an immutability policy"
+        told = f"{container.container_name}: {kind} forbids to change records: carts are bought, and none is told"
+        yield Finding("storage.immutable", "failed", told, "Remove it: docs/deployment.md, Records.")
 
 
 def _caller(settings: Settings) -> str:

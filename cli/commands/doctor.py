@@ -55,13 +55,16 @@ def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *,
     \b
     Exit codes: 0 nothing failed; 1 something failed; 2 wrong usage.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    failed = 0
+    failed, unchecked = 0, sorted(skip)
     for finding in _findings(read_settings(file), file, host_json, skip):
         failed += finding.status == "failed"
+        unchecked += [finding.check] if finding.status == "skipped" else []
         print(json.dumps(finding.as_json())) if as_json else _show(finding)
     if not as_json:
         click.echo()
         click.echo(f"{failed} finding(s) to correct, each with what to do (->)." if failed else "Nothing failed.")
+    if unchecked:
+        click.echo(f"Not checked: {', '.join(unchecked)}.", err=True)
     if failed:
         sys.exit(SOMETHING_FAILED)
 

@@ -10,6 +10,7 @@ import click
 from cli import batch
 from cli.batch import Selection, SendOptions
 from cli.connection import StorageConnection, settings_option, storage_failures
+from cli.left_out import CHANGED, LeftOut, left_out
 from cli.times import FiniteFloat
 from shared.core.jsontext import printable
 from shared.core.retry import Deferral
@@ -75,16 +76,17 @@ def command(
     With --poison: messageId, customerId, cartId, requestId, dequeueCount, insertedAt, status.
 
     \b
-    Exit codes: 0 sent, or nothing to send, or a dry run; 1 declined, or with --poison some cannot be seen;
-    2 wrong usage or settings; 3 the storage account failed, those printed as sent were sent.
+    Exit codes: 0 sent, or nothing to send, or a dry run; 1 declined, or something was left out (a record that cannot
+    be read or has changed, a list that was cut, messages that cannot be seen: it says so); 2 wrong usage or settings;
+    3 the storage account failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     if poison:
         if not selection.is_empty or upn:
             raise click.UsageError("--poison goes with --stuck-for, --rate, --dry-run, --yes and --json only.")
         from cli.poison_renewal import renew_stuck  # noqa: PLC0415  --help must not import an SDK
 
-        with storage_failures():
-            renew_stuck(connection, timedelta(minutes=stuck_for), sending)
+        with storage_failures(), left_out() as left:
+            renew_stuck(connection, timedelta(minutes=stuck_for), sending, left)
         return
     if not selection.ids and not selection.classes:
         raise click.UsageError("Say which: --class CLASS, or a cart's ids. `cart-checkout status` shows what failed.")
@@ -92,26 +94,29 @@ def command(
         raise click.UsageError("--upn is one customer's user: name a cart, or --customer.")
     if not selection.ids and not selection.since:
         selection = dataclasses.replace(selection, since=datetime.now(UTC) - _CART_LIFE)
-    with storage_failures():
-        _redrive(connection, selection, sending, upn)
-
-
-def _redrive(connection: StorageConnection, selection: Selection, sending: SendOptions, upn: str | None) -> None:
     from cli.redrive_plan import RedriveRules  # noqa: PLC0415  --help must not import an SDK
 
-    rules = RedriveRules(upn)
+    with storage_failures(), left_out() as left:
+        _redrive(connection, selection, sending, RedriveRules(upn), left)
+
+
+def _redrive(
+    connection: StorageConnection, selection: Selection, sending: SendOptions, rules: "RedriveRules", left: LeftOut
+) -> None:
     with connection.reader() as reader:
-        plans = [rules.plan(history) for history in selection.load(reader) if _is_selected(history, selection)]
+        plans = [rules.plan(each) for each in selection.load(reader, left) if _is_selected(each, selection)]
         ready = sorted((plan for plan in plans if plan.request), key=lambda plan: plan.decided_at)
         skipped = [plan for plan in plans if not plan.request]
         _list(ready, skipped, sending)
+        _count_left_out(skipped, left)
         if not ready:
             if not skipped:
                 click.echo("Nothing to redrive: no cart's last outcome matches the filters.", err=True)
             return
         sending.confirm(f"Send {len(ready)} request(s) again, {sending.rate:g} a minute")
-        sent = _send(connection, reader, rules, ready, sending)
-        click.echo(f"{sent} of {len(ready)} sent.", err=True)
+        done = _send(connection, reader, rules, ready, sending)
+        click.echo(f"{sum(plan.request is not None for plan in done)} of {len(ready)} sent.", err=True)
+        _count_left_out(done, left)
 
 
 def _is_selected(history: "CartHistory", selection: Selection) -> bool:
@@ -138,18 +143,24 @@ def _send(
     rules: "RedriveRules",
     ready: "Sequence[RedrivePlan]",
     sending: SendOptions,
-) -> int:
+) -> "list[RedrivePlan]":
     """Send them one after another, each planned again by its current record: it may have been decided meanwhile."""
-    sent = 0
+    plans: list[RedrivePlan] = []
     with connection.publisher() as publisher:
         for listed in batch.rate_limited(ready, sending.rate, "Sending"):
             plan = rules.plan(reader.load(listed.cart))
             if plan.request and plan.new_id != listed.new_id:
-                plan = plan.withdraw("its record has changed since it was listed: look again")
+                plan = plan.withdraw("its record has changed since it was listed: look again", CHANGED)
             if plan.request:
                 publisher.send_deferred(plan.request, Deferral(0.0, plan.request.retry))
-                sent += 1
+            plans.append(plan)
             status = "sent" if plan.request else "skipped"
             line = f"{status}  cart {plan.cart.cart_id}  {plan.reason or f'requestId {plan.new_id}'}"
             sending.report(plan.as_json(status), line)
-    return sent
+    return plans
+
+
+def _count_left_out(plans: "Sequence[RedrivePlan]", left: LeftOut) -> None:
+    for plan in plans:
+        if plan.left_out:
+            left.add(plan.left_out)

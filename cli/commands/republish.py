@@ -1,13 +1,15 @@
 """`cart-checkout republish`: publish recorded outcomes again, byte for byte, for a consumer that lost them."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from cli import batch, options
 from cli.batch import Selection, SendOptions
-from cli.cart_history import Entry
+from cli.cart_history import CartHistory, Entry
 from cli.connection import StorageConnection, settings_option, storage_failures
+from cli.left_out import DAMAGED, LeftOut, left_out
 
 NONE_FOUND = 1
 
@@ -32,6 +34,8 @@ def command(
 
     It lists them first, and asks. Each one is the recorded event, unchanged and with the same id: a consumer that
     de-duplicates drops those it already has. Every consumer of the queue receives them, not only the one that asked.
+    An outcome that was corrected is followed by its correction, whatever the filters say: without it, a consumer
+    would be left with what is no longer true.
     The outcome of an invalid message is not recorded: send that message again instead.
 
     \b
@@ -42,21 +46,23 @@ def command(
       cart-checkout republish --event ed8ff621-8ba8-5cbd-a755-741a39d35c34
 
     \b
-    With --json, one object a line: eventId, customerId, cartId, requestId, outcome, decidedAt, and status: listed
-    or sent.
+    With --json, one object a line: eventId, customerId, cartId, requestId, outcome, corrects (the event that it
+    replaces), decidedAt, and status: listed or sent.
 
     \b
-    Exit codes: 0 published, or a dry run; 1 declined, or no such outcome is recorded; 2 wrong usage or settings;
-    3 the storage account failed, those printed as sent were sent.
+    Exit codes: 0 published, or a dry run; 1 declined, no such outcome is recorded, or something was left out (a
+    record that cannot be read, a list that was cut: it says so); 2 wrong usage or settings; 3 the storage account
+    failed, those printed as sent were sent.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     if not (selection.ids or events or requests or selection.since or selection.customer):
         raise click.UsageError("Say which: a cart's ids, --event, --request, --customer or --since.")
-    with storage_failures():
-        found = [
-            entry
-            for entry in _load_entries(connection, selection, outcomes)
-            if (not events or entry.event.id in events) and (not requests or entry.request_id in requests)
-        ]
+
+    def is_wanted(entry: Entry) -> bool:
+        return (not events or entry.event.id in events) and (not requests or entry.request_id in requests)
+
+    with storage_failures(), left_out() as left:
+        histories = _load(connection, selection, left)
+        found = in_order(histories, {e.event.id for e in selection.select(histories, outcomes) if is_wanted(e)})
         _list(found, sending)
         if not found:
             click.echo("No such outcome is recorded.", err=True)
@@ -65,13 +71,42 @@ def command(
         _publish(connection, found, sending)
 
 
-def _load_entries(connection: StorageConnection, selection: Selection, outcomes: tuple[str, ...]) -> list[Entry]:
+def _load(connection: StorageConnection, selection: Selection, left: LeftOut) -> list[CartHistory]:
     with connection.reader() as reader:
-        histories = selection.load(reader)
+        histories = selection.load(reader, left)
     for history in histories:
         if history.trouble:
-            click.echo(f"skipped  cart {history.cart.cart_id}: {history.trouble}", err=True)
-    return sorted(selection.select(histories, outcomes), key=lambda entry: str(entry.attributes.get("time")))
+            left.add(DAMAGED, f"skipped  cart {history.cart.cart_id}: {history.trouble}")
+    return histories
+
+
+def in_order(histories: Iterable[CartHistory], wanted: set[str]) -> list[Entry]:
+    """The entries with these event ids, each followed by what corrects it.
+
+    They are ordered by time, but those of one cart as in its record: they were decided by different clocks.
+
+        record     failed 10:00:02 ─ completed, its correction 10:00:01
+        published  failed ────────── completed
+    """
+    dated = [found for history in histories for found in _dated(_with_corrections(history, wanted))]
+    return [entry for _, entry in sorted(dated, key=lambda found: found[0])]
+
+
+def _with_corrections(history: CartHistory, wanted: set[str]) -> Iterator[Entry]:
+    """Those of the record that are wanted or correct one that is, in its order: a correction stands further down."""
+    told: set[object] = set()
+    for entry in history.entries:
+        if entry.event.id in wanted or entry.data.get("corrects") in told:
+            told.add(entry.event.id)
+            yield entry
+
+
+def _dated(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
+    """Each with the latest time so far."""
+    latest = ""
+    for entry in entries:
+        latest = max(latest, str(entry.attributes.get("time")))
+        yield latest, entry
 
 
 def _list(entries: list[Entry], sending: SendOptions) -> None:
@@ -94,6 +129,7 @@ def _as_json(entry: Entry, status: str) -> dict[str, Any]:
         **entry.cart.as_json(),
         "requestId": entry.request_id,
         "outcome": entry.event.outcome,
+        **({"corrects": entry.data["corrects"]} if "corrects" in entry.data else {}),
         "decidedAt": entry.attributes.get("time"),
         "status": status,
     }

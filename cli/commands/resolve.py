@@ -10,6 +10,7 @@ import click
 from cli import batch, options
 from cli.batch import SendOptions
 from cli.connection import connect_or_fail, read_settings, settings_file_option, storage_failures
+from cli.left_out import LeftOut
 from cli.resolution_plan import Finding, Refused, ResolutionPlan
 from shared.core.jsontext import printable
 
@@ -79,7 +80,10 @@ def command(ids: tuple[str, ...], found: Finding, most: int, *, sending: SendOpt
     values = read_settings(file)
     connection = connect_or_fail(values, file)
     with storage_failures(), partner_center(values, file) as (service, settle), connection.reader() as reader:
-        carts = reader.find(ids, most)
+        left = LeftOut()
+        carts = reader.find(ids, most, left)
+        if left:  # another customer may have a cart of this id
+            _refuse(f"cart {ids[-1]}: it was not searched for among all records")
         if len(carts) != 1:
             why = "several customers have a cart of this id: give CUSTOMER_ID too" if carts else "it has no record"
             _refuse(f"cart {ids[-1]}: {why}")

@@ -13,6 +13,7 @@ from cli import options, table
 from cli.batch import Selection
 from cli.cart_history import CartHistory, CartPost, Entry, ListedRecord
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
+from cli.left_out import DAMAGED, UNLISTED, LeftOut, left_out
 from cli.times import format_age, format_utc, parse_rfc3339, parse_when
 from shared.core.outcomes import Outcome, timestamp
 
@@ -74,23 +75,25 @@ def command(
     once an answer is noted, attempt, since, nextAt, msRequestId, msCorrelationId.
 
     \b
-    Exit codes: 0 shown; 1 nothing is known of this cart; 2 wrong usage or settings; 3 the storage account failed.
+    Exit codes: 0 shown; 1 nothing is known of this cart, or something was left out (a record that cannot be read, a
+    list that was cut: it says so); 2 wrong usage or settings; 3 the storage account failed.
     """  # noqa: D301  \b is click's mark for lines to leave alone
-    with storage_failures(), connection.reader() as reader:
+    with storage_failures(), left_out() as left, connection.reader() as reader:
         if ids:
             if customer or since or len(ids) > 2:  # noqa: PLR2004  customer and cart
                 raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID, without other filters.")
             from cli.cart_report import show_cart  # noqa: PLC0415  --help must not import an SDK
 
-            if not show_cart(connection, reader, ids, most, as_json=as_json):
+            if not show_cart(connection, reader, ids, most, left, as_json=as_json):
                 sys.exit(NOT_FOUND)
             return
         now = datetime.now(UTC)
         overview = _queues(connection) | _carts(reader, since or now - timedelta(hours=1), customer, most)
-    if as_json:
-        print(json.dumps(overview))
-    else:
-        _show(overview, now)
+        if as_json:
+            print(json.dumps(overview))
+        else:
+            _show(overview, now)
+        _tell_left_out(overview, left)
 
 
 def _queues(connection: StorageConnection) -> dict[str, Any]:
@@ -166,12 +169,13 @@ def _show(overview: dict[str, Any], now: datetime) -> None:
     _show_queues(overview["queues"], now)
     _show_waiting(overview["waiting"], now)
     _show_recent(overview["recent"])
+
+
+def _tell_left_out(overview: dict[str, Any], left: LeftOut) -> None:
     for name in overview["damaged"]:
-        click.echo(f"Damaged, its cart is not bought until it is restored: {name}", err=True)
+        left.add(DAMAGED, f"Damaged, its cart is not bought until it is restored: {name}")
     if overview["truncated"]:
-        click.echo(
-            "The container holds more blobs than were listed, so the counts are too low: raise --most.", err=True
-        )
+        left.add(UNLISTED, "The container holds more blobs than were listed, so the counts are too low: raise --most.")
 
 
 def _show_queues(queues: dict[str, Any], now: datetime) -> None:

@@ -14,6 +14,7 @@ import click
 
 from cli import options
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
+from cli.left_out import UNSEEN, LeftOut, left_out
 from cli.outcome_event import OutcomeEvent, as_object
 from cli.outcome_filter import OutcomeFilter, filter_options
 from cli.table import COLOURS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient, QueueMessage
 
 TOO_FEW = 1
+UNREAD = "outcome(s) whose data cannot be read"
 POLL_SECONDS = 1.0
 LEASE_SECONDS = 60
 """How long a received message is hidden. If this process dies before it is printed, it reappears after that."""
@@ -71,22 +73,24 @@ def command(
     {"unreadable": the text}.
 
     \b
-    Exit codes: 0 ended by --count, --timeout or Ctrl-C; 1 --timeout came before --count outcomes;
-    2 wrong usage or settings; 3 the storage account failed.
+    Exit codes: 0 ended by --count, --timeout or Ctrl-C; 1 --timeout came before --count outcomes, or something was
+    left out (messages that cannot be seen, data that cannot be read: it says so); 2 wrong usage or settings; 3 the
+    storage account failed.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     if take and wanted:
         raise click.UsageError("--take cannot be combined with filters: it deletes what it receives.")
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     try:
-        with storage_failures(), ExitStack() as stack:
+        with storage_failures(), left_out() as left, ExitStack() as stack:
             queue = stack.enter_context(connection.outcomes())
             records = stack.enter_context(connection.records())
-            source = ReceiveSource(queue, deadline) if take else PeekSource(queue)
-            finished = _watch(source, records, wanted, _print_line if as_json else _print_rows(), count, deadline)
+            # who asks for a number of outcomes does not ask for all
+            source = ReceiveSource(queue, deadline) if take else PeekSource(queue, LeftOut() if count else left)
+            show = _print_line if as_json else _print_rows()
+            if not _watch(source, records, wanted, show, left, count=count, deadline=deadline):
+                sys.exit(TOO_FEW)
     except KeyboardInterrupt:
         return
-    if not finished:
-        sys.exit(TOO_FEW)
 
 
 def _watch(
@@ -94,6 +98,8 @@ def _watch(
     records: "ContainerClient",
     wanted: OutcomeFilter,
     show: Callable[[OutcomeEvent], None],
+    left: LeftOut,
+    *,
     count: int | None,
     deadline: float,
 ) -> bool:
@@ -102,6 +108,8 @@ def _watch(
     while True:
         for message in source.fetch():
             event = read_message(message.content, records)
+            if "dataref" in event.attributes and not event.data:
+                left.add(UNREAD, f"The data of the event {event.attributes.get('id')} cannot be read.")
             if not wanted.admits(event):
                 continue
             show(event)
@@ -109,17 +117,18 @@ def _watch(
             shown += 1
             if shown == count:
                 return True
-        left = min(POLL_SECONDS, deadline - time.monotonic())
-        if left <= 0:
+        pause = min(POLL_SECONDS, deadline - time.monotonic())
+        if pause <= 0:
             return count is None
-        time.sleep(left)
+        time.sleep(pause)
 
 
 class PeekSource:
     """Peeks: shows the first 32 messages of the queue and leaves them there."""
 
-    def __init__(self, queue: "QueueClient") -> None:
+    def __init__(self, queue: "QueueClient", left: LeftOut) -> None:
         self._queue = queue
+        self._left = left
         self._known: set[str] = set()
         self._warned = False
 
@@ -130,9 +139,8 @@ class PeekSource:
             length = self._queue.get_queue_properties().approximate_message_count or 0
             if length > MAX_PEEKED:
                 self._warned = True
-                click.echo(
-                    f"The queue holds {length}; only the first {MAX_PEEKED} can be seen. --take sees all.", err=True
-                )
+                seen = f"The queue holds {length}; only the first {MAX_PEEKED} can be seen. --take sees all."
+                self._left.add(UNSEEN, seen, length - MAX_PEEKED)
         new = [message for message in front if message.id not in self._known]
         self._known = {message.id for message in front}  # a message that has left the front does not return
         yield from new

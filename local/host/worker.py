@@ -20,7 +20,7 @@ from local.host.functions import index, load, thread_count
 from local.host.protocol import InvocationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from local.host.functions import Call
     from local.host.protocol import Invocation, QueueFunction
@@ -45,20 +45,17 @@ def main() -> int:
         where = traceback.extract_tb(error.__traceback__)[-1]
         connection.send(f"{type(error).__name__}: {error}\n  at {where.filename}:{where.lineno}")
         return 1
-    serve(connection, functions, thread_count(os.environ), os._exit)
+    serve(connection, functions, thread_count(os.environ))
     return 0
 
 
-def serve(
-    connection: Connection, functions: Mapping[QueueFunction, Call], threads: int, end: Callable[[int], object]
-) -> None:
+def serve(connection: Connection, functions: Mapping[QueueFunction, Call], threads: int) -> None:
     """Tell the host the functions, and run them until it asks to stop.
 
     Args:
         connection: To the host.
         functions: Each function and how it is called.
         threads: How many functions run at once. More invocations wait, as in the Functions worker.
-        end: Ends the process at once, with an exit code.
     """
     calls = {function.name: call for function, call in functions.items()}
     sending = threading.Lock()
@@ -68,8 +65,7 @@ def serve(
         try:
             calls[invocation.function](invocation)
         except (SystemExit, KeyboardInterrupt):
-            end(1)  # the Functions worker ends too: they end its event loop
-            raise
+            os._exit(1)  # the Functions worker ends too: they end its event loop
         except BaseException:  # noqa: BLE001 - whatever it is, the host must be told
             error = traceback.format_exc()
         with sending, suppress(OSError):  # without a host, the loop below ends the process
@@ -82,8 +78,7 @@ def serve(
             try:
                 invocation = connection.recv()
             except (EOFError, OSError):
-                end(1)  # the host is dead. What runs must not go on: the instance is gone
-                return
+                os._exit(1)  # the host is dead. What runs must not go on: the instance is gone
             if invocation is None:
                 return
             pool.submit(run, invocation)

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
+from shared.core.errors import ErrorClass
 from shared.core.verdict import CartStatusReading
 
 LONGEST_TURN = 30.0
@@ -73,11 +74,16 @@ class PostEvidence(msgspec.Struct, frozen=True):
 
 
 class CartLookup(msgspec.Struct, frozen=True):
-    """What GET cart said. `sent`: when the request was *sent*. `not_found`: the service knows no such cart."""
+    """What GET cart said.
+
+    `sent`: when the request was *sent*. `not_found`: the service knows no such cart. `transient`: the class of a
+    response that says to ask again, else None.
+    """
 
     sent: datetime
     reading: CartStatusReading
     not_found: bool = False
+    transient: ErrorClass | None = None
 
 
 def lost_state(last_modified: datetime) -> CartState:

@@ -20,14 +20,18 @@ from shared.core.cart_state import CartLookup, PostEvidence
 from shared.core.errors import BY_CODE, IMPLY_ORDER, ErrorClass
 from shared.core.faults import faults_in
 from shared.core.models import ServiceResponse
-from shared.core.verdict import Bought, Refused, Verdict, judge, read_cart_status
+from shared.core.verdict import Bought, CartStatusReading, Refused, Retry, Verdict, judge, read_cart_status
 
 
 def lookup_of(response: ServiceResponse, sent: datetime) -> CartLookup:
     """What the answer to GET cart says. `sent`: the time before it was sent."""
     verdict = judge(response)
+    reading = read_cart_status(response)
     not_found = isinstance(verdict, Refused) and verdict.error.error_class is ErrorClass.NOT_FOUND
-    return CartLookup(sent, read_cart_status(response), not_found=not_found)
+    transient = (
+        verdict.error.error_class if isinstance(verdict, Retry) and reading is CartStatusReading.NOT_NOW else None
+    )
+    return CartLookup(sent, reading, not_found=not_found, transient=transient)
 
 
 _HEARD_STATUSES = frozenset({401, 403, 429})

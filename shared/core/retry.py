@@ -125,7 +125,10 @@ class Deferral(msgspec.Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """Why it waits, for people: an error class, `storage`, `settling`, `other_request` or `poisoned`."""
+        """Why it waits, for people.
+
+        An error class, `storage`, `settling`, `other_request`, `out_of_time` or `poisoned`.
+        """
         return self.retry.reason or "unknown"
 
 

@@ -9,6 +9,7 @@ Members that this version does not know are passed over. State that cannot be re
 everything before the record's Last-Modified is in doubt.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -45,12 +46,20 @@ def to_metadata(state: CartState, about_post: Mapping[str, Any] | None = None) -
     found = {} if state.key is None else {"key": str(state.key)}
     if state.post is not None:
         members = {**(about_post or {}), **msgspec.structs.asdict(state.post)}
-        # metadata travel in HTTP headers, which carry ASCII only
-        text = msgspec.json.encode(members).decode()
-        found["post"] = "".join(char if char.isascii() else _escaped(char) for char in text)
+        # metadata travel in HTTP headers, which carry ASCII only: this escapes everything else
+        found["post"] = json.dumps(msgspec.to_builtins(members), separators=(",", ":"))
     if state.doubt is not None:
         found["doubt"] = str(msgspec.to_builtins(state.doubt))
     return {**found, "spent": "true"} if state.spent else found
+
+
+def changed_metadata(state: CartState, before: CartState | None) -> dict[str, str] | None:
+    """The metadata to write with an outcome, or None to keep those that were read, since they say the same.
+
+    So a record that has lost its state keeps what it has. `before`: None where there is no record yet, which must get
+    its key.
+    """
+    return None if state == before else to_metadata(state)
 
 
 def from_metadata(metadata: Mapping[str, str], last_modified: datetime) -> CartState:
@@ -67,9 +76,3 @@ def from_metadata(metadata: Mapping[str, str], last_modified: datetime) -> CartS
 def _post(text: str) -> Post:
     found = msgspec.json.decode(text, type=_Post)
     return Post(found.by, found.at, found.heard, found.delivery)
-
-
-def _escaped(char: str) -> str:
-    """A character as JSON escapes it, in UTF-16."""
-    units = char.encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -703,7 +703,7 @@ def test_a_409_or_412_is_a_conflict_only_where_the_condition_failed(
     del pauses
     for status in (409, 412):
         with Server(always(answer(status, x_ms_error_code=code))) as server:
-            failure(operation, keyed(server.url))
+            assert (code or str(status)) in failure(operation, keyed(server.url)), "the log's `detail` names it"
     for status, told in ((409, "BlobAlreadyExists"), (412, "ConditionNotMet"), (404, "BlobNotFound")):
         with Server(always(answer(status, x_ms_error_code=told))) as server, pytest.raises(Conflict):
             OPERATIONS[operation](storage_of(keyed(server.url)).blobs("records"), AzureQueue.__new__(AzureQueue))

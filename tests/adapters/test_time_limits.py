@@ -3,6 +3,7 @@
 functionTimeout (10 min) restarts the worker with every other call in flight, so nothing may come near it.
 """
 
+import base64
 import itertools
 import json
 import random
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -21,10 +22,11 @@ from local.simulator.scenarios import cart_id
 from shared import checkout
 from shared.adapters import identity, partner_center, storage
 from shared.adapters.limits import time_limits
+from shared.core.errors import ErrorClass, error
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, decided
-from shared.ports import StorageUnavailable, StoredBlob, TokenUnavailable
+from shared.ports import PartnerCenterApi, StorageUnavailable, StoredBlob, TokenUnavailable
 from shared.records import Records
 from shared.settings import Settings, SettingsError
 from shared.time_budget import LONGEST_MESSAGE, TimeBudget, TimeLimits
@@ -36,6 +38,7 @@ LONGEST_POST = 200.0
 """The most that CHECKOUT_TIMEOUT_SECONDS may say."""
 BY_IDENTITY = replace(SETTINGS, storage_connection_string=None, checkout_timeout=LONGEST_POST)
 LIMITS = time_limits(BY_IDENTITY)
+_Result = TypeVar("_Result")
 
 # --- the limits ---------------------------------------------------------------------------------------------
 
@@ -342,6 +345,78 @@ def test_no_delivery_outlasts_nine_minutes_where_everything_is_at_its_worst(
         message.dequeue_count = 1
         over = max(over, deliver_timed(world, message, from_poison=from_poison) - budget)
     assert over <= 0.0
+
+
+def test_a_poisoned_message_without_an_id_is_deferred_where_its_carts_entries_cannot_all_be_published_in_time() -> None:
+    world = World(BY_IDENTITY)
+    slow = Worst(world, 1000, [])
+    world.queues = {name: SlowQueue(slow, queue) for name, queue in world.queues.items()}
+    world.serve(SlowService(slow, TO_POST, TO_GET))
+    records = Records(world.container)
+    for number in range(40):
+        other = accepted(body(customerId=CUSTOMER, cartId=THE_CART, requestId=f"order-{number}"))
+        refused = Decision(Outcome.FAILED, 1, error=error(ErrorClass.CART, "no"))
+        records.append(other, records.load(CUSTOMER, THE_CART), decided(other, refused, after(0)), {"key": "1"})
+    world.poison.send(json.dumps({"customerId": CUSTOMER, "cartId": THE_CART}))
+    (message,) = world.poison.messages
+    message.dequeue_count = 1
+    assert deliver_timed(world, message, from_poison=True) <= LONGEST_MESSAGE
+    assert "storage" == json.loads(base64.b64decode(world.poison.messages[-1].text))["retry"]["reason"]
+
+
+# --- each step is asked about --------------------------------------------------------------------------------
+
+
+class AskedBudget(TimeBudget):
+    """A budget that remembers what it was asked last."""
+
+    asked = 0.0
+
+    def allows(self, longest: float) -> bool:
+        type(self).asked = longest
+        return super().allows(longest)
+
+
+class AskedService:
+    """A service that no call reaches whose longest time does not lie in the last question to the budget."""
+
+    def __init__(self, service: PartnerCenterApi, unasked: list[str]) -> None:
+        self._service, self._unasked = service, unasked
+
+    def token(self) -> str:
+        return self._call("token", LIMITS.token, self._service.token)
+
+    def renew_token(self, refused: str) -> str | None:
+        return self._call("renew_token", LIMITS.token, partial(self._service.renew_token, refused))
+
+    def checkout(self, request: CheckoutRequest, **how: Any) -> ServiceResponse:
+        return self._call("checkout", LIMITS.entry_and_post, partial(self._service.checkout, request, **how))
+
+    def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
+        return self._call("get_cart", LIMITS.get, partial(self._service.get_cart, request))
+
+    def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
+        return self._call("list_orders", LIMITS.get, partial(self._service.list_orders, request))
+
+    def _call(self, name: str, longest: float, call: Callable[[], _Result]) -> _Result:
+        if AskedBudget.asked < longest:
+            self._unasked.append(name)
+        AskedBudget.asked = 0.0
+        return call()
+
+
+@pytest.mark.parametrize(
+    "scenario", ["created", "unauthorized-once", "dropped-after-then-refused", "already-ordered", "coded-500-twice"]
+)
+def test_no_call_begins_that_the_budget_was_not_asked_about(scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkout, "TimeBudget", AskedBudget)
+    unasked: list[str] = []
+    world = World(BY_IDENTITY)
+    world.serve(AskedService(world.partner_center, unasked))
+    world.enqueue(scenario)
+    world.enqueue(scenario, "order-2")
+    world.run()
+    assert [] == unasked
 
 
 # --- drawn at random ----------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from shared.core.retry import DEATHS_BEFORE_POISON
+
 ROOT = Path(__file__).parents[2]
 GOOD = {
     "CheckoutStorage": "AccountName=shop;AccountKey=c2VjcmV0",
@@ -164,7 +166,7 @@ def test_host_json_says_what_the_program_relies_on() -> None:
     assert host["extensions"]["queues"] == {
         "batchSize": 4,
         "newBatchThreshold": 28,
-        "maxDequeueCount": 5,
+        "maxDequeueCount": DEATHS_BEFORE_POISON,
         "visibilityTimeout": "00:00:30",
         "maxPollingInterval": "00:00:02",
         "messageEncoding": "none",

@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -19,9 +20,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from shared.bootstrap import bootstrap
-from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
+from shared.core.errors import Error, ErrorClass, error
+from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 from shared.core.models import ServiceResponse
+from shared.core.outcomes import Decision, Outcome, decided
 from shared.ports import MissingBlob, StorageUnavailable, StoredBlob, TokenUnavailable
+from shared.records import Records
 from shared.semconv import Endpoints
 from shared.settings import Settings
 from shared.telemetry import LOGGER, Telemetry, current_traceparent
@@ -220,6 +224,117 @@ def test_an_invalid_message_is_logged_without_its_text(delivery: Delivery, funct
     )
     assert PLANTED not in str(facts)
     assert UPN not in str(facts)
+
+
+class LostRace(MemoryBlobs):
+    """A container in which another delivery of the message records its outcome just before this one does."""
+
+    def __init__(self, outcome: Outcome, cause: Error | None = None) -> None:
+        super().__init__(lambda: NOW)
+        self._decision = Decision(outcome, 1, error=cause)
+        self._lost = False
+
+    def write(self, name: str, content: bytes, **more: Any) -> str:
+        if content != b"[]" and not self._lost:
+            self._lost = True
+            message = decode(json.dumps(REQUEST).encode(), DELIVERY)
+            assert isinstance(message, CheckoutRequest)
+            records = Records(self)
+            record = records.load(message.customer_id, message.cart_id)
+            records.append(message, record, decided(message, self._decision, NOW))
+        return super().write(name, content, **more)
+
+
+HELD_FOR_LONG = json.dumps(REQUEST | {"retry": {"attempt": 9, "held": (NOW - timedelta(days=3)).isoformat()}}).encode()
+"""A 401 or 403 that comes now is its last: it is given up."""
+LOST_RACES = [
+    (fault(403, 900308), Outcome.COMPLETED, None, ("INFO", None, None)),
+    (fault(401, 800001), Outcome.ACTION_REQUIRED, error(ErrorClass.CART, "x", code="1"), ("INFO", "cart", "1")),
+    (fault(400, 800002), Outcome.UNKNOWN, error(ErrorClass.UNANSWERED, "x"), ("WARNING", "unanswered", None)),
+    (
+        fault(400, 800002),
+        Outcome.FAILED,
+        error(ErrorClass.CONFIGURATION, "x", code="900308"),
+        ("ERROR", "configuration", "900308"),
+    ),
+    (fault(400, 800002), Outcome.FAILED, error(ErrorClass.CART, "x", code=PLANTED * 9), ("INFO", "cart", None)),
+]
+
+
+@pytest.mark.parametrize(("judged", "outcome", "cause", "expected"), LOST_RACES, ids=str)
+def test_after_a_lost_race_the_line_and_the_metric_say_what_was_published(
+    judged: ServiceResponse,
+    outcome: Outcome,
+    cause: Error | None,
+    expected: tuple[str, str | None, str | None],
+    logged: Logged,
+    measured: "Callable[[], Points]",
+) -> None:
+    queues, _ = handle(judged, HELD_FOR_LONG, blobs=LostRace(outcome, cause))
+
+    level, facts = logged()
+    assert (*expected, "told", outcome) == (
+        level,
+        facts.get("class"),
+        facts.get("code"),
+        facts["result"],
+        facts["outcome"],
+    )
+    assert published(queues)["id"] == facts["toldEventId"]
+    assert judged.status == facts["status"], "of its own POST"
+    labels = {"cart_checkout.outcome": outcome} | ({"cart_checkout.class": expected[1]} if expected[1] else {})
+    assert [(labels, 1)] == [(said, point.value) for said, point in measured()["cart_checkout.outcomes"]]
+
+
+def test_the_line_of_a_large_outcome_has_its_class_though_its_data_lie_in_a_blob(logged: Logged) -> None:
+    rows = [{"code": 800002, "description": "x" * 60_000}]
+    queues, _ = handle(ServiceResponse(201, json.dumps({"orders": [{"id": "1"}], "orderErrors": rows}).encode()))
+    assert "dataref" in published(queues)
+    assert ("partial", "cart") == (logged()[1]["outcome"], logged()[1]["class"])
+
+
+CORRELATION = "cccccccc-0000-4000-8000-000000000003"
+
+
+@pytest.mark.parametrize(
+    ("again", "differs"),
+    [
+        ({}, None),
+        ({"customerUserUpn": "lee@planted-upn.example"}, None),
+        ({"context": {"note": f"other {PLANTED}"}}, "context"),
+        ({"context": None, "correlationId": CORRELATION}, "context correlationId"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", [fault(400, 800002), orders("completed")], ids=["failed", "completed"])
+def test_a_request_id_that_is_used_for_another_request_is_a_warning_without_its_values(
+    first: ServiceResponse, again: dict[str, Any], differs: str | None, caplog: pytest.LogCaptureFixture, logged: Logged
+) -> None:
+    queues, blobs = handle(first)
+    caplog.clear()
+
+    repeated, _ = handle(orders("error"), json.dumps(REQUEST | again).encode(), blobs=blobs)
+
+    level, facts = logged()
+    assert ("WARNING" if differs else "INFO", differs) == (level, facts.get("differs"))
+    assert published(queues) == published(repeated), "it is answered by the record as always"
+    for value in (PLANTED, "planted-upn", CORRELATION):
+        assert value not in str({name: fact for name, fact in facts.items() if name != "correlationId"})
+
+
+@pytest.mark.parametrize("body", [None, b"no request"], ids=["a request", "no request"])
+@pytest.mark.parametrize("copies", [True, False], ids=["a copy is sent", "no copy is sent"])
+def test_nothing_is_said_to_be_told_before_it_is(
+    copies: bool, body: bytes | None, logged: Logged, measured: "Callable[[], Points]"
+) -> None:
+    away: dict[str, Any] = {"outcomes": Away()} | ({} if copies else {"carts": Away()})
+    with nullcontext() if copies else pytest.raises(StorageUnavailable):
+        handle(fault(400, 800002), body, **away)
+
+    level, facts = logged()
+    assert (level, facts["result"]) == (("WARNING", "deferred") if copies else ("ERROR", "raised"))
+    assert not {"outcome", "class", "code", "toldEventId"} & {*facts}
+    assert "cart_checkout.outcomes" not in measured()
 
 
 def test_unavailable_storage_is_a_warning(logged: Logged) -> None:

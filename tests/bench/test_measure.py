@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import backend_limit, measure
+from bench import ROOT, backend_limit, measure
 from bench.backend import Backend, MeasurementFailed
-from bench.competitor import BASELINE, OURS, TUTORIAL, Competitor
+from bench.competitor import BASELINE, OURS, TUTORIAL, Competitor, before
 from bench.measure import Workload
 from local.process import ProcessFailed
 
@@ -32,6 +32,20 @@ def test_a_competitor_checks_carts_out_and_reports_what_it_used(stub: Backend, c
     assert 10 < found["rss_mib"] <= found["peak_mib"] < 1_000
 
 
+@pytest.mark.parametrize("competitor", [BASELINE, OURS], ids=lambda each: each.name)
+def test_each_call_is_timed_with_one_in_flight_and_has_six_transactions(stub: Backend, competitor: Competitor) -> None:
+    found = measure.one_by_one(stub, competitor, 21)
+    assert 0 < found["warm_ms"] < 10_000
+    assert round(found["stub_transactions"]) == 6  # receive, GET, the entry, the record, the outcome, delete
+
+
+def test_another_version_is_run_in_its_own_folder(stub: Backend, tmp_path: Path) -> None:
+    found = measure.window(stub, before(ROOT), Workload(0.0, warm_up=8, carts=16))
+    assert found["carts_per_second"] > 0
+    with pytest.raises(ProcessFailed, match="No module named"):
+        measure.window(stub, before(tmp_path), Workload(0.0, warm_up=8, carts=16))
+
+
 def test_memory_and_live_objects_are_measured_early_and_late(stub: Backend) -> None:
     found = measure.growth(stub, OURS, 20, 60)
     assert 10 < found["few_mib"] <= found["many_mib"] < 1_000
@@ -42,11 +56,6 @@ def test_a_competitor_is_measured_over_tls() -> None:
     with Backend(tls=True) as backend:
         found = measure.window(backend, OURS, Workload(0.0, warm_up=8, carts=16))
     assert found["carts_per_second"] > 0
-
-
-def test_each_call_is_timed_with_one_in_flight(stub: Backend) -> None:
-    found = measure.one_by_one(stub, OURS, 6)
-    assert 0 < found["warm_ms"] < 10_000
 
 
 def test_the_import_is_measured_in_a_process_of_its_own_and_not_its_compilation(

@@ -90,10 +90,10 @@ class Function:
         event = decided(asked, Decision(outcome, 1, **made), at)
         return self.records.append(asked, record, event, state or None)
 
-    def correct(self, asked: CheckoutRequest, *earlier: Event) -> Event:
-        """Append the correction that a later answer, which bought, leads to."""
+    def correct(self, asked: CheckoutRequest, *earlier: Event, outcome: Outcome = Outcome.COMPLETED) -> Event:
+        """Append the correction that a later answer, or an operator, leads to."""
         record = self.records.load(asked.customer_id, asked.cart_id)
-        found = Decision(Outcome.COMPLETED, 2, RESULT)
+        found = Decision(outcome, 2, RESULT if outcome is Outcome.COMPLETED else None)
         return self.records.append(asked, record, decided(asked, found, datetime.now(UTC), corrects=earlier))
 
     def post(self, asked: CheckoutRequest, reason: str | None = None, *, hours_ago: float = 0.0, **more: Any) -> None:

@@ -7,9 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from azure.storage.blob import AccountSasPermissions, ResourceTypes, Services, generate_account_sas
+from azure.storage.blob import (
+    AccountSasPermissions,
+    ContainerClient,
+    ResourceTypes,
+    Services,
+    generate_account_sas,
+)
 from click.testing import CliRunner, Result
 
+from cli.checks.storage import check_changeable
 from cli.main import main
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from tests.adapters.test_identity import gives, jwt
@@ -90,11 +97,17 @@ def test_with_a_correct_setup_nothing_fails_and_nothing_is_changed(doctor: Docto
 
     assert result.exit_code == 0
     assert "Nothing failed." in result.stdout
+    assert "" == result.stderr
     for word in ("settings", "host.threads", "storage.queue", "storage.container", "identity.token", "service.admits"):
         assert word in result.stdout
     for queue in (storage.carts, storage.poison, storage.outcomes):
         assert 0 == queue.get_queue_properties().approximate_message_count
     assert [] == [*storage.records.list_blobs()]
+
+
+def test_what_was_not_checked_is_named(doctor: Doctor) -> None:
+    result = doctor.run("--skip", "identity")
+    assert (0, "Not checked: identity, service.admits.\n") == (result.exit_code, result.stderr)
 
 
 def test_it_shows_tenant_audience_and_expiry_of_the_token_and_never_the_token(
@@ -205,6 +218,30 @@ def test_a_missing_permission_that_only_the_tools_need_is_a_warning(
     result = doctor.run("--skip", "identity", "--skip", "service", CheckoutStorage=signed("rwdacup"))
     assert result.exit_code == 0
     assert "no right to list, which the app does not need" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (200, {}, []),
+        (200, {"x_ms_has_immutability_policy": "false", "x_ms_has_legal_hold": "false"}, []),
+        (200, {"x_ms_has_immutability_policy": "true"}, [("failed", "an immutability policy forbids")]),
+        (200, {"x_ms_has_legal_hold": "true"}, [("failed", "a legal hold forbids")]),
+        (403, {"x_ms_error_code": "AuthorizationPermissionMismatch"}, [("skipped", "not checked")]),
+        (404, {"x_ms_error_code": "ContainerNotFound"}, []),
+        (None, {}, []),
+    ],
+)
+def test_a_container_whose_records_cannot_be_changed_is_named(
+    status: int | None, headers: dict[str, str], expected: list[tuple[str, str]]
+) -> None:
+    dated: dict[str, Any] = {"Last_Modified": "Sun, 22 Nov 2026 10:00:00 GMT", "ETag": '"1"', **headers}
+    with Server(always(answer(status or 200, **dated))) as server:
+        url = server.url if status else f"http://127.0.0.1:{refusing_port()}"
+        with ContainerClient(f"{url}/account", "records", retry_total=0) as container:
+            found = [*check_changeable(container)]
+    assert [each for each, _ in expected] == [finding.status for finding in found]
+    assert all(text in finding.found for (_, text), finding in zip(expected, found, strict=True))
 
 
 def test_an_expired_signature_is_named(doctor: Doctor, signed: Callable[..., str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli.connection import connect
+from cli.left_out import LeftOut
 from cli.records_reader import RecordsReader
 from cli.wait import NOT_ANSWERED, wait_for
 from shared.core.cart_state import CartState, enter
@@ -47,7 +48,7 @@ def beside(function: Function) -> None:
 def test_it_is_a_record_of_no_entries(storage: Storage) -> None:
     with connect(storage.environ).records() as container:
         reader = RecordsReader(container)
-        (cart,) = reader.find((CART,), 10)
+        (cart,) = reader.find((CART,), 10, LeftOut())
         history = reader.load(cart)
     assert ((), None, "", STATE) == (history.entries, history.last, history.trouble, history.record.metadata)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli import batch
+from cli.connection import MAX_PEEKED
 from cli.redrive_plan import next_id
 from shared.bootstrap import bootstrap
 from shared.core.errors import ErrorClass
@@ -241,6 +242,8 @@ def test_a_cart_that_is_decided_while_this_runs_is_not_sent(
     result = run("redrive", *SERVICE, "--yes")
     assert "the cart is bought (completed)" in result.stdout
     assert "its record has changed since it was listed" in result.stdout
+    assert 1 == result.exit_code
+    assert result.stderr.endswith("left out: 1 record(s) that have changed meanwhile.\n")
     assert [] == sent(storage)
 
 
@@ -295,9 +298,30 @@ def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
 ) -> None:
     function.record(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
     storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"{}")
-    result = run("redrive", *SERVICE, *NOW)
-    assert "is damaged" in result.stderr
+    for arguments in (("--dry-run",), NOW):
+        result = run("redrive", *SERVICE, *arguments)
+        assert 1 == result.exit_code
+        assert "is damaged" in result.stderr
+        assert result.stderr.endswith("left out: 1 record(s) that cannot be read.\n")
     assert ["other~1"] == [request.request_id for request in sent(storage)]
+
+
+def test_a_damaged_record_alone_is_not_nothing_to_do(run: Run, storage: Storage) -> None:
+    storage.records.upload_blob(f"{CUSTOMER}/{CART}.json", b"{}")
+    assert 1 == run("redrive", CUSTOMER, CART, *NOW).exit_code
+
+
+@pytest.mark.parametrize("chosen", [SERVICE, (CART,)])
+def test_a_list_that_was_cut_is_reported_and_what_was_found_is_sent(
+    run: Run, storage: Storage, function: Function, chosen: tuple[str, ...]
+) -> None:
+    function.record(asked(), Outcome.FAILED, ErrorClass.SERVICE)
+    function.record(asked("other", OTHER_CART), Outcome.FAILED, ErrorClass.SERVICE)
+    result = run("redrive", *chosen, "--most", "1", *NOW)
+    assert 1 == result.exit_code
+    assert "raise --most" in result.stderr
+    assert result.stderr.endswith("left out: 1 list(s) of records that were cut.\n")
+    assert ["order-4711~1"] == [request.request_id for request in sent(storage)]
 
 
 def test_nothing_to_do_is_not_a_failure(run: Run) -> None:
@@ -441,6 +465,17 @@ def test_messages_that_the_host_has_leased_are_reported_as_unseen(run: Run, stor
     assert "1 message(s) cannot be seen" in result.stderr
     assert ("1 of 1 renewed" in result.stderr) is also_seen
     assert "Nothing is stuck" not in result.stderr
+
+
+def test_more_messages_than_can_be_seen_at_once_are_not_all_renewed(run: Run, storage: Storage) -> None:
+    for number in range(MAX_PEEKED + 2):
+        storage.poison.send_message(f"stuck {number}")
+
+    for arguments in ("--dry-run", "--yes"):
+        result = run("redrive", "--poison", "--stuck-for", "0", "--rate", "60000", arguments)
+        assert 1 == result.exit_code
+        assert "run it again for the others" in result.stderr
+        assert result.stderr.endswith("left out: 2 message(s) that cannot be seen.\n")
 
 
 def test_another_message_that_is_received_loses_only_one_delivery(

@@ -95,9 +95,77 @@ def test_a_damaged_record_is_reported_and_does_not_stop_the_others(
 ) -> None:
     event = function.record(asked())
     storage.records.upload_blob(f"{CUSTOMER}/{OTHER_CART}.json", b"[1]")
-    result = run("republish", "--customer", CUSTOMER, *NOW)
-    assert "is damaged" in result.stderr
+    for arguments in (NOW, ("--dry-run",)):
+        result = run("republish", "--customer", CUSTOMER, *arguments)
+        assert 1 == result.exit_code
+        assert "is damaged" in result.stderr
+        assert result.stderr.endswith("left out: 1 record(s) that cannot be read.\n")
     assert [event.text] == texts(storage.outcomes)
+
+
+@pytest.mark.parametrize("chosen", [("--customer", CUSTOMER), (CART,)])
+def test_a_list_that_was_cut_is_reported_and_what_was_found_is_published(
+    run: Run, storage: Storage, function: Function, chosen: tuple[str, ...]
+) -> None:
+    event = function.record(asked())
+    function.record(asked("other", OTHER_CART))
+    result = run("republish", *chosen, "--most", "1", *NOW)
+    assert 1 == result.exit_code
+    assert "raise --most" in result.stderr
+    assert result.stderr.endswith("left out: 1 list(s) of records that were cut.\n")
+    assert [event.text] == texts(storage.outcomes)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "unknown"])
+@pytest.mark.parametrize("how", ["--outcome", "--class", "--event", "--until"])
+def test_what_was_corrected_is_followed_by_its_correction(
+    run: Run, storage: Storage, function: Function, outcome: str, how: str
+) -> None:
+    first = function.record(asked(), Outcome(outcome), ErrorClass.CART, hours_ago=2)
+    correction = function.correct(asked(), first)
+    chosen = {
+        "--outcome": ("--since", "1d", "--outcome", outcome),
+        "--class": ("--customer", CUSTOMER, "--class", "cart"),
+        "--event": ("--event", first.id),
+        "--until": ("--since", "1d", "--until", "1h"),
+    }
+
+    result = run("republish", *chosen[how], *NOW, "--json")
+
+    assert 0 == result.exit_code
+    assert [first.text, correction.text] == texts(storage.outcomes)
+    assert [None, first.id] == [line.get("corrects") for line in lines(result)]
+
+
+def test_a_correction_of_a_correction_follows_too_and_neighbours_do_not(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    first = function.record(asked(), Outcome.UNKNOWN, ErrorClass.UNANSWERED, hours_ago=3)
+    function.record(asked("order-2"), Outcome.FAILED, ErrorClass.CART, hours_ago=2)
+    second = function.correct(asked(), first, outcome=Outcome.FAILED)
+    third = function.correct(asked(), first, second)
+
+    run("republish", "--event", first.id, *NOW)
+
+    assert [first.text, second.text, third.text] == texts(storage.outcomes)
+
+
+def test_a_correction_alone_is_published_alone(run: Run, storage: Storage, function: Function) -> None:
+    correction = function.correct(asked(), function.record(asked(), Outcome.FAILED, ErrorClass.CART))
+    run("republish", "--customer", CUSTOMER, "--outcome", "completed", *NOW)
+    assert [correction.text] == texts(storage.outcomes)
+
+
+def test_a_correction_comes_after_what_it_corrects_whatever_the_clocks_say(
+    run: Run, storage: Storage, function: Function
+) -> None:
+    first = function.record(asked(), Outcome.FAILED, ErrorClass.CART, hours_ago=-1)  # by a clock that is ahead
+    other = function.record(asked("other", OTHER_CART), hours_ago=-0.5)
+    correction = function.correct(asked(), first)
+
+    run("republish", "--customer", CUSTOMER, *NOW)
+
+    assert [other.text, first.text, correction.text] == texts(storage.outcomes)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--outcome", "completed"), ("nonsense",), ("--since", "soon")])

@@ -309,6 +309,18 @@ def test_an_unknown_is_resolved_once(run: Run, storage: Storage, unknown: Checko
     assert 1 == len(told(storage))
 
 
+def test_a_cart_that_was_not_searched_for_everywhere_is_refused(
+    run: Run, storage: Storage, simulator: Simulator, function: Function, unknown: CheckoutRequest
+) -> None:
+    order = order_of(simulator, CART)
+    function.record(asked("other", "ffffffff-1111-4222-8333-444444444444"))  # listed after the one that is found
+    result = run("resolve", unknown.cart_id, "--bought", order, "--yes", "--most", "1")
+    assert 1 == result.exit_code
+    assert "give CUSTOMER_ID too" in result.stderr
+    assert "Refused" in result.stderr
+    assert [] == told(storage)
+
+
 def test_a_cart_without_a_record_is_refused(run: Run) -> None:
     assert "it has no record" in run("resolve", CART, "--not-bought", "--yes").stderr
     assert "none of its outcomes is `unknown` (none)" in run("resolve", CUSTOMER, CART, "--not-bought", "--yes").stderr

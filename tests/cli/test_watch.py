@@ -90,10 +90,12 @@ def test_a_longer_queue_than_can_be_seen_is_reported(run: Run, storage: Storage)
     result = run("watch", "--json", "--timeout", "0")
 
     assert len(result.stdout.splitlines()) == MAX_PEEKED
-    assert (
-        result.stderr
-        == f"The queue holds {MAX_PEEKED + 1}; only the first {MAX_PEEKED} can be seen. --take sees all.\n"
+    assert result.stderr == (
+        f"The queue holds {MAX_PEEKED + 1}; only the first {MAX_PEEKED} can be seen. --take sees all.\n"
+        "Not everything was looked at, left out: 1 message(s) that cannot be seen.\n"
     )
+    assert 1 == result.exit_code
+    assert 0 == run("watch", "--count", "1").exit_code, "it was asked for one, and has shown it"
 
 
 def test_data_in_a_blob_is_loaded(run: Run, storage: Storage) -> None:
@@ -112,7 +114,8 @@ def test_an_outcome_whose_blob_is_missing_or_elsewhere_is_shown(run: Run, storag
 
     result = run("watch", "--timeout", "0")
 
-    assert (result.exit_code, result.stdout.count("completed")) == (0, 2)
+    assert (result.exit_code, result.stdout.count("completed")) == (1, 2)
+    assert 2 == result.stderr.count(f"The data of the event {event.id} cannot be read.")
 
 
 def test_an_outcome_answered_by_another_request_names_it(run: Run, storage: Storage) -> None:

@@ -85,7 +85,7 @@ KINDS = {(scenario.expected, scenario.error_class, scenario.code): scenario for 
 
 
 def live() -> None:
-    """The scenarios; a message that is no request; storage that is away; no token; and what is poisoned."""
+    """The scenarios; no request, and one whose id was used before; storage that is away; no token; what is poisoned."""
     for scenario in (scenario for scenario in KINDS.values() if not scenario.decided_by_giving_up):
         world = World()
         world.enqueue(scenario.name)
@@ -107,6 +107,10 @@ def live() -> None:
         world.enqueue("throttled")
         some(world)
     buy_twice()
+    world = World()
+    for context in (1, 2):
+        world.enqueue("created", context=context)
+    world.run()
     world = World()
     world.carts.send = away  # type: ignore[method-assign]
     world.poison.send(json.dumps({"customerId": CUSTOMER, "cartId": scenarios.cart_id("created", "poisoned")}))

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from shared.core.cart_state import CartLookup, PostEvidence
+from shared.core.errors import ErrorClass
 from shared.core.evidence import evidence_of, lookup_of
 from shared.core.models import ServiceResponse
 from shared.core.verdict import CartStatusReading, judge
@@ -94,8 +95,11 @@ def test_a_call_that_was_never_sent_left_nothing() -> None:
         (CartLookup(NOW, CartStatusReading.UNCLEAR, not_found=True), answer(404, {"description": "no such cart"})),
         (CartLookup(NOW, CartStatusReading.UNCLEAR), answer(404, fault("unheard-of"))),
         (CartLookup(NOW, CartStatusReading.UNCLEAR), answer(400, fault("800002"))),
-        (CartLookup(NOW, CartStatusReading.NOT_NOW), answer(404, b"<html>")),
-        (CartLookup(NOW, CartStatusReading.NOT_NOW), ServiceResponse(None, failure="timeout")),
+        (CartLookup(NOW, CartStatusReading.NOT_NOW, transient=ErrorClass.SERVICE), answer(404, b"<html>")),
+        (
+            CartLookup(NOW, CartStatusReading.NOT_NOW, transient=ErrorClass.SERVICE),
+            ServiceResponse(None, failure="timeout"),
+        ),
     ],
 )
 def test_get_cart_says_what_stands_there_or_that_there_is_no_such_cart(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.cart_state import CartState, Post, lost_state
-from shared.core.state_metadata import from_metadata, to_metadata
+from shared.core.state_metadata import changed_metadata, from_metadata, to_metadata
 from tests.support.builders import NOW, after
 
 LATER = after(3600)
@@ -52,6 +52,14 @@ def test_what_operators_want_to_know_stands_with_the_post_and_is_not_read() -> N
 def test_a_lost_state_stays_lost_until_the_cart_is_closed() -> None:
     state = lost_state(NOW)
     assert lost_state(LATER) == from_metadata(to_metadata(state), LATER)
+
+
+def test_with_an_outcome_a_state_that_is_the_same_is_not_written_again_but_with_a_new_record() -> None:
+    state, spent = CartState(key=3), CartState(key=3, spent=True)
+    assert changed_metadata(state, state) is None
+    assert changed_metadata(lost_state(NOW), lost_state(NOW)) is None
+    assert {"key": "3", "spent": "true"} == changed_metadata(spent, state)
+    assert {"key": "0"} == changed_metadata(CartState(), None)
 
 
 def test_names_may_come_back_in_another_case_and_unknown_ones_are_passed_over() -> None:

@@ -206,6 +206,22 @@ def test_another_request_for_a_bought_cart_is_answered_by_the_first(shop: Shop) 
     assert shop.page(body["cartId"])["posts"] == 1
 
 
+def test_two_requests_for_one_cart_at_one_moment_buy_it_once_and_are_both_told(shop: Shop) -> None:
+    body = request("slow")
+    sent = [shop.send(json.dumps(body | {"requestId": f"{body['requestId']} {number}"})) for number in (1, 2)]
+
+    told = {event_id: shop.published(event_id)[0]["data"] for event_id in sent}
+
+    (first,) = (event_id for event_id, data in told.items() if "answeredBy" not in data)
+    (second,) = (event_id for event_id in sent if event_id != first)
+    assert [("completed", 1), ("completed", 2)] == [
+        (of["outcome"], of["revision"]) for of in (told[first], told[second])
+    ]
+    assert first == told[second]["answeredBy"]
+    page = shop.page(body["cartId"])
+    assert (1, 1) == (page["posts"], page["purchases"])
+
+
 def test_a_burst_with_duplicates_is_published_under_one_id_each_and_bought_once_each(shop: Shop) -> None:
     bodies = [request() for _ in range(200)]
     ids = [shop.send(json.dumps(body)) for body in bodies]

@@ -1,10 +1,14 @@
-"""The baseline: the same five requests with the bare SDK clients and one session, without any logic."""
+"""The baseline: the same five requests, with the same conditions, by the bare SDK clients and one session.
+
+Without any logic.
+"""
 
 import json
 import os
 
 import azure.functions as func
 import requests
+from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import ManagedIdentityCredential
@@ -36,17 +40,24 @@ app = func.FunctionApp()
 def checkout_cart(message: func.QueueMessage) -> None:
     """GET the record, PUT the entry, POST the checkout, PUT the record, send the outcome."""
     cart = json.loads(message.get_body())
-    name = f"{cart['customerId']}/{cart['cartId']}.json"
+    record = RECORDS.get_blob_client(f"{cart['customerId']}/{cart['cartId']}.json")
     try:
-        RECORDS.download_blob(name).readall()
+        record.download_blob().readall()
     except ResourceNotFoundError:
         pass
-    entered = RECORDS.upload_blob(name, b"[]", content_settings=JSON, metadata={"key": "0", "post": ENTRY})
+    entered = record.upload_blob(b"[]", content_settings=JSON, metadata={"key": "0", "post": ENTRY})  # only if absent
     token = CREDENTIAL.get_token(f"{URL}/.default").token
     answer = SESSION.post(
         f"{URL}/v1/customers/{cart['customerId']}/carts/{cart['cartId']}/checkout",
         headers={"Accept": "application/json", "Authorization": f"Bearer {token}", "MS-RequestId": cart["cartId"]},
         timeout=180,
     ).text
-    entered.upload_blob(answer.encode(), overwrite=True, content_settings=JSON, metadata={"key": "0"})
+    record.upload_blob(
+        answer.encode(),
+        overwrite=True,
+        etag=entered["etag"],
+        match_condition=MatchConditions.IfNotModified,
+        content_settings=JSON,
+        metadata={"key": "0"},
+    )
     OUTCOMES.send_message(answer, time_to_live=-1)

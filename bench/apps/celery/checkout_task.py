@@ -1,4 +1,4 @@
-"""The same four requests as a task on Celery, with its Azure Storage Queue transport.
+"""The baseline's five requests as a task on Celery, with its Azure Storage Queue transport.
 
     python -m bench.apps.celery.checkout_task
 
@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import requests
+from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import ManagedIdentityCredential
@@ -40,6 +41,8 @@ RECORDS = BlobServiceClient.from_connection_string(STORAGE, transport=TRANSPORT)
     os.environ["RECORDS_CONTAINER"]
 )
 JSON = ContentSettings("application/json")
+ENTRY = "x" * 300
+"""As long as what the function enters before each POST."""
 
 app = Celery(broker=f"azurestoragequeues://{ACCOUNT_KEY}@{os.environ['BENCH_QUEUE_ENDPOINT']}")
 app.conf.update(
@@ -57,18 +60,26 @@ app.conf.update(
 
 @app.task(bind=True, name="checkout")  # type: ignore[untyped-decorator]
 def checkout(task: Any, customer_id: str) -> None:  # noqa: ANN401  Celery is untyped
-    """GET the record, POST the checkout, PUT the record, send the outcome."""
+    """GET the record, PUT the entry, POST the checkout, PUT the record, send the outcome."""
     cart_id = task.request.id
-    name = f"{customer_id}/{cart_id}.json"
+    record = RECORDS.get_blob_client(f"{customer_id}/{cart_id}.json")
     with suppress(ResourceNotFoundError):
-        RECORDS.download_blob(name).readall()
+        record.download_blob().readall()
+    entered = record.upload_blob(b"[]", content_settings=JSON, metadata={"key": "0", "post": ENTRY})  # only if absent
     token = CREDENTIAL.get_token(f"{URL}/.default").token
     answer = SESSION.post(
         f"{URL}/v1/customers/{customer_id}/carts/{cart_id}/checkout",
         headers={"Accept": "application/json", "Authorization": f"Bearer {token}", "MS-RequestId": cart_id},
         timeout=180,
     ).text
-    RECORDS.upload_blob(name, answer.encode(), content_settings=JSON)
+    record.upload_blob(
+        answer.encode(),
+        overwrite=True,
+        etag=entered["etag"],
+        match_condition=MatchConditions.IfNotModified,
+        content_settings=JSON,
+        metadata={"key": "0"},
+    )
     OUTCOMES.send_message(answer, time_to_live=-1)
 
 

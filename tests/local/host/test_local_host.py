@@ -16,8 +16,8 @@ from azure.storage.queue import QueueClient
 from local.azurite import Azurite
 from local.host.functions import IndexingError, load, thread_count
 from local.host.host_json import QueueOptions
+from local.host.in_process_worker import InProcessWorker
 from local.host.local_host import LocalHost, resolve
-from local.host.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -365,7 +365,7 @@ def app(calls: Calls) -> func.FunctionApp:
 
 
 def host_of(made: func.FunctionApp, options: QueueOptions, environ: Mapping[str, str]) -> LocalHost:
-    return LocalHost(WorkerThread(made, thread_count(environ)), options, environ)
+    return LocalHost(InProcessWorker(made, thread_count(environ)), options, environ)
 
 
 def trigger(made: func.FunctionApp, queue: str, calls: Calls) -> None:

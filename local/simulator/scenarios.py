@@ -135,7 +135,7 @@ _ROWS = {
         Scenario(4, "two-order-groups", "Two order groups, two orders.", (Commit(),), order_groups=2),
         Scenario(6, "new-order-status", "Ordered, with an undocumented status.", (Commit(("in_orbit",)),)),
         Scenario(7, "unknown-fields", "Ordered; the response has fields that the reference does not list.",
-                 (Commit(extra={"additionalInformation": {"deep": [1, None, "\u00fc"]}}),)),
+                 (Commit(extra={"additionalInformation": {"price": "$36.480", "deep": [1, None, "\u00fc"]}}),)),
         Scenario(8, "dates-with-zero-offset", "Ordered; dates end in +00:00.", (Commit(utc_offset=0),)),
         Scenario(9, "dates-with-offset", "Ordered; dates end in -08:00.", (Commit(utc_offset=-8),)),
         Scenario(10, "byte-order-mark", "Ordered; the body begins with a UTF-8 byte order mark.", (Commit(bom=True),)),

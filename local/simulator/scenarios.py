@@ -19,6 +19,7 @@ from local.simulator.steps import (
     DropMidBody,
     FaultStep,
     GatewayStep,
+    Interim,
     Later,
     Masked,
     RefusedGroup,
@@ -111,6 +112,15 @@ _HTML = b"<html><head><title>%d</title></head><body><h1>The gateway could not se
 _LOGIN = GatewayStep(200, b"<!DOCTYPE html><html><body>Sign in to your account</body></html>")
 _JSON = "application/json; charset=utf-8"
 
+_ANOTHERS = GatewayStep(
+    201,
+    b'{"orders": [{"id": "b0d70a69-4c42-4b27-b2f7-9a6b8c4fd5b6", "status": "completed", "lineItems": [],'
+    b' "referenceCustomerId": "99999999-9999-4999-8999-999999999999"}], "orderErrors": []}',
+    _JSON,
+    {"MS-RequestId": "77777777-7777-4777-8777-777777777777"},
+)
+"""The service's answer to another call. It has the ids of that call."""
+
 
 def _html(status: int) -> GatewayStep:
     return GatewayStep(status, _HTML % status)
@@ -187,6 +197,11 @@ _ROWS = {
                  (Trickle(8, 4), Commit())),
         Scenario(69, "too-slow-then-refused", "Ordered after 220 seconds; before that it refuses an active cart.",
                  (Slow(220), _REFUSED, Commit()), busy=False),
+        Scenario(128, "interim-answers", "103 and 102 come before the answer.", (Interim((103, 102, 103), 1),)),
+        Scenario(129, "interim-then-closed", "103, then closed after the purchase; the second call returns the result.",
+                 (Interim((103,), then=Drop(Commit())), Commit())),
+        Scenario(130, "interim-for-ever", "102 every four seconds, past any timeout; a later call returns the result.",
+                 (Interim((102,) * 60, 4), Commit())),
         Scenario(61, "never-answers", "Every connection is closed before the purchase.", (Drop(),),
                  "failed", "service", decided_by_giving_up=True),
         Scenario(62, "never-tells", "Bought at the first call, and every connection is closed.",
@@ -245,6 +260,10 @@ _ROWS = {
         Scenario(107, "redirect", "302 once, then bought.", (_redirect(), Commit())),
         Scenario(108, "redirect-for-ever", "307, permanently.", (_redirect(307),),
                  "failed", "configuration", decided_by_giving_up=True),
+        Scenario(131, "answer-of-another", "Bought; the answer is that of another customer's cart.",
+                 (Masked(Commit(), _ANOTHERS), Commit())),
+        Scenario(132, "answer-of-another-for-ever", "Every answer is that of another customer's cart.", (_ANOTHERS,),
+                 "failed", "service", decided_by_giving_up=True),
         Scenario(134, "code-0-when-ordered", "400 with code 0; GET cart says Ordered.",
                  (FaultStep(400, 0, _UNKNOWN_ERROR),), "unknown", "already_ordered", bought_before=True),
         Scenario(135, "uncoded-400-after-purchase", "Bought, hidden by a 400 without a code.",

@@ -1,6 +1,7 @@
 """The program's ports in memory: queues, blobs, the service, and a virtual clock."""
 
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from shared.core.models import ServiceResponse
 from shared.ports import Conflict, MissingBlob, StoredBlob, checked_metadata
 
 LONGEST_TEXT = 64 * 1024
+_CUSTOMER = re.compile(rb'"referenceCustomerId": "([^"]+)"')
 
 
 @dataclass(slots=True)
@@ -166,24 +168,34 @@ class MemoryPartnerCenter:
         if not may_begin():
             return ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
         response = self._service.checkout(request.customer_id, request.cart_id, ms_request_id, self._clock.epoch())
-        return self._deliver(response, ms_request_id, request.correlation_id)
+        return self._deliver(response, request.customer_id, ms_request_id, request.correlation_id)
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
-        return self._deliver(self._service.get_cart(request.customer_id, request.cart_id, self._clock.epoch()))
+        response = self._service.get_cart(request.customer_id, request.cart_id, self._clock.epoch())
+        return self._deliver(response, request.customer_id)
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.list_orders`."""
-        return self._deliver(self._service.list_orders(request.customer_id, self._clock.epoch()))
+        response = self._service.list_orders(request.customer_id, self._clock.epoch())
+        return self._deliver(response, request.customer_id)
 
     def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
         """See `PartnerCenterApi.get_order`."""
-        return self._deliver(self._service.get_order(customer_id, order_id, self._clock.epoch()))
+        response = self._service.get_order(customer_id, order_id, self._clock.epoch())
+        return self._deliver(response, customer_id)
 
     def _deliver(
-        self, response: SimulatedResponse, ms_request_id: str = "of-a-get", correlation_id: str = "of-a-get"
+        self,
+        response: SimulatedResponse,
+        customer_id: str,
+        ms_request_id: str = "of-a-get",
+        correlation_id: str = "of-a-get",
     ) -> ServiceResponse:
-        """Deliver a response, with the ids that the service puts on every answer, to a GET too."""
+        """Deliver a response, with the ids that the service puts on every answer, to a GET too.
+
+        Like the client over HTTP, it reads past interim answers, and an answer to another customer's call is none.
+        """
         if response.drop != "none":
             self._clock.advance(min(response.delay, self._timeout))
             return ServiceResponse(None, failure="no answer: ConnectionError")
@@ -191,6 +203,8 @@ class MemoryPartnerCenter:
             self._clock.advance(self._timeout)
             return ServiceResponse(None, failure="no answer: ReadTimeout")
         self._clock.advance(response.seconds)
+        if any(named.decode().lower() != customer_id for named in _CUSTOMER.findall(response.body)):
+            return ServiceResponse(None, failure="no answer: another call's")
         echoed = response.echo(ms_request_id, correlation_id).headers
         headers = {name.lower(): value for name, value in echoed.items()}
         return ServiceResponse(

@@ -5,6 +5,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from email.message import Message
 from email.parser import BytesParser
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from local.simulator.scenarios import BY_NUMBER, cart_id
+from local.simulator.scenarios import BY_NAME, BY_NUMBER, cart_id
 from local.simulator.server import Simulator
 from local.simulator.steps import Commit, Drop, Interim, Step
 
@@ -393,3 +394,14 @@ def test_the_connection_can_be_closed_after_an_interim_answer(wire: Wire, monkey
     with Wire(wire.simulator) as second:
         assert 200 == second.sdk(cart, "A").status
     assert 1 == wire.page(cart)["purchases"]
+
+
+@pytest.mark.parametrize("name", ["interim-answers", "interim-then-closed", "interim-for-ever"])
+def test_every_scenario_with_interim_answers_can_be_played_to_its_last_step(name: str) -> None:
+    cart = cart_id(name, "interim")
+    with Simulator(scale=0.0001) as simulator:
+        for _ in BY_NAME[name].script:
+            with Wire(simulator) as wire, suppress(IndexError):  # closed
+                wire.sdk(cart, "A")
+        page = simulator.service.page(CUSTOMER, cart)
+    assert (len(BY_NAME[name].script), 1) == (page["posts"], page["purchases"])

@@ -19,7 +19,7 @@ from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 from local.simulator.identity import claims_of
 from local.simulator.scenarios import SCENARIOS, Scenario, cart_id
 from local.simulator.server import TENANT, Simulator
-from local.simulator.steps import BOM
+from local.simulator.steps import BOM, Interim
 
 CUSTOMER = "22222222-2222-4222-8222-222222222222"
 
@@ -76,7 +76,12 @@ def lasting() -> Iterator[Client]:
 # Over the socket
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario",
+    # urllib3 takes an interim answer for the answer: test_clients.py plays those
+    [each for each in SCENARIOS if not any(isinstance(step, Interim) for step in each.script)],
+    ids=lambda scenario: scenario.name,
+)
 def test_every_scenario_can_be_played_to_its_last_step(lasting: Client, scenario: Scenario) -> None:
     cart = cart_id(scenario.name, "socket")
     for _ in scenario.script:

@@ -185,3 +185,14 @@ def test_where_no_line_has_an_error_the_refusal_stays_as_it_is(body: bytes) -> N
 def test_the_lines_of_anything_can_be_read(tree: object) -> None:
     body = json.dumps({"lineItems": [tree, {"error": tree, "addonItems": tree}]})
     msgspec.json.encode(cart_line_errors(body.replace("NaN", "0").replace("Infinity", "0")))
+
+
+def test_add_ons_are_read_four_deep() -> None:
+    def nested(levels: int) -> str:
+        inner = '{"error":{"errorCode":10017}}'
+        for _ in range(levels):
+            inner = '{"addonItems":[' + inner + "]}"
+        return '{"lineItems":[' + inner + "]}"
+
+    assert (msgspec.Raw(b'{"error":{"errorCode":10017}}'),) == cart_line_errors(nested(3))
+    assert () == cart_line_errors(nested(4))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.core.models import ServiceResponse
-from shared.ports import StorageUnavailable
+from shared.ports import Conflict, StorageUnavailable
 from tests.support.builders import answer
 from tests.support.memory import Responses
 from tests.support.world import World
@@ -189,3 +189,27 @@ def test_the_entry_of_another_request_that_could_not_be_recorded_counts_no_attem
     world.run()
     assert [1, 0] == [event["data"]["attempts"] for event in world.published()], "no POST was made for the second"
     assert "answeredBy" in world.published()[-1]["data"]
+
+
+def test_a_race_for_the_record_that_is_always_lost_ends_within_the_time_of_one_message() -> None:
+    world = World()
+    write = world.container.write
+    lost: list[float] = []
+
+    def losing(name: str, content: bytes, **how: Any) -> str:
+        if content == b"[]" or len(lost) == 5:  # its entry is written, and at last its outcome
+            return write(name, content, **how)
+        world.clock.advance(150.0)
+        lost.append(world.clock.epoch())
+        raise Conflict("another writer was first")
+
+    world.container.write = losing  # type: ignore[method-assign]
+    world.serve(Responses(BOUGHT))
+    world.enqueue("created")
+    began = world.clock.epoch()
+    first = world.carts.receive()
+    assert first is not None
+    assert world.deliver(first), "deferred, before the host would stop the worker"
+    assert world.clock.epoch() - began < 540.0
+    world.run()
+    assert "completed" == world.outcome()["data"]["outcome"]

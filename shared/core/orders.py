@@ -40,7 +40,7 @@ _NOTHING_FULFILLED = (
 )
 
 
-def read_orders(orders: Sequence[Order], failure: Error | None) -> tuple[Outcome, Error | None]:
+def judge_orders(orders: Sequence[Order], failure: Error | None) -> tuple[Outcome, Error | None]:
     """The outcome of a response with orders, and what a person must do.
 
     Args:

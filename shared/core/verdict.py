@@ -31,7 +31,7 @@ from shared.core.models import (
     parse_date,
     parse_lenient,
 )
-from shared.core.orders import bare_order, read_orders
+from shared.core.orders import bare_order, judge_orders
 from shared.core.outcomes import Outcome
 
 _SAME_FROM_GATEWAY = frozenset({401, 403, 408, 429})
@@ -51,7 +51,7 @@ class Bought(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, orders: Sequence[Order], failure: Error | None, result: str) -> "Bought":
         """What these orders mean. `failure`: why an order group was not ordered; None: all were."""
-        outcome, cause = read_orders(orders, failure)
+        outcome, cause = judge_orders(orders, failure)
         return cls(outcome, result, cause)
 
 

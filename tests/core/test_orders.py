@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.models import Order, OrderStatus
-from shared.core.orders import bare_order, read_orders
+from shared.core.orders import bare_order, judge_orders
 from shared.core.outcomes import Outcome
 from tests.support.builders import answer, text_of
 from tests.support.verdicts import judge
@@ -191,7 +191,7 @@ STATUSES = st.sampled_from([*OrderStatus, "Canceled", "new status", "PendingRevi
 
 @given(st.lists(st.builds(Order, id=st.just("o"), status=STATUSES), min_size=1))
 def test_completed_is_told_only_where_nobody_has_to_do_anything(orders: list[Order]) -> None:
-    outcome, cause = read_orders(orders, None)
+    outcome, cause = judge_orders(orders, None)
     letters = {(each.status or "").lower().replace("_", "").replace("canceled", "cancelled") for each in orders}
     failed = letters & {"error", "partialsuccess", "poreviewrejected", "cancelled"}
     waiting = letters & {"pendingreview", "pendingpoupload"}

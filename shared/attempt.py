@@ -275,6 +275,7 @@ class CheckoutAttempt:
                 may_begin=lambda: age.holds() and self._may_post(ctx),
             )
             step.set_response(response)
+        _escalate_foreign(ctx, response)
         ctx.posts += 1
         ctx.repeated = ctx.ordered and response.sent
         ctx.line.add(status=response.status, msRequestId=ms_request_id, failure=response.failure)
@@ -355,6 +356,7 @@ class CheckoutAttempt:
         if ctx.budget.allows(ctx.budget.limits.get):
             with ctx.line.step("list_orders"):
                 orders = self._partner_center.list_orders(ctx.request)
+            _escalate_foreign(ctx, orders)
         ids = self._ids(ctx, ctx.answer) if ctx.answer else None
         return self._unknown(ctx, replace(cause, data=candidates(cart, orders, self._clock()) or None), ids)
 
@@ -402,6 +404,7 @@ class CheckoutAttempt:
         if ctx.budget.allows(ctx.budget.limits.get):
             with ctx.line.step("get_cart"):
                 response = self._partner_center.get_cart(ctx.request)
+            _escalate_foreign(ctx, response)
         return lookup_of(response, sent), response
 
     def _unknown(self, ctx: DeliveryContext, cause: Error, response: dict[str, str | int] | None = None) -> Conclusion:
@@ -422,6 +425,13 @@ class CheckoutAttempt:
 
     def _ids(self, ctx: DeliveryContext, answer: Answer) -> dict[str, str | int] | None:
         return response_ids(answer.response, ctx.ms_request_id(answer.key), ctx.request.correlation_id)
+
+
+def _escalate_foreign(ctx: DeliveryContext, response: ServiceResponse) -> None:
+    """Log an ERROR where a call was given another's answer: something on the way mixes up customers."""
+    if response.foreign:
+        ctx.line.add(failure=response.failure)
+        ctx.line.escalate(logging.ERROR)
 
 
 def _ordered_though(cause: Error) -> str:

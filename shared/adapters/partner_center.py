@@ -89,12 +89,12 @@ class PartnerCenter:
         if request.customer_user_upn is not None:
             headers["x-ms-customeruser-upn"] = request.customer_user_upn
         deadline = time.monotonic() + self._timeout
-        read = _own(is_of_another_customer, request.customer_id)
-        return self._exchange("POST", f"{self._cart(request)}/checkout", headers, token, deadline, read, may_begin)
+        url, read = f"{self._cart(request)}/checkout", _own(request.customer_id)
+        return self._exchange("POST", url, headers, token, deadline, read, may_begin)
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
-        return self._get(self._cart(request), _own(is_of_another_cart, request.cart_id), request.correlation_id)
+        return self._get(self._cart(request), _own(request.customer_id, request.cart_id), request.correlation_id)
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.list_orders`."""
@@ -104,7 +104,7 @@ class PartnerCenter:
     def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
         """See `PartnerCenterApi.get_order`."""
         url = f"{self._base}/{_segment(customer_id)}/orders/{_segment(order_id)}"
-        return self._get(url, _own(is_of_another_customer, customer_id))
+        return self._get(url, _own(customer_id))
 
     def _cart(self, request: CheckoutRequest) -> str:
         return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # both were checked to be GUIDs
@@ -198,12 +198,12 @@ def _received(response: requests.Response, body: bytes) -> ServiceResponse:
     )
 
 
-def _own(is_foreign: Callable[[bytes, str], bool], asked: str) -> _Read:
-    """Read a body that is not another's."""
+def _own(customer_id: str, cart_id: str | None = None) -> _Read:
+    """Read a body that names neither another customer nor, as the answer to GET cart, another cart."""
 
     def read(response: requests.Response) -> bytes:
         body = _read(response)
-        if is_foreign(body, asked):
+        if is_of_another_customer(body, customer_id) or (cart_id is not None and is_of_another_cart(body, cart_id)):
             raise _Foreign
         return body
 

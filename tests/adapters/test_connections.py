@@ -201,14 +201,27 @@ def test_over_tls_what_comes_on_an_idle_connection_is_not_the_next_requests_answ
     assert ([BOUGHT, OWN], 2) == ask_twice(Service(answer(201, BOUGHT), later=IDLE[later]), tls)
 
 
+@pytest.mark.parametrize("close", [False, True])
 @pytest.mark.parametrize("before", [answer(503, b"overloaded"), answer(201, BOUGHT), b"!"])
-def test_what_comes_before_the_request_is_no_answer_and_the_request_is_not_sent(before: bytes) -> None:
+def test_what_comes_before_the_request_is_no_answer_and_the_request_is_not_sent(before: bytes, close: bool) -> None:
+    check_that_nothing_is_sent_after(before, close=close)
+
+
+def test_on_a_connection_that_was_closed_before_the_request_nothing_is_sent() -> None:
+    check_that_nothing_is_sent_after(b"", close=True)
+
+
+def check_that_nothing_is_sent_after(before: bytes, *, close: bool) -> None:
     said = threading.Event()
 
     def play(peer: Peer) -> None:
         if peer.number == 1:
             peer.send(before)
+            if close:
+                peer.close()
             said.set()
+            if close:
+                return
         while peer.request() is not None:
             peer.send(answer(201, OWN))
 

@@ -338,6 +338,12 @@ def test_the_token_of_a_post_is_asked_for_and_renewed_by_the_caller() -> None:
     assert (service.token(), service.renew_token(TOKEN)) == (TOKEN, RENEWED)
 
 
+def test_a_post_asks_for_no_token_so_its_whole_time_is_its_own() -> None:
+    with Server(always(answer(201, BOUGHT))) as server:
+        service = client(server.url, Tokens(missing=TokenUnavailable("it would take some time to say so")))
+        assert ServiceResponse(201, BOUGHT) == post(service, REQUEST)
+
+
 def test_a_missing_token_is_raised() -> None:
     with pytest.raises(TokenUnavailable):
         client("http://127.0.0.1:9", Tokens(missing=TokenUnavailable("no token"))).token()
@@ -827,6 +833,8 @@ def test_a_connection_that_closes_without_a_response_may_have_been_sent(read_fir
     def play(peer: Peer) -> None:
         if read_first:
             peer.request()
+        else:
+            peer.sock.recv(1, socket.MSG_PEEK)  # it has come, and lies there unread
 
     response = exchange(play)
     assert response.sent is True

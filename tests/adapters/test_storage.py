@@ -698,6 +698,7 @@ def test_a_blob_is_never_read_as_what_another_read_left_on_the_connection(
     with Server(always(before + A_BLOB + after, other)) as server:
         blobs = storage_of(keyed(server.url)).blobs("records")
         assert [b"[]", b"[1]"] == [read(blobs, name).content for name in ("a.json", "b.json")]
+    assert (2 if after else 1) == server.connections
 
 
 def test_metadata_that_we_could_not_write_back_are_passed_over(pauses: list[float]) -> None:

@@ -205,6 +205,7 @@ class CheckoutAttempt:
                 may_begin=lambda: age.holds() and self._may_post(ctx),
             )
             step.set_response(response)
+        ctx.line.note_owner(response)
         ctx.posts += 1
         ctx.repeated = ctx.ordered and response.sent
         ctx.line.add(status=response.status, msRequestId=ms_request_id, failure=response.failure)

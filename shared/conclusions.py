@@ -163,6 +163,7 @@ class Conclusions:
         if ctx.budget.allows(ctx.budget.limits.get):
             with ctx.line.step("list_orders"):
                 orders = self._partner_center.list_orders(ctx.request)
+            ctx.line.note_owner(orders)
         cause = replace(ordered.error, data=candidates(cart, orders, self._clock()) or None)
         return self._unknown(ctx, cause, ctx.response_ids)
 
@@ -187,6 +188,7 @@ class Conclusions:
         sent = ctx.now()
         with ctx.line.step("get_cart"):
             response = self._partner_center.get_cart(ctx.request)
+        ctx.line.note_owner(response)
         return Look(lookup_of(response, sent), response)
 
     def is_closed(

@@ -77,6 +77,12 @@ class LogLine:
         """Log the line at this level at least, so that an alert can match it."""
         self.level = max(self.level, level)
 
+    def note_owner(self, response: ServiceResponse) -> None:
+        """Log an ERROR where a call was given another's answer: something on the way mixes up customers."""
+        if response.foreign:
+            self.add(failure=response.failure)
+            self.escalate(logging.ERROR)
+
     @contextmanager
     def step(self, name: str, *, to_poison: bool = False) -> Iterator[Step]:
         """Time a step in milliseconds and record a span of it. The times of a repeated step add up.

@@ -1,22 +1,29 @@
 """The client of the Partner Center API: four calls. It returns the response and decides nothing.
 
-The whole exchange of a call is bounded, not only the gap between two bytes: see `shared.adapters.deadline`.
+The whole exchange of a call is bounded, not only the gap between two bytes: see `shared.adapters.deadline`. What it
+returns is the answer to this call and no other: see `shared.adapters.connections` and `shared.core.ownership`.
 """
 
 import re
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 from requests.utils import default_headers
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
-from shared.adapters.deadline import DeadlineAdapter, NotBegun, exchange_until
+from shared import NAME, VERSION
+from shared.adapters.connections import ExchangeAdapter
+from shared.adapters.deadline import NotBegun, exchange_until
 from shared.adapters.http_session import Session
 from shared.adapters.identity import LONGEST_REQUEST, TokenProvider
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
+from shared.core.order_list import ListedOrder, read_orders
+from shared.core.ownership import is_of_another_cart, is_of_another_customer, names_another
 from shared.ports import TokenUnavailable
 from shared.settings import LONGEST_CHECKOUT_TIMEOUT, Settings
 
@@ -30,12 +37,24 @@ LONGEST_POST = LONGEST_CHECKOUT_TIMEOUT
 """Seconds that a POST takes at worst: the most that CHECKOUT_TIMEOUT_SECONDS may say."""
 LONGEST_BODY = 10 * 1024 * 1024
 _CHUNK = 64 * 1024
-_HEADERS = {**default_headers(), "Accept": "application/json", "X-Locale": "en-US"}
+_HEADERS = {
+    **default_headers(),
+    "User-Agent": f"{NAME}/{VERSION}",
+    "Accept": "application/json",
+    "X-Locale": "en-US",
+}
 """Sent with every request: the service can also answer in XML, and in other languages."""
 _UNAUTHORIZED = 401
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _OUT_OF_TIME = ServiceResponse(None, failure="no call: out of time", sent=False)
+_FOREIGN = ServiceResponse(None, failure="no answer: another call's", foreign=True)
 _TOO_OLD = ServiceResponse(None, failure="not sent: the entry is too old", sent=False)
+
+_Read = Callable[[requests.Response], bytes]
+
+
+class _Foreign(Exception):
+    """The answer names another customer or cart: it is another call's."""
 
 
 class PartnerCenter:
@@ -48,7 +67,7 @@ class PartnerCenter:
         # a proxy cannot reach this machine's own loopback, and must not receive a token either
         host = urlsplit(settings.partner_center_url).hostname
         self._no_proxy = host if host in ("127.0.0.1", "localhost", "::1") else None
-        self._session = Session(DeadlineAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0))
+        self._session = Session(ExchangeAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0))
 
     def token(self) -> str:
         """See `PartnerCenterApi.token`."""
@@ -62,38 +81,45 @@ class PartnerCenter:
         self, request: CheckoutRequest, *, ms_request_id: str, token: str, may_begin: Callable[[], bool]
     ) -> ServiceResponse:
         """See `PartnerCenterApi.checkout`."""
-        headers = _HEADERS | {"MS-CorrelationId": request.correlation_id, "MS-RequestId": ms_request_id}
+        headers = {
+            "Content-Type": "application/json",  # of an empty body, as in the documentation's example
+            "MS-CorrelationId": request.correlation_id,
+            "MS-RequestId": ms_request_id,
+        }
         if request.customer_user_upn is not None:
             headers["x-ms-customeruser-upn"] = request.customer_user_upn
         deadline = time.monotonic() + self._timeout
-        return self._exchange("POST", f"{self._cart(request)}/checkout", headers, token, deadline, may_begin)
+        url, read = f"{self._cart(request)}/checkout", _own(request.customer_id)
+        return self._exchange("POST", url, headers, token, deadline, read, may_begin)
 
     def get_cart(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.get_cart`."""
-        return self._get(self._cart(request), request.correlation_id)
+        return self._get(self._cart(request), _own(request.customer_id, request.cart_id), request.correlation_id)
 
     def list_orders(self, request: CheckoutRequest) -> ServiceResponse:
         """See `PartnerCenterApi.list_orders`."""
-        return self._get(f"{self._base}/{request.customer_id}/orders", request.correlation_id)
+        url = f"{self._base}/{request.customer_id}/orders"
+        return self._get(url, _own_orders(request.customer_id), request.correlation_id)
 
     def get_order(self, customer_id: str, order_id: str) -> ServiceResponse:
         """See `PartnerCenterApi.get_order`."""
-        return self._get(f"{self._base}/{_segment(customer_id)}/orders/{_segment(order_id)}")
+        url = f"{self._base}/{_segment(customer_id)}/orders/{_segment(order_id)}"
+        return self._get(url, _own(customer_id))
 
     def _cart(self, request: CheckoutRequest) -> str:
         return f"{self._base}/{request.customer_id}/carts/{request.cart_id}"  # both were checked to be GUIDs
 
-    def _get(self, url: str, correlation_id: str | None = None) -> ServiceResponse:
+    def _get(self, url: str, read: _Read, correlation_id: str | None = None) -> ServiceResponse:
         """GET a resource, once more with a new token after a 401, within one deadline."""
         deadline = time.monotonic() + GET_TIMEOUT  # in all, with the time that the token takes
-        headers = _HEADERS if correlation_id is None else _HEADERS | {"MS-CorrelationId": correlation_id}
+        headers = {} if correlation_id is None else {"MS-CorrelationId": correlation_id}
         try:
             token = self._tokens.token()
         except TokenUnavailable as error:
             return ServiceResponse(None, failure=str(error), sent=False)
-        response = self._exchange("GET", url, headers, token, deadline)
+        response = self._exchange("GET", url, headers | _new_id(), token, deadline, read)
         if response.status == _UNAUTHORIZED and (renewed := self._tokens.renew(token)) is not None:
-            second = self._exchange("GET", url, headers, renewed, deadline)
+            second = self._exchange("GET", url, headers | _new_id(), renewed, deadline, read)
             return response if second is _OUT_OF_TIME else second
         return response
 
@@ -104,6 +130,7 @@ class PartnerCenter:
         headers: dict[str, str],
         token: str,
         deadline: float,
+        read: _Read,
         may_begin: Callable[[], bool] | None = None,
     ) -> ServiceResponse:
         remaining = deadline - time.monotonic()
@@ -114,19 +141,32 @@ class PartnerCenter:
                 with self._session.request(
                     method,
                     url,
-                    headers=headers | {"Authorization": f"Bearer {token}"},
+                    headers=_HEADERS | headers | {"Authorization": f"Bearer {token}"},
                     proxies={"no_proxy": self._no_proxy} if self._no_proxy else None,
                     timeout=(min(CONNECT_TIMEOUT, remaining), remaining),
                     stream=True,
                 ) as response:
-                    return _received(response)
+                    received = _received(response, read(response))
+                    exchange.finish()
+                    return received
             except NotBegun:
                 return _TOO_OLD
+            except _Foreign:
+                return _FOREIGN
             except (requests.RequestException, HTTPError, OSError) as error:
                 # only the kind of failure: its text may quote what was sent
                 if exchange.sent:
                     return ServiceResponse(None, failure=f"no answer: {type(error).__name__}")
                 return ServiceResponse(None, failure=f"not sent: {type(_reason(error)).__name__}", sent=False)
+
+
+def _new_id() -> dict[str, str]:
+    """The MS-RequestId of a GET.
+
+    It is random, so never the key of a POST, and new each time: a service that remembers the answer of an id would
+    give an old one.
+    """
+    return {"MS-RequestId": str(uuid.uuid4())}
 
 
 def _segment(value: str) -> str:
@@ -146,11 +186,11 @@ def _reason(error: BaseException) -> BaseException:
     return error if inner is None else _reason(inner)
 
 
-def _received(response: requests.Response) -> ServiceResponse:
+def _received(response: requests.Response, body: bytes) -> ServiceResponse:
     received = response.headers
     return ServiceResponse(
         response.status_code,
-        _read(response),
+        body,
         retry_after=received.get("Retry-After"),
         request_id=received.get("MS-RequestId"),
         correlation_id=received.get("MS-CorrelationId"),
@@ -158,10 +198,42 @@ def _received(response: requests.Response) -> ServiceResponse:
     )
 
 
+def _own(customer_id: str, cart_id: str | None = None) -> _Read:
+    """Read a body that names neither another customer nor, as the answer to GET cart, another cart."""
+
+    def read(response: requests.Response) -> bytes:
+        body = _read(response)
+        if is_of_another_customer(body, customer_id) or (cart_id is not None and is_of_another_cart(body, cart_id)):
+            raise _Foreign
+        return body
+
+    return read
+
+
+def _own_orders(customer_id: str) -> _Read:
+    """Read the customer's orders, and keep of each what `read_orders` does: a large customer has thousands."""
+
+    def read(response: requests.Response) -> bytes:
+        if not response.ok:
+            return _read(response)
+        return b'{"items":[%b]}' % _joined(map(kept, read_orders(response.iter_content(_CHUNK)))).rstrip(b",")
+
+    def kept(order: ListedOrder) -> bytes:
+        if names_another(order.reference_customer_id, customer_id):
+            raise _Foreign
+        return msgspec.json.encode(order) + b","
+
+    return read
+
+
 def _read(response: requests.Response) -> bytes:
+    return _joined(response.iter_content(_CHUNK))
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
     body = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        body += chunk
+    for part in parts:
+        body += part
         if len(body) > LONGEST_BODY:
             raise requests.exceptions.ContentDecodingError("the answer is longer than 10 MiB")
     return bytes(body)

@@ -26,7 +26,8 @@ from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, C
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from shared.adapters import identity
-from shared.adapters.http_session import Adapter, Session
+from shared.adapters.connections import ExchangeAdapter
+from shared.adapters.http_session import Session
 from shared.core.jsontext import printable
 from shared.ports import (
     Conflict,
@@ -200,7 +201,7 @@ class Storage:
     """The storage account of the queues and the records: one session, as many connections as threads."""
 
     def __init__(self, settings: Settings) -> None:
-        session: Any = Session(Adapter(pool_connections=4, pool_maxsize=settings.threads))
+        session: Any = Session(ExchangeAdapter(pool_connections=4, pool_maxsize=settings.threads))
         options = {
             "transport": RequestsTransport(
                 session=session,

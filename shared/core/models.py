@@ -1,8 +1,7 @@
 """What Partner Center sends, as typed models. Pure: no I/O.
 
 Every definition of the API reference with every field of it, what Microsoft's samples and client have beside it, and
-the few other bodies that the program reads: Cart, OrderCollection. Attributes are snake_case, on the wire the names are
-camelCase. Errors come in many shapes: see `shared.core.faults`.
+a Cart. Attributes are snake_case, on the wire the names are camelCase. For the shapes of errors see `shared.core.faults`.
 
 The service adds fields and values without a new version, so `parse_lenient` takes what fits and never raises, and a
 field that names one of a set (status, billing cycle, …) stays text: the enums list known values. Money is Decimal,
@@ -239,19 +238,13 @@ class Cart(Model, frozen=True, kw_only=True):
     line_items: list[CartLineItem] | None = None
 
 
-class OrderCollection(Model, frozen=True, kw_only=True):
-    """The orders of a customer."""
-
-    total_count: int | None = None
-    items: list[Order] | None = None
-
-
 class ServiceResponse(Redacted, frozen=True):
     """What came back from one HTTP exchange: a status and a body, or a failure.
 
     `status` None: there is no HTTP response, and `failure` says why ("no answer: ReadTimeout"). `sent`: False where no
-    byte of the request was sent ("not sent: NameResolutionError"). `retry_after` is the header as it came, the ids are
-    the response headers MS-RequestId, MS-CorrelationId and MS-CV.
+    byte of the request was sent ("not sent: NameResolutionError"). `foreign`: what came answers another call, since it
+    names another customer or cart. `retry_after` is the header as it came, the ids are the response headers
+    MS-RequestId, MS-CorrelationId and MS-CV.
     """
 
     redacted_fields: ClassVar[frozenset[str]] = frozenset({"body"})
@@ -264,6 +257,7 @@ class ServiceResponse(Redacted, frozen=True):
     cv: str | None = None
     failure: str | None = None
     sent: bool = True
+    foreign: bool = False
 
 
 T = TypeVar("T", bound=Model)

@@ -24,13 +24,13 @@ from shared.core.models import (
     CartLineItem,
     CartStatus,
     Order,
-    OrderCollection,
     OrderError,
     ServiceResponse,
     normal_status,
     parse_date,
     parse_lenient,
 )
+from shared.core.order_list import ListedOrder, read_orders
 from shared.core.orders import bare_order, judge_orders
 from shared.core.outcomes import Outcome
 
@@ -227,8 +227,7 @@ def candidates(cart: ServiceResponse, orders: ServiceResponse, now: datetime) ->
     """
     offers = _offers(parse_lenient(Cart, _object(cart.body)).line_items or [])
     since = now - _CART_LIFE
-    listed = parse_lenient(OrderCollection, _object(orders.body)).items or []
-    return tuple(order.id for order in listed if order.id and _could_be(order, offers, since))
+    return tuple(order.id for order in read_orders([orders.body]) if order.id and _could_be(order, offers, since))
 
 
 def _offers(items: list[CartLineItem]) -> set[str]:
@@ -236,7 +235,7 @@ def _offers(items: list[CartLineItem]) -> set[str]:
     return own.union(*(_offers(item.addon_items) for item in items if item.addon_items))
 
 
-def _could_be(order: Order, offers: set[str], since: datetime) -> bool:
+def _could_be(order: ListedOrder, offers: set[str], since: datetime) -> bool:
     created = parse_date(order.creation_date)
     ordered = {item.offer_id.lower() for item in order.line_items or [] if item.offer_id}
     return bool(ordered) and ordered <= offers and (created is None or created >= since)

@@ -130,6 +130,14 @@ def test_an_untrusted_certificate_is_refused(
     assert server.requests == []
 
 
+def test_a_body_that_is_not_streamed_has_been_read_when_the_response_is_returned(session: Session) -> None:
+    """Otherwise its connection would be in use for as long as somebody holds the response."""
+    with Server(always(answer(200, b"body" * 100_000))) as server:
+        held = [get(session, server.url) for _ in range(3)]
+        assert 1 == server.connections
+    assert [b"body" * 100_000] * 3 == [response.content for response in held]
+
+
 def test_a_certificate_for_another_name_is_refused(
     session: Session, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,6 +267,15 @@ def test_another_tenants_token_is_never_returned(tid: object, endpoint: Endpoint
             assert token not in str(caught.value)
 
 
+def test_after_another_tenants_token_a_new_one_is_asked_for(endpoint: Endpoint) -> None:
+    """The credential keeps the token that it has for a day, so a corrected identity would be of no use until then."""
+    with endpoint(always(gives(jwt(tid=OTHER_TENANT)), gives(jwt("own")))):
+        identity = TokenProvider(credential_factory(settings()), SCOPE, TENANT)
+        with pytest.raises(WrongTenant):
+            identity.token()
+        assert jwt("own") == identity.token()
+
+
 def test_the_tenant_of_a_renewed_token_is_checked_too() -> None:
     issuer = Issuer()
     identity = issuer.identity(OTHER_TENANT)

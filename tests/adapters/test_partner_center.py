@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from shared.adapters.identity import TokenProvider, credential_factory
 from shared.adapters.partner_center import LONGEST_BODY, PartnerCenter
 from shared.core.messages import CheckoutRequest, ms_request_id
 from shared.core.models import ServiceResponse
+from shared.core.verdict import candidates
 from shared.ports import TokenUnavailable
 from shared.settings import Settings
 from tests.support.sockets import PATIENCE, Peer, Server, always, answer, refusing_port
@@ -97,7 +99,7 @@ def _a_plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 # --- what is sent --------------------------------------------------------------------------------------------
 
-TRANSPORT = {"Host", "User-Agent", "Accept-Encoding", "Connection"}
+TRANSPORT = {"Host", "Accept-Encoding", "Connection"}
 """Headers of HTTP itself, which any client sends."""
 
 
@@ -109,17 +111,22 @@ def sent(call: Callable[[PartnerCenter], ServiceResponse]) -> tuple[str, str, di
     return request.method, request.target, headers, request.body
 
 
+USER_AGENT = "cart-checkout-function/0.1.0"
+
+
 def test_a_checkout_is_a_post_without_a_body_with_the_documented_headers() -> None:
     assert sent(lambda service: post(service, REQUEST)) == (
         "POST",
         f"/v1/customers/{CUSTOMER}/carts/{CART}/checkout",
         {
             "Authorization": f"Bearer {TOKEN}",
+            "User-Agent": USER_AGENT,
             "Accept": "application/json",
             "X-Locale": "en-US",
             "MS-RequestId": KEY,
             "MS-CorrelationId": REQUEST.correlation_id,
             "x-ms-customeruser-upn": UPN,
+            "Content-Type": "application/json",
             "Content-Length": "0",
         },
         b"",
@@ -142,12 +149,33 @@ def test_the_customers_user_is_named_only_where_one_is_given() -> None:
 def test_a_get_names_no_user(call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse], target: str) -> None:
     method, asked, headers, body = sent(lambda service: call(service, REQUEST))
     assert (method, asked, body) == ("GET", target, b"")
+    del headers["MS-RequestId"]
     assert headers == {
         "Authorization": f"Bearer {TOKEN}",
+        "User-Agent": USER_AGENT,
         "Accept": "application/json",
         "X-Locale": "en-US",
         "MS-CorrelationId": REQUEST.correlation_id,
     }
+
+
+def test_each_get_has_an_ms_request_id_of_its_own_and_never_the_key_of_a_post() -> None:
+    """A service that remembers the answer of an id would give an old one, and a second GET the 401 of the first."""
+    with Server(always(answer(401), answer(200, b"{}"))) as server:
+        service = client(server.url)
+        service.get_cart(REQUEST)
+        service.get_cart(REQUEST)
+        service.list_orders(REQUEST)
+        service.get_order(CUSTOMER, "order")
+    ids = [uuid.UUID(request.headers["MS-RequestId"]) for request in server.requests]
+    assert 5 == len(set(ids))
+    assert {4} == {each.version for each in ids}
+    assert 5 == uuid.UUID(KEY).version
+
+
+def test_the_user_agent_names_this_version() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert USER_AGENT == f"{project['name']}/{project['version']}"
 
 
 def test_the_messages_own_correlation_id_is_passed_on() -> None:
@@ -266,8 +294,8 @@ def test_a_401_is_tried_once_more_with_a_new_token(
     call: Callable[[PartnerCenter, CheckoutRequest], ServiceResponse],
 ) -> None:
     tokens = Tokens()
-    with Server(always(answer(401), answer(201, BOUGHT))) as server:
-        assert call(client(server.url, tokens), REQUEST) == ServiceResponse(201, BOUGHT)
+    with Server(always(answer(401), answer(200, b'{"items":[]}'))) as server:
+        assert call(client(server.url, tokens), REQUEST) == ServiceResponse(200, b'{"items":[]}')
     assert bearers(server) == [f"Bearer {TOKEN}", f"Bearer {RENEWED}"]
     assert tokens.renewals == [TOKEN]
 
@@ -308,6 +336,12 @@ def test_a_401_of_a_get_is_final_after_the_deadline(monkeypatch: pytest.MonkeyPa
 def test_the_token_of_a_post_is_asked_for_and_renewed_by_the_caller() -> None:
     service = client("http://127.0.0.1:9")
     assert (service.token(), service.renew_token(TOKEN)) == (TOKEN, RENEWED)
+
+
+def test_a_post_asks_for_no_token_so_its_whole_time_is_its_own() -> None:
+    with Server(always(answer(201, BOUGHT))) as server:
+        service = client(server.url, Tokens(missing=TokenUnavailable("it would take some time to say so")))
+        assert ServiceResponse(201, BOUGHT) == post(service, REQUEST)
 
 
 def test_a_missing_token_is_raised() -> None:
@@ -799,6 +833,8 @@ def test_a_connection_that_closes_without_a_response_may_have_been_sent(read_fir
     def play(peer: Peer) -> None:
         if read_first:
             peer.request()
+        else:
+            peer.sock.recv(1, socket.MSG_PEEK)  # it has come, and lies there unread
 
     response = exchange(play)
     assert response.sent is True
@@ -864,3 +900,183 @@ def test_an_id_that_is_more_than_a_segment_is_refused(wrong: str) -> None:
             with pytest.raises(ValueError, match="not an id"):
                 client(server.url).get_order(*ids)
     assert server.connections == 0
+
+
+# --- whose the answer is -------------------------------------------------------------------------------------
+
+OTHER = "0ddba11a-1111-4222-8333-444444444444"
+FOREIGN = ServiceResponse(None, failure="no answer: another call's", foreign=True)
+
+Call = Callable[[PartnerCenter], ServiceResponse]
+
+
+def _checkout(service: PartnerCenter) -> ServiceResponse:
+    return post(service, REQUEST)
+
+
+def _get_cart(service: PartnerCenter) -> ServiceResponse:
+    return service.get_cart(REQUEST)
+
+
+def _list_orders(service: PartnerCenter) -> ServiceResponse:
+    return service.list_orders(REQUEST)
+
+
+def _get_order(service: PartnerCenter) -> ServiceResponse:
+    return service.get_order(CUSTOMER, "order")
+
+
+def about(customer: str) -> bytes:
+    return b'{"id": "o", "referenceCustomerId": "%s", "status": "completed"}' % customer.encode()
+
+
+ANOTHERS = {
+    "a checkout of another's order": (_checkout, 201, b'{"orders": [%s]}' % about(OTHER)),
+    "a checkout of its own and another's": (_checkout, 201, b'{"orders": [%s, %s]}' % (about(CUSTOMER), about(OTHER))),
+    "a checkout with a bare order": (_checkout, 200, about(OTHER)),
+    "a refusal that names another's order": (_checkout, 409, b'{"code": 800065, "orders": [%s]}' % about(OTHER)),
+    "an order of another": (_get_order, 200, about(OTHER.upper())),
+    "a list of another's orders": (
+        _list_orders,
+        200,
+        b'{"items": [%s, %s]}' % (about(CUSTOMER), about(f"{{{OTHER}}}")),
+    ),
+    "another cart": (_get_cart, 200, b'{"id": "%s", "status": "Active"}' % OTHER.encode()),
+}
+
+
+@pytest.mark.parametrize("anothers", ANOTHERS)
+def test_an_answer_that_names_another_customer_or_cart_is_none_and_its_connection_is_not_used_again(
+    anothers: str,
+) -> None:
+    call, status, body = ANOTHERS[anothers]
+    with Server(always(answer(status, body), answer(201, BOUGHT))) as server:
+        service = client(server.url)
+        assert FOREIGN == call(service)
+        assert BOUGHT == post(service, REQUEST).body
+    assert 2 == server.connections
+
+
+SPELT = [CUSTOMER, CUSTOMER.upper(), f"{{{CUSTOMER}}}", "", "aaaa", "c0ffee00"]
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+@pytest.mark.parametrize("call", [_checkout, _get_order])
+def test_an_answer_that_names_the_customer_in_any_spelling_or_nobody_is_returned(spelt: str, call: Call) -> None:
+    for body in (about(spelt), b'{"orders": [%s]}' % about(spelt), b"{}", b"[]", b"<html>"):
+        with Server(always(answer(200, body))) as server:
+            assert ServiceResponse(200, body) == call(client(server.url))
+
+
+@pytest.mark.parametrize("spelt", [CART, CART.upper(), f"{{{CART}}}", "", "cart"])
+def test_a_cart_in_any_spelling_or_without_an_id_is_returned(spelt: str) -> None:
+    body = b'{"id": "%s", "status": "Active"}' % spelt.encode()
+    with Server(always(answer(200, body))) as server:
+        assert ServiceResponse(200, body) == client(server.url).get_cart(REQUEST)
+
+
+# --- the list of orders --------------------------------------------------------------------------------------
+
+AN_ORDER = (
+    b'{"id": "order-%d", "alternateId": "x", "referenceCustomerId": "' + CUSTOMER.encode() + b'", "creationDate":'
+    b' "2026-11-22T10:00:00Z", "lineItems": [{"offerId": "P:S:A", "quantity": 1, "links": {"sku": {"uri": "/x"}}}],'
+    b' "links": {"self": {"uri": "' + b"y" * 1800 + b'"}}, "status": "completed"}'
+)
+
+
+def list_of_orders(count: int) -> bytes:
+    return b'{"totalCount": %d, "items": [%s]}' % (count, b",".join(AN_ORDER % number for number in range(count)))
+
+
+def test_of_a_list_of_orders_only_what_a_decision_needs_is_kept() -> None:
+    with Server(always(answer(200, list_of_orders(2), MS_CV="C.0"))) as server:
+        response = client(server.url).list_orders(REQUEST)
+    kept = [
+        f'{{"id":"order-{number}","creationDate":"2026-11-22T10:00:00Z","lineItems":[{{"offerId":"P:S:A"}}],'
+        f'"referenceCustomerId":"{CUSTOMER}"}}'
+        for number in range(2)
+    ]
+    assert ServiceResponse(200, f'{{"items":[{",".join(kept)}]}}'.encode(), cv="C.0") == response
+
+
+def test_a_list_longer_than_any_other_answer_may_be_is_read_to_its_end() -> None:
+    body = list_of_orders(6000)
+    assert len(body) > LONGEST_BODY
+    with Server(always(answer(200, body), answer(200, b"{}"))) as server:
+        service = client(server.url)
+        found = candidates(SHOP_CART, service.list_orders(REQUEST), datetime(2026, 11, 23, tzinfo=UTC))
+        assert 200 == service.get_cart(REQUEST).status
+    assert tuple(f"order-{number}" for number in range(6000)) == found
+    assert 1 == server.connections
+
+
+SHOP_CART = ServiceResponse(200, b'{"lineItems": [{"catalogItemId": "P:S:A"}]}')
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"items": {}}', b'{"items": null}', b'{"items": [1, "x"'])
+def test_a_list_that_is_none_has_no_orders(body: bytes) -> None:
+    with Server(always(answer(200, body))) as server:
+        assert ServiceResponse(200, b'{"items":[]}') == client(server.url).list_orders(REQUEST)
+
+
+def test_a_list_that_is_refused_is_returned_as_it_came() -> None:
+    with Server(always(answer(403, b'{"code": 1}'))) as server:
+        assert ServiceResponse(403, b'{"code": 1}') == client(server.url).list_orders(REQUEST)
+
+
+def test_a_list_that_breaks_off_is_no_answer() -> None:
+    with Server(hang_up(answer(200, list_of_orders(9))[:-100])) as server:
+        assert client(server.url).list_orders(REQUEST).status is None
+
+
+def test_what_is_kept_of_a_list_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_BODY", 1000)
+    with Server(always(answer(200, list_of_orders(9)))) as server:
+        assert client(server.url).list_orders(REQUEST).status is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process, not of its parent's too")
+def test_lists_of_orders_in_all_threads_do_not_fill_the_memory() -> None:
+    """Lists of 4 MiB in eight threads at once, each of which takes 24 MiB where it is parsed as a whole."""
+    child = f"""
+import sys, threading
+from datetime import UTC, datetime
+from shared.core.messages import CheckoutRequest
+from shared.core.models import ServiceResponse
+from shared.core.verdict import candidates
+from shared.core.verdict import candidates
+from shared.adapters.partner_center import PartnerCenter
+from shared.settings import Settings
+settings = Settings("carts", "outcomes", "records", partner_center_url=sys.argv[1], threads=8)
+class Tokens:
+    token = staticmethod(lambda: "t")
+service = PartnerCenter(settings, Tokens())
+now = datetime(2026, 11, 23, tzinfo=UTC)
+cart = ServiceResponse(200, {SHOP_CART.body!r})
+request = CheckoutRequest("{CUSTOMER}", "{CART}", "o", now)
+service.get_cart(request)
+found = []
+def ask():
+    found.append(len(candidates(cart, service.list_orders(request), now)))
+def peak():
+    (line,) = (each for each in open("/proc/self/status") if each.startswith("VmHWM"))
+    return int(line.split()[1])
+before = peak()
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(set(found), (peak() - before) // 1024)
+"""
+    count = 4 * 1024 * 1024 // len(AN_ORDER)
+    with Server(always(answer(200, list_of_orders(count)))) as server:
+        done = subprocess.run(  # noqa: S603  our own program
+            [sys.executable, "-c", child, server.url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=Path(__file__).parents[2],
+        )
+    found, _, mebibytes = done.stdout.rpartition(" ")
+    assert f"{{{count}}}" == found, done.stderr
+    assert int(mebibytes) < 40

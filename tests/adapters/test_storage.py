@@ -687,6 +687,20 @@ def test_an_answer_whose_date_is_none_is_unavailable_storage(date: str, pauses: 
         failure("read", keyed(server.url))
 
 
+@pytest.mark.parametrize("before", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b""])
+@pytest.mark.parametrize("after", [b"", answer(206, b"[]", **HEADERS)])
+def test_a_blob_is_never_read_as_what_another_read_left_on_the_connection(
+    before: bytes, after: bytes, pauses: list[float]
+) -> None:
+    """Each cart's record decides what becomes of it, so one that is read as another's buys, or does not."""
+    del pauses
+    other = answer(206, b"[1]", **HEADERS | {"Content_Range": "bytes 0-2/3"})
+    with Server(always(before + A_BLOB + after, other)) as server:
+        blobs = storage_of(keyed(server.url)).blobs("records")
+        assert [b"[]", b"[1]"] == [read(blobs, name).content for name in ("a.json", "b.json")]
+    assert (2 if after else 1) == server.connections
+
+
 def test_metadata_that_we_could_not_write_back_are_passed_over(pauses: list[float]) -> None:
     """Whoever put them there must not hold up the cart at its next write."""
     del pauses

@@ -22,7 +22,6 @@ from shared.core.models import (
     Link,
     Model,
     Order,
-    OrderCollection,
     OrderError,
     OrderLineItem,
     OrderLinks,
@@ -258,11 +257,6 @@ def test_a_cart_is_read_with_its_add_ons() -> None:
     add_on = CartLineItem(id="1", catalog_item_id="Q:S:A")
     line = CartLineItem(id="0", catalog_item_id="P:S:A", quantity=2, order_group="0", addon_items=[add_on])
     assert Cart(id="c1", status="Active", line_items=[line]) == parse_lenient(Cart, load(body))
-
-
-def test_a_list_of_orders_is_read() -> None:
-    found = parse_lenient(OrderCollection, load(b'{"totalCount": 1, "items": [{"id": "o1"}]}'))
-    assert OrderCollection(total_count=1, items=[Order(id="o1")]) == found
 
 
 @pytest.mark.parametrize("tree", [None, 5, "orders", [], [{"orders": []}], {}, {"order_errors": [1]}])

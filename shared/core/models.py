@@ -1,7 +1,7 @@
 """What Partner Center sends, as typed models. Pure: no I/O.
 
 Every definition of the API reference with every field of it, what Microsoft's samples and client have beside it, and
-a Cart. Attributes are snake_case, on the wire the names are camelCase. For the shapes of errors see `shared.core.faults`.
+a Cart. Attributes are snake_case, on the wire the names are camelCase. Shapes of errors: see `shared.core.faults`.
 
 The service adds fields and values without a new version, so `parse_lenient` takes what fits and never raises, and a
 field that names one of a set (status, billing cycle, …) stays text: the enums list known values. Money is Decimal,

@@ -66,7 +66,7 @@ def storage_of(connection_string: str) -> Storage:
 @pytest.fixture(params=["memory", "azurite"])
 def blobs(request: pytest.FixtureRequest) -> Blobs:
     if request.param == "memory":
-        return MemoryBlobs()
+        return MemoryBlobs(lambda: datetime.now(UTC))
     real: conftest.Storage = request.getfixturevalue("storage")
     return storage_of(real.connection_string).blobs(real.records.container_name)
 

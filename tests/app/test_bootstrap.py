@@ -56,7 +56,7 @@ def deliver(service: Responses, queues: Queues, blobs: MemoryBlobs, *, last: boo
 
 
 def test_the_outcome_goes_to_the_outcomes_queue_and_the_record_to_the_blobs() -> None:
-    queues, blobs = Queues(), MemoryBlobs()
+    queues, blobs = Queues(), MemoryBlobs(lambda: NOW)
     service = Responses(ServiceResponse(201, b'{"orders": [{"id": "o", "status": "completed"}]}'))
     deliver(service, queues, blobs)
 
@@ -68,7 +68,7 @@ def test_the_outcome_goes_to_the_outcomes_queue_and_the_record_to_the_blobs() ->
 
 def test_a_deferral_uses_the_carts_queue_and_the_clock_and_random_source_that_were_passed_in() -> None:
     queues = Queues()
-    deliver(Responses(ServiceResponse(503, b"")), queues, MemoryBlobs())
+    deliver(Responses(ServiceResponse(503, b"")), queues, MemoryBlobs(lambda: NOW))
     (waiting,) = queues.made["carts"].messages
     assert (waiting.visible_at - NOW).total_seconds() == 3  # uniform(5/2, 5) of a dice that rolls low, rounded up
 
@@ -79,7 +79,7 @@ def test_the_policy_is_that_of_the_settings() -> None:
         Settings("carts", "outcomes", "records", storage_connection_string="unused", retry_base=100.0),
         partner_center=Responses(ServiceResponse(503, b"")),
         queue=queues,
-        blobs=MemoryBlobs(),
+        blobs=MemoryBlobs(lambda: NOW),
         clock=lambda: NOW,
         uniform=lambda _, high: high,
     )
@@ -93,7 +93,7 @@ def test_storage_is_not_touched_where_ports_are_passed_in(monkeypatch: pytest.Mo
         raise AssertionError("made")
 
     monkeypatch.setattr(module, "Storage", no_storage)
-    bootstrap(SETTINGS, queue=Queues(), blobs=MemoryBlobs())
+    bootstrap(SETTINGS, queue=Queues(), blobs=MemoryBlobs(lambda: NOW))
 
 
 def test_wiring_makes_no_call() -> None:

@@ -309,7 +309,7 @@ def test_large_data_is_never_overwritten_and_existing_data_is_reused() -> None:
 
 
 def test_different_data_of_the_same_event_is_stored_in_another_blob() -> None:
-    blobs = MemoryBlobs()
+    blobs = MemoryBlobs(lambda: NOW)
     large = event(Outcome.COMPLETED, OURS, result=LARGE)
     other = event(Outcome.COMPLETED, OURS, result=LARGE.replace("x", "y"))
     Records(blobs).append(OURS, Record(), large)
@@ -328,7 +328,7 @@ def test_the_data_of_an_entry_is_loaded_from_the_entry_or_from_its_blob(result: 
 
 
 def test_an_entry_without_data_has_empty_data() -> None:
-    assert "{}" == Records(MemoryBlobs()).data_of(OURS, replace(DONE, data=None))
+    assert "{}" == Records(MemoryBlobs(lambda: NOW)).data_of(OURS, replace(DONE, data=None))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_an_entry_without_data_has_empty_data() -> None:
     ],
 )
 def test_an_entry_can_name_no_dataref_outside_its_carts_folder(dataref: str) -> None:
-    blobs = MemoryBlobs()
+    blobs = MemoryBlobs(lambda: NOW)
     blobs.overwrite("other-customer/other-cart/x.data.json", b'"theirs"')
     blobs.overwrite("x.data.json", b'"the root\'s"')
     blobs.overwrite(f"{CUSTOMER}/{CART}/x.data.json", b'"ours"')
@@ -352,12 +352,12 @@ def test_an_entry_can_name_no_dataref_outside_its_carts_folder(dataref: str) -> 
 @pytest.mark.parametrize("dataref", ["", "x", "x/", "https://account/records/y.data.json", "..", "../.."])
 def test_missing_data_is_unavailable_storage(dataref: str) -> None:
     with pytest.raises(StorageUnavailable):
-        Records(MemoryBlobs()).data_of(OURS, replace(DONE, data=None, dataref=dataref))
+        Records(MemoryBlobs(lambda: NOW)).data_of(OURS, replace(DONE, data=None, dataref=dataref))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"result":}'])
 def test_damaged_data_is_unavailable_storage(content: bytes) -> None:
-    blobs = MemoryBlobs()
+    blobs = MemoryBlobs(lambda: NOW)
     blobs.overwrite(f"{CUSTOMER}/{CART}/x.data.json", content)
     with pytest.raises(StorageUnavailable):
         Records(blobs).data_of(OURS, replace(DONE, data=None, dataref="https://account/x.data.json"))
@@ -410,7 +410,7 @@ NO_RECORDS = [
 
 @pytest.mark.parametrize("content", NO_RECORDS, ids=lambda content: repr(content[:60]))
 def test_a_damaged_record_is_unavailable_storage(content: bytes) -> None:
-    blobs = MemoryBlobs()
+    blobs = MemoryBlobs(lambda: NOW)
     blobs.overwrite(RECORD, content)
     with pytest.raises(StorageUnavailable, match="damaged") as caught:
         Records(blobs).load(CUSTOMER, CART)

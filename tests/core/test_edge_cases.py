@@ -96,7 +96,7 @@ def test_a_later_shorter_wait_does_not_open_the_gate_earlier_for_all() -> None:
 
 def kept_large(result: str) -> tuple[MemoryBlobs, Records, CheckoutRequest, Event]:
     """An entry whose data is stored in a blob of its own."""
-    blobs, ours = MemoryBlobs(), request()
+    blobs, ours = MemoryBlobs(lambda: NOW), request()
     records = Records(blobs)
     record = records.load(CUSTOMER, CART)
     entry = records.append(ours, record, decided(ours, Decision(Outcome.COMPLETED, 1, result), NOW))

@@ -52,9 +52,12 @@ class Service:
 
     scripts: dict[str, list[bytes]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._left = {target: [*said] for target, said in self.scripts.items()}
+
     def __call__(self, peer: Peer) -> None:
         while (request := peer.request()) is not None:
-            script = self.scripts.get(f"{request.method} {request.target.partition('customers/')[2]}")
+            script = self._left.get(f"{request.method} {request.target.partition('customers/')[2]}")
             said = script.pop(0) if script else self._own(request.method, A in request.target)
             early, pause, late = said.partition(PAUSE)
             peer.send(early)

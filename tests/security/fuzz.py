@@ -257,7 +257,7 @@ class Deployment:
         self._mutator, self._yardstick, self._random, self._counts = mutator, yardstick, rng, counts
         self._clock = VirtualClock(NOW)
         self._sent: dict[str, list[tuple[str, float]]] = {}
-        self._container = MemoryBlobs()
+        self._container = MemoryBlobs(self._clock)
         self.answers: list[ServiceResponse] = []
         self._checkout = bootstrap(
             _SETTINGS,

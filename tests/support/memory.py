@@ -32,9 +32,7 @@ class QueuedMessage:
 class MemoryQueue:
     """A queue with visibility timeouts, like Azure's. `send` is the port, the rest is the receiving side."""
 
-    def __init__(
-        self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), numbers: Iterator[int] | None = None
-    ) -> None:
+    def __init__(self, clock: Callable[[], datetime], numbers: Iterator[int] | None = None) -> None:
         """`numbers`: shared by all queues of an account, in which no two messages have one id."""
         self._clock = clock
         self._lock = threading.Lock()
@@ -82,9 +80,9 @@ class MemoryBlob(NamedTuple):
 
 
 class MemoryBlobs:
-    """A container of blobs with ETags, like Azure's."""
+    """A container of blobs with ETags, like Azure's. `clock`: storage's, by which the program measures ages."""
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._versions = itertools.count(1)

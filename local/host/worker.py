@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -34,6 +35,7 @@ def main() -> int:
     Returns:
         0 when the host asked for it; 1 when the app cannot be loaded, which the host is told.
     """
+    faulthandler.enable()  # a crash in native code says where, and the host only that it happened
     number, app_dir = sys.argv[1:]
     connection = Connection(int(number))
     os.set_inheritable(connection.fileno(), False)  # else a child of the app would keep the pipe open

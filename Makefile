@@ -22,7 +22,7 @@ help:
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
 	@echo 'make model   every history of two and three messages of one cart, in eleven services; about 30 minutes'
 	@echo 'make faults  every fault of every story, in three services: hours'
-	@echo 'make mutants mutation tests of the pure core; they take a while'
+	@echo 'make mutants mutation tests of the core and of the message path; hours'
 	@echo 'make lint    ruff, and mypy'
 	@echo 'make lock    compile the requirements (make lock ARGS=--upgrade)'
 	@echo 'make check   lint, and whether the locks are fresh'

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -745,13 +746,25 @@ def test_an_invalid_message_is_answered_at_once(world: World, body: str) -> None
     assert data["error"]["path"].startswith("$")
 
 
-def test_an_invalid_message_waits_unchanged_while_the_outcomes_queue_is_unavailable(world: World) -> None:
-    world.carts.send("nonsense")
+@pytest.mark.parametrize("from_poison", [False, True])
+def test_an_invalid_message_waits_unchanged_while_the_outcomes_queue_is_unavailable(
+    world: World, caplog: pytest.LogCaptureFixture, *, from_poison: bool
+) -> None:
+    queue = world.poison if from_poison else world.carts
+    queue.send("nonsense")
     faulty_queue(world, "checkout-outcomes").fail("send", "before")
+    message = queue.receive()
+    assert message is not None
 
-    world.deliver(world.carts.receive())  # type: ignore[arg-type]
+    with caplog.at_level(logging.INFO):
+        assert world.deliver(message, from_poison=from_poison), "it was not deferred, but failed"
 
-    assert ["nonsense"] == [message.text for message in world.carts.messages]
+    (copy,) = queue.messages
+    assert (False, "nonsense") == (copy.id == message.id, copy.text)
+    assert timedelta(seconds=30) <= copy.visible_at - world.clock.now <= timedelta(seconds=60)
+    line = json.loads(caplog.records[-1].getMessage())
+    found = {name: line.get(name) for name in ("result", "reason", "exception")}
+    assert {"result": "deferred", "reason": "storage", "exception": "StorageUnavailable"} == found
     world.run()
     assert 1 == len(world.published())
 

@@ -1,16 +1,19 @@
 """What an answer of the service leads to, whatever its shape: the whole program in memory."""
 
+import json
 from base64 import b64decode
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from shared.core.cart_state import CartState, Post
 from shared.core.models import ServiceResponse
-from shared.ports import Conflict, StorageUnavailable
+from shared.core.state_metadata import to_metadata
+from shared.ports import Conflict, StorageUnavailable, StoredBlob
 from tests.support.builders import answer
 from tests.support.memory import Responses
-from tests.support.world import World
+from tests.support.world import CUSTOMER, World
 
 ACTIVE = answer(200, {"status": "Active"})
 ORDERED = answer(200, {"status": "Ordered"})
@@ -213,3 +216,33 @@ def test_a_race_for_the_record_that_is_always_lost_ends_within_the_time_of_one_m
     assert world.clock.epoch() - began < 540.0
     world.run()
     assert "completed" == world.outcome()["data"]["outcome"]
+
+
+def test_an_ordered_cart_is_not_posted_again_while_another_requests_post_may_be_at_work() -> None:
+    """This one   enter ─ POST ──────────────── 800065 ─ enter ✕ Conflict ─ load ─ wait: the other's POST answers it.
+
+    another            load ─ enter (over it) ─ POST …
+    """
+    world = World()
+    cart = "bebebebe-1111-4222-8333-444444444444"
+    name = f"{CUSTOMER}/{cart}.json"
+
+    def another_enters_meanwhile() -> ServiceResponse:
+        found = world.container.read(name)
+        assert isinstance(found, StoredBlob)
+        other = CartState(0, Post("another", world.clock.now), doubt=world.clock.now)
+        world.container.set_metadata(name, to_metadata(other), match=found.etag)
+        return ServiceResponse(409, b'{"code": 800065, "description": "Already ordered."}')
+
+    service = Responses(another_enters_meanwhile)
+    world.serve(service)
+    world.carts.send(json.dumps({"customerId": CUSTOMER, "cartId": cart, "requestId": "order-1"}))
+    message = world.carts.receive()
+    assert message is not None
+    world.deliver(message)
+    (copy,) = (each for each in world.carts.messages if each.id != message.id)
+    assert ("other_request", 30.0) == (
+        json.loads(b64decode(copy.text))["retry"]["reason"],
+        (copy.visible_at - world.clock.now).total_seconds(),
+    )
+    assert 1 == len(service.posts)

@@ -118,3 +118,17 @@ def test_an_ordered_cart_is_told_with_the_words_and_the_code_of_the_refusal(worl
     error = world.outcome()["data"]["error"]
     told = (error["class"], error["code"], error["description"])
     assert ("already_ordered", "800002", "The cart is ordered, though: No such offer.") == told
+
+
+def test_a_poisoned_request_goes_back_to_the_carts_queue_once_and_its_deaths_are_counted_anew(world: World) -> None:
+    dice = Dice()
+    world.poison.send(request(deaths=3, renewals=2))
+    message = world.poison.receive()
+    assert message is not None
+    assert world.deliver(message, from_poison=True, checkout=world.worker(dice))
+    retry = world.waiting()
+    del retry["startedAt"]
+    assert {"poisoned": True, "renewals": 2, "reason": "poisoned"} == retry
+    (copy,) = world.carts.messages
+    assert ([(0.0, 20.0)], 20.0) == (dice.asked, (copy.visible_at - world.clock.now).total_seconds())
+    assert [] == world.poison.messages

@@ -20,7 +20,7 @@ help:
 	@echo 'make install the cart-checkout command alone, for operators, in .venv-cli'
 	@echo 'make test    the tests (make test ARGS="-k verdict")'
 	@echo 'make fuzz    a million hostile messages (make fuzz ARGS="--bodies 20000 --seed 7")'
-	@echo 'make model   every history of two and three messages of one cart, in eleven services; about 30 minutes'
+	@echo 'make model   every history of two and three messages of one cart, in eleven services; hours'
 	@echo 'make faults  every fault of every story, in three services: hours'
 	@echo 'make mutants mutation tests of the core and of the message path; hours'
 	@echo 'make lint    ruff, and mypy'

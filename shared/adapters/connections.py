@@ -199,16 +199,8 @@ class _PlainConnection(HTTPConnection):
         return isinstance(self.sock, _Socket) and self.sock.is_reusable
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _Response
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = _Socket(self.sock)
-
-    @property
-    def is_connected(self) -> bool:
-        return isinstance(self.sock, _Socket) and self.sock.is_reusable
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    """The same over TLS: `_PlainConnection` comes first, and what it calls next is HTTPSConnection's."""
 
 
 class _PlainPool(HTTPConnectionPool):

@@ -134,6 +134,8 @@ class InvalidMessage(Redacted, frozen=True):
     deferred: bool = False
     customer_id: str | None = None
     cart_id: str | None = None
+    request_id: str | None = None
+    causation_id: str | None = None
 
     def copy(self, retry: RetryState) -> bytes:
         """The same bytes, so that the outcome keeps its id. They cannot carry `retry`."""

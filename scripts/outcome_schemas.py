@@ -178,7 +178,7 @@ def data(outcome: Outcome) -> Json:
         "customerId": guid(),
         "cartId": guid(),
         "requestId": _request_id("The request's idempotency key."),
-        "context": {},
+        "context": {},  # any JSON. With a description generators would make an object of it
         "attempts": count("Transient answers so far, plus this POST."),
         "revision": count("The place in the cart's record, from 1: it orders the outcomes of a cart.", 1),
         "startedAt": time("When the first message entered the queue."),

@@ -455,6 +455,17 @@ def test_the_examples_of_the_schemas_are_those_of_the_documents(outcome: Outcome
     assert [each["data"] for each in events if "data" in each] == validator(f"checkout-{outcome}").schema["examples"]
 
 
+def test_one_schema_has_each_type_of_all_outcomes_once() -> None:
+    together = validator("checkout-outcomes").schema
+    assert [*Outcome] == [*together["properties"]]
+    for outcome in Outcome:
+        alone = validator(f"checkout-{outcome}-event").schema
+        name = together["properties"][outcome]["$ref"].rpartition("/")[2]
+        same = ("title", "type", "properties", "required", "if", "else")
+        assert {key: alone.get(key) for key in same} == {key: together["definitions"][name].get(key) for key in same}
+        assert alone["definitions"].items() <= together["definitions"].items()
+
+
 # --- open for what comes ----------------------------------------------------------------------------------------
 
 OPEN: list[tuple[str, Callable[[Any], None]]] = [

@@ -44,7 +44,7 @@ def query(deployment: Deployment, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, Any]]:
-    """What the program logs of carts that are bought, refused, unknown, held, deferred, poisoned and broken, and of a copy."""
+    """What the program logs of carts: bought, refused, unknown, held, deferred, unreadable, poisoned and broken."""
     heard: list[str] = []
 
     class Ear(logging.Handler):

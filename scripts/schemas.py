@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from shared.core import messages, models, outcomes
+from shared.core import messages, models, outcomes, request_fields
 from shared.core.errors import ErrorClass
 from shared.core.outcomes import Outcome
 from shared.core.retry import RetryState
@@ -45,7 +45,7 @@ MEMBERS: dict[str, Json] = {
         "description": "The idempotency key: the same one is answered by the same event. Recommended.",
         "type": "string",
         "minLength": 1,
-        "maxLength": messages.LONGEST_REQUEST_ID,
+        "maxLength": request_fields.LONGEST_REQUEST_ID,
         "not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
     },
     "correlationId": {"$ref": "#/definitions/Guid"},
@@ -167,7 +167,7 @@ class Decided(Struct, kw_only=True, rename="camel"):
 
     customer_id: Guid
     cart_id: Guid
-    request_id: Annotated[str, Meta(min_length=1, max_length=messages.LONGEST_REQUEST_ID)]
+    request_id: Annotated[str, Meta(min_length=1, max_length=request_fields.LONGEST_REQUEST_ID)]
     context: Any = UNSET
     attempts: Count
     revision: Annotated[int, Meta(ge=1, description="The place in the cart's record: it orders the cart's outcomes.")]

@@ -11,7 +11,7 @@ import msgspec
 
 from shared.core import diagnosis, jsontext
 from shared.core.jsontext import NotJson
-from shared.core.request_fields import InvalidRequest
+from shared.core.request_fields import InvalidRequest, text_or_none
 
 _TEXT = "a JSON object in UTF-8, as it is or in standard, padded base64 without line breaks"
 _DATA = "a JSON object: the checkout request"
@@ -111,8 +111,7 @@ def _check_attributes(tree: dict[str, Any]) -> None:
     if tree["specversion"] != "1.0":
         raise InvalidRequest("$.specversion", 'the CloudEvents version "1.0"')
     for name in ("id", "source", "type"):
-        value = tree.get(name)
-        if not (isinstance(value, str) and value and jsontext.encodable(value)):
+        if text_or_none(tree.get(name)) is None:
             expected = "a non-empty string, as CloudEvents 1.0 requires"
             raise InvalidRequest(f"$.{name}", _misspelt(tree, name) or expected)
     if not all(jsontext.encodable(name) for name in tree):

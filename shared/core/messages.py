@@ -22,7 +22,7 @@ from shared.core import diagnosis, envelope, jsontext, request_fields
 from shared.core.envelope import Received
 from shared.core.jsontext import NotJson
 from shared.core.redacted import Redacted
-from shared.core.request_fields import Fields, InvalidRequest, guid_or_none, key_or_none
+from shared.core.request_fields import Fields, InvalidRequest, guid_or_none, key_or_none, text_or_none
 from shared.core.retry import RetryState
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout")
@@ -203,5 +203,5 @@ def _invalid(body: bytes, error: NotJson) -> InvalidMessage:
         customer_id=diagnosis.member(known, "customerId", guid_or_none),
         cart_id=diagnosis.member(known, "cartId", guid_or_none),
         request_id=diagnosis.member(known, "requestId", key_or_none),
-        causation_id=diagnosis.member(tree, "id", key_or_none) if diagnosis.is_event(tree) else None,
+        causation_id=diagnosis.member(tree, "id", text_or_none) if diagnosis.is_event(tree) else None,
     )

@@ -87,7 +87,7 @@ def read(data: Mapping[str, Any], root: str) -> Fields:
         correlation_id=optional("correlationId", guid_or_none, _A_GUID),
         customer_user_upn=optional("customerUserUpn", _upn_or_none, _A_UPN),
         not_after=optional("notAfter", _instant_or_none, _AN_INSTANT),
-        traceparent=optional("traceparent", _text_or_none, "a string: W3C trace context"),
+        traceparent=optional("traceparent", _string_or_none, "a string: W3C trace context"),
         context=data.get("context"),
         retry=None if data.get("retry") is None else _retry(data["retry"], f"{root}.retry"),
     )
@@ -127,16 +127,22 @@ def guid_or_none(value: object) -> str | None:
 
 def key_or_none(value: object) -> str | None:
     """A request id, or None for what cannot be one."""
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_REQUEST_ID or not jsontext.encodable(value):
+    text = text_or_none(value)
+    if text is None or len(text) > LONGEST_REQUEST_ID or any(unicodedata.category(c) == "Cc" for c in text):
         return None
-    return None if any(unicodedata.category(c) == "Cc" for c in value) else value
+    return text
 
 
 def _upn_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and _UPN.fullmatch(value) else None
 
 
-def _text_or_none(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
+    """A text that is not empty and has no lone surrogates, or None for everything else."""
+    return value if isinstance(value, str) and value and jsontext.encodable(value) else None
+
+
+def _string_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 

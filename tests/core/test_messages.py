@@ -152,11 +152,11 @@ def test_every_field_is_read() -> None:
 def test_null_is_an_absent_optional_member() -> None:
     optional = ["requestId", "correlationId", "customerUserUpn", "notAfter", "traceparent", "context", "retry"]
     nulls = dict.fromkeys(optional)
-    for given, absent in ((body(**nulls), body()), (cloud_event(members(**nulls)), cloud_event())):
-        unlike = {"raw_fields": {}, "raw_envelope": {}}
+    for written, absent in ((body(**nulls), body()), (cloud_event(members(**nulls)), cloud_event())):
+        unlike: dict[str, Any] = {"raw_fields": {}, "raw_envelope": {}}
         expected = msgspec.structs.replace(accepted(absent), **unlike)
-        assert expected == msgspec.structs.replace(accepted(given), **unlike)
-        assert accepted(absent).event_id == accepted(accepted(given).copy(WAITED)).event_id
+        assert expected == msgspec.structs.replace(accepted(written), **unlike)
+        assert accepted(absent).event_id == accepted(accepted(written).copy(WAITED)).event_id
 
 
 def test_a_cloud_event_causes_the_outcome_under_its_own_id() -> None:

@@ -67,7 +67,8 @@ def _normal(name: str) -> str:
 def describe(text: bytes) -> str | None:
     """What a text is, from the inside out, or None where that is not clear."""
     layers, inner = _peel(text)
-    core = _core(inner)
+    if (core := _core(inner)) is None:
+        layers, core = [], _core(text)  # `null` is base64 too
     return None if core is None else " in ".join([core, *layers]).replace("in base64 in base64", "in base64, twice")
 
 

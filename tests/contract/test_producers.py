@@ -15,9 +15,10 @@ import pytest
 from local.simulator.server import Simulator
 from shared.core.messages import CheckoutRequest, decode
 from shared.core.outcomes import invalid
+from shared.core.request_fields import NAMES
 from tests.conftest import Storage
 from tests.support.builders import accepted, delivery, refused
-from tests.worker.invoke_many import invoke_many
+from tests.worker.test_worker_library import invoke
 
 FOLDER = Path(__file__).parent / "fixtures" / "producers"
 CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
@@ -58,8 +59,7 @@ REFUSED: dict[str, tuple[int, str, str]] = {
     "csharp-pascal-case": (
         6,
         "$.CustomerId",
-        "one of customerId, cartId, requestId, correlationId, customerUserUpn, notAfter, traceparent, context"
-        "; did you mean `customerId`?",
+        f"one of {', '.join(NAMES[:-1])}; did you mean `customerId`?",
     ),
     "csharp-serialized-twice": (11, "$", f"{_OBJECT}a JSON object in a JSON string in base64"),
     "event-grid-batch": (
@@ -140,9 +140,10 @@ def test_the_envelopes_correlation_id_is_the_requests() -> None:
 def test_every_producers_bytes_come_through_the_worker_as_they_were_sent(storage: Storage) -> None:
     bodies = [content(name) for name in (*ACCEPTED, *REFUSED)]
     with Simulator(tenant_id=TENANT) as simulator:
-        results = invoke_many("checkout_cart", bodies, {**simulator.environment(), **storage.environ})
+        lines = b"\n".join(base64.b64encode(body) for body in bodies)
+        done = invoke("checkout_cart", lines, {**simulator.environment(), **storage.environ}, "--many")
 
-    assert [(True, None)] * len(bodies) == results
+    assert [[True, None]] * len(bodies) == [ended[:2] for ended in done["results"]]
     events = [json.loads(base64.b64decode(each.content)) for each in storage.outcomes.receive_messages()]
     found = {event["id"]: event["type"].rpartition(".")[2] for event in events}
     assert {_event_id(body): _outcome(body) for body in bodies} == found

@@ -36,8 +36,8 @@ GUID: Json = {
     "pattern": f"^(?!.*\\s)({_HEX}|\\{{{_HEX}\\}})$",
 }
 MEMBERS: dict[str, Json] = {
-    "customerId": {"$ref": "#/definitions/Guid"},
-    "cartId": {"$ref": "#/definitions/Guid"},
+    "customerId": GUID,
+    "cartId": GUID,
     "requestId": {
         "description": "The idempotency key: the same one is answered by the same event. Recommended.",
         "type": ["string", "null"],
@@ -45,7 +45,7 @@ MEMBERS: dict[str, Json] = {
         "maxLength": request_fields.LONGEST_REQUEST_ID,
         "not": {"type": "string", "pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
     },
-    "correlationId": {"oneOf": [{"type": "null"}, {"$ref": "#/definitions/Guid"}]},
+    "correlationId": GUID | {"type": ["string", "null"]},
     "customerUserUpn": {
         "description": "The customer's user to assign the licence to. Printable ASCII.",
         "type": ["string", "null"],
@@ -60,7 +60,7 @@ MEMBERS: dict[str, Json] = {
         "format": "date-time",
     },
     "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": ["string", "null"]},
-    "context": {"description": "Any JSON. It is returned with the outcome, character for character."},
+    "context": {},  # any JSON. With a description generators would make an object of it
     "retry": {"$ref": "#/definitions/Retry"},
 }
 """What `shared.core.request_fields` requires of each member."""
@@ -70,7 +70,7 @@ def request(*, deferred: bool) -> Json:
     """A request as its producer sends it or, `deferred`, as the program's own copies are."""
     if (*MEMBERS,) != request_fields.NAMES:
         raise AssertionError("the members of a request have changed: declare their schemas in MEMBERS")
-    definitions: Json = {"Guid": GUID}
+    definitions: Json = {}
     if deferred:
         _, found = _components(RetryState)
         for kind in ("RetryState", "Refusal"):
@@ -81,7 +81,7 @@ def request(*, deferred: bool) -> Json:
         "type": "object",
         "properties": {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"},
         "required": [*request_fields.REQUIRED, *(["retry"] if deferred else [])],
-        "patternProperties": {"^\\$": {"description": "Written by a binding, and passed over."}},
+        "patternProperties": {"^\\$": {}},  # a binding's own
         "additionalProperties": False,
         "definitions": definitions,
     }
@@ -149,7 +149,8 @@ def result() -> Json:
     definitions["OrderError"]["properties"]["code"] = {}
     for name, values in _KNOWN.items():
         definitions["Order"]["properties"][name]["examples"] = [*values]
-    return {**top, "definitions": definitions}
+    made = json.dumps({**top, "definitions": definitions})
+    return dict(json.loads(made.replace("KeyValuePair", "LinkHeader")))  # C# has a KeyValuePair of its own
 
 
 def _portable(schema: Any) -> Any:  # noqa: ANN401  any part of a schema
@@ -208,7 +209,7 @@ def schemas() -> dict[str, Json]:
             "$schema": DRAFT,
             "$id": schema_id,
             **{key: schema[key] for key in first},
-            **{key: value for key, value in schema.items() if key not in first},
+            **{key: value for key, value in schema.items() if key not in first and (key, value) != ("definitions", {})},
         }
         for name, (schema_id, schema) in made.items()
     }

@@ -14,7 +14,13 @@ from tests.support.builders import CART, CUSTOMER, body, cloud_event, members, r
 
 BOM = b"\xef\xbb\xbf"
 PLAIN = body(requestId="order-4711", context=">>>???~~~")
-GRID = {"topic": "/shop", "subject": "carts", "eventType": "CartReady", "eventTime": "2026-11-22T10:00:00Z", "id": "1"}
+GRID: dict[str, Any] = {
+    "topic": "/shop",
+    "subject": "carts",
+    "eventType": "CartReady",
+    "eventTime": "2026-11-22T10:00:00Z",
+    "id": "1",
+}
 GRID |= {"dataVersion": "1.0", "data": members()}
 
 

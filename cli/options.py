@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from shared.core.errors import ErrorClass
-from shared.core.messages import guid_or_none
 from shared.core.outcomes import RECORDED, Outcome
+from shared.core.request_fields import guid_or_none
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]

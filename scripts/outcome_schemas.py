@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.core.errors import ErrorClass
-from shared.core.messages import LONGEST_REQUEST_ID
 from shared.core.outcomes import LONGEST_CAUSATION_OF_INVALID, SCHEMA_VERSION, SOURCE, TYPE, Outcome
+from shared.core.request_fields import LONGEST_REQUEST_ID
 
 Json = dict[str, Any]
 Shape = tuple[str, str, Json, set[str]]

@@ -4,9 +4,9 @@
     python -m scripts.schemas           write docs/schemas
     python -m scripts.schemas --check   change nothing; fail where a file is stale
 
-A request is `shared.core.messages._Fields` with the limits that `decode` sets; `retry` is
-`shared.core.retry.RetryState`. The outcomes are in `scripts.outcome_schemas`. Draft 7, because the parser of AsyncAPI
-reads that without plug-ins. Every schema passes ajv's strict mode.
+The members of a request are those of `shared.core.request_fields`; `retry` is `shared.core.retry.RetryState`. The
+outcomes are in `scripts.outcome_schemas`. Draft 7, because the parser of AsyncAPI reads that without plug-ins. Every
+schema passes ajv's strict mode.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from scripts.outcome_schemas import outcome_schemas
-from shared.core import messages, models
+from shared.core import messages, models, request_fields
 from shared.core.outcomes import SCHEMA_VERSION, SOURCE
 from shared.core.retry import RetryState
 
@@ -32,83 +32,99 @@ _HEX = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 GUID: Json = {
     "description": "A GUID in either case, with or without braces.",
     "type": "string",
-    "pattern": f"^({_HEX}|\\{{{_HEX}\\}})$",
+    # without white space, because `$` matches before a line break at the end in some languages
+    "pattern": f"^(?!.*\\s)({_HEX}|\\{{{_HEX}\\}})$",
 }
 MEMBERS: dict[str, Json] = {
     "customerId": GUID,
     "cartId": GUID,
     "requestId": {
         "description": "The idempotency key: the same one is answered by the same event. Recommended.",
-        "type": "string",
+        "type": ["string", "null"],
         "minLength": 1,
-        "maxLength": messages.LONGEST_REQUEST_ID,
-        "not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
+        "maxLength": request_fields.LONGEST_REQUEST_ID,
+        "not": {"type": "string", "pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
     },
-    "correlationId": GUID,
+    "correlationId": GUID | {"type": ["string", "null"]},
     "customerUserUpn": {
         "description": "The customer's user to assign the licence to. Printable ASCII.",
-        "type": "string",
+        "type": ["string", "null"],
         "pattern": "^[!-~]([ -~]*[!-~])?$",
         "minLength": 1,
         "maxLength": 256,
-        "not": {"pattern": "[^ -~]"},
+        "not": {"type": "string", "pattern": "[^ -~]"},
     },
     "notAfter": {
         "description": "RFC 3339 with an offset. After it no POST of this request begins.",
-        "type": "string",
+        "type": ["string", "null"],
         "format": "date-time",
     },
-    "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": "string"},
+    "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": ["string", "null"]},
     "context": {},  # any JSON. With a description generators would make an object of it
     "retry": {"$ref": "#/definitions/Retry"},
 }
-"""What `decode` requires of each member of `_Fields`, beyond its JSON type."""
+"""What `shared.core.request_fields` requires of each member."""
 
 
 def request(*, deferred: bool) -> Json:
     """A request as its producer sends it or, `deferred`, as the program's own copies are."""
-    made, definitions = _components(messages._Fields, RetryState)  # noqa: SLF001  the one place that names the members
-    fields = made["_Fields"]
-    if {*MEMBERS} != {*fields["properties"]}:
+    if (*MEMBERS,) != request_fields.NAMES:
         raise AssertionError("the members of a request have changed: declare their schemas in MEMBERS")
-    properties = {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"}
-    for kind in ("RetryState", "Refusal"):
-        for rule in definitions[kind]["properties"].values():
-            rule.pop("default", None)
+    definitions: Json = {}
+    if deferred:
+        _, found = _components(RetryState)
+        for kind in ("RetryState", "Refusal"):
+            for rule in found[kind]["properties"].values():
+                rule.pop("default", None)
+        definitions |= {"Retry": {**found["RetryState"], "title": "Retry"}, "Refusal": found["Refusal"]}
     return {
         "type": "object",
-        "properties": properties,
-        "required": [*fields["required"], *(["retry"] if deferred else [])],
-        "additionalProperties": fields["additionalProperties"],
-        "definitions": {"Retry": {**definitions["RetryState"], "title": "Retry"}, "Refusal": definitions["Refusal"]}
-        if deferred
-        else {},
-    }
-
-
-def envelope(data: Json) -> Json:
-    """A CloudEvent 1.0 in structured mode around `data`."""
-    definitions = data.pop("definitions")
-    text: Json = {"type": "string", "minLength": 1}
-    return {
-        "type": "object",
-        "properties": {
-            "specversion": {"type": "string", "const": "1.0"},
-            "id": text | {"description": "Becomes `causationid` of the outcome."},
-            "source": text,
-            "type": text,
-            "data": data,
-        },
-        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"},
+        "required": [*request_fields.REQUIRED, *(["retry"] if deferred else [])],
+        "patternProperties": {"^\\$": {}},  # a binding's own
+        "additionalProperties": False,
         "definitions": definitions,
     }
 
 
+_TEXT: Json = {"type": "string", "minLength": 1}
+_ATTRIBUTES: Json = {
+    "specversion": {"type": "string", "const": "1.0"},
+    "id": _TEXT | {"description": "Becomes `causationid` of the outcome."},
+    "source": _TEXT,
+    "type": _TEXT,
+}
+
+
+def request_event() -> Json:
+    """A CloudEvent 1.0 in structured mode with a request as its `data` or, encoded, in `data_base64`."""
+    data = request(deferred=False)
+    definitions = data.pop("definitions")
+    encoded = {"description": "The request in standard, padded base64, in place of `data`.", "type": ["string", "null"]}
+    return {
+        "type": "object",
+        "properties": {
+            **_ATTRIBUTES,
+            "data": {"oneOf": [{"type": "null"}, {"$ref": "#/definitions/CheckoutRequest"}]},
+            "data_base64": encoded,
+        },
+        "required": [*_ATTRIBUTES],
+        "if": {"properties": {"data": {"type": "object"}}, "required": ["data"]},
+        "then": {"properties": {"data_base64": {"type": "null"}}},
+        "else": {"properties": {"data_base64": {"type": "string"}}, "required": ["data_base64"]},
+        "definitions": {"CheckoutRequest": data, **definitions},
+    }
+
+
 def deferred_copy() -> Json:
-    """The program's own copies, of either form."""
-    event = envelope(request(deferred=True))
-    definitions = event.pop("definitions")
-    plain = event["properties"]["data"]
+    """The program's own copies, of either form. They never have `data_base64`."""
+    plain = request(deferred=True)
+    definitions = plain.pop("definitions")
+    event = {
+        "type": "object",
+        "properties": {**_ATTRIBUTES, "data": plain},
+        "required": [*_ATTRIBUTES, "data"],
+    }
     return {"anyOf": [plain, event], "definitions": definitions}
 
 
@@ -168,7 +184,7 @@ def schemas() -> dict[str, Json]:
             "request-event",
             "CheckoutRequestEvent",
             f"A checkout request in a CloudEvent. {limits}",
-            envelope(request(deferred=False)),
+            request_event(),
         ),
         "deferred-copy": (
             "deferred-copy",

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from cli.main import VERBS
 from local.simulator.scenarios import SCENARIOS, ScenarioGroup
 from shared.checkout import Checkout
-from shared.core import errors, jsontext, messages, outcomes
+from shared.core import errors, jsontext, messages, outcomes, request_fields
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Outcome
@@ -392,7 +392,7 @@ def test_the_contract_lists_every_member_in_the_programs_order(
 def test_the_contract_lists_the_members_of_a_request() -> None:
     documented = [quoted(row[0])[0] for row in table(CONTRACT, "In: the carts queue")]
 
-    assert [*messages._Fields.__struct_encode_fields__] == documented
+    assert [*request_fields.NAMES] == documented
 
 
 def test_the_contract_lists_the_state_in_a_deferred_copy() -> None:

@@ -3,7 +3,8 @@
 import base64
 import copy
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft7Validator, FormatChecker
+from jsonschema import Draft7Validator, FormatChecker, ValidationError, validators
 
 from local.simulator.scenarios import SCENARIOS, Scenario
 from scripts import schemas
@@ -24,12 +25,21 @@ FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 OTHER = "0dd0dd00-1111-4222-8333-444444444444"
 
 
+def _pattern(_: Any, pattern: str, value: object, __: Any) -> Iterator[ValidationError]:
+    """As ECMA 262 reads it, which JSON Schema refers to: `$` is the end, and not before a line break as in Python."""
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+Validator = validators.extend(Draft7Validator, {"pattern": _pattern})
+
+
 @cache
 def validator(name: str) -> Any:
     """Of a published file, with the formats checked."""
     schema = json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
     Draft7Validator.check_schema(schema)
-    return Draft7Validator(schema, format_checker=FormatChecker())
+    return Validator(schema, format_checker=FormatChecker())
 
 
 def faults(name: str, value: Any) -> list[str]:
@@ -37,29 +47,33 @@ def faults(name: str, value: Any) -> list[str]:
     return [f"{error.json_path}: {error.message}"[:300] for error in validator(name).iter_errors(value)]
 
 
-def data_faults(data: Any) -> list[str]:
-    """What the schema of an outcome's data finds wrong: of data in a blob of its own."""
-    outcome = validator("checkout-outcome").schema
-    schema = outcome["properties"]["data"] | {"definitions": outcome["definitions"]}
-    return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(data)]
+def outcome_faults(event: Any) -> list[str]:
+    """What the schema of its type finds wrong with an event."""
+    return faults(f"checkout-{event['type'].rpartition('.')[2]}-event", event)
 
 
-def undescribed(event: dict[str, Any], data: dict[str, Any]) -> set[str]:
-    """The members of an outcome that the schema does not name. An unknown member is valid, so nothing else notices."""
-    schema: dict[str, Any] = validator("checkout-outcome").schema
-    kind = "InvalidMessage" if "sha256" in data else data["outcome"].title().replace("_", "")
-    error = "InvalidMessageError" if "sha256" in data else "Error"
+def undescribed(value: Any, schema: Any, root: Any = None, path: str = "$") -> list[str]:
+    """The members that a schema does not name. An unknown member is valid, so nothing else notices."""
+    root = root or schema
+    if "$ref" in schema:
+        schema = root["definitions"][schema["$ref"].rpartition("/")[2]]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return []
+    unknown = [f"{path}.{name}" for name in value if name not in schema["properties"]]
+    known = [name for name in value if name in schema["properties"]]
+    inner = (undescribed(value[name], schema["properties"][name], root, f"{path}.{name}") for name in known)
+    return unknown + [each for found in inner for each in found]
 
-    def named(definition: str) -> set[str]:
-        return {*schema["definitions"][definition]["properties"]}
 
-    unknown: set[str] = (
-        (event.keys() - schema["properties"].keys())
-        | (data.keys() - named(kind))
-        | (data.get("error", {}).keys() - named(error))
-        | (data.get("response", {}).keys() - named("Response"))
-    )
-    return unknown
+def check_outcome(event: dict[str, Any], data: dict[str, Any] | None) -> None:
+    """An event, and its data wherever they are, match the schemas that its type and its `dataschema` name."""
+    name = f"checkout-{event['type'].rpartition('.')[2]}"
+    assert [] == outcome_faults(event)
+    assert [] == undescribed(event, validator(f"{name}-event").schema), "describe it in scripts/outcome_schemas.py"
+    if data is not None:
+        assert validator(name).schema["$id"] == event["dataschema"]
+        assert [] == faults(name, data)
+        assert [] == undescribed(data, validator(name).schema), "describe it in scripts/outcome_schemas.py"
 
 
 def event(name: str) -> dict[str, Any]:
@@ -121,9 +135,7 @@ def test_every_message_of_every_scenario_matches_the_schemas(scenario: Scenario)
 
     assert events
     for published in events:
-        assert [] == faults("checkout-outcome", published)
-        assert [] == data_faults(world.data(published))
-        assert set() == undescribed(published, world.data(published)), "describe it in scripts/schemas.py"
+        check_outcome(published, world.data(published))
         assert [] == faults("cart-checkout-result", world.data(published).get("result", {}))
     assert scenario.expected == world.data(events[-1])["outcome"]
     for text in waited:
@@ -132,9 +144,7 @@ def test_every_message_of_every_scenario_matches_the_schemas(scenario: Scenario)
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_real_outcome_of_every_kind_matches_the_schema(name: str) -> None:
-    assert [] == faults("checkout-outcome", event(name))
-    data = event(name).get("data") or {"outcome": event(name)["type"].rpartition(".")[2]}
-    assert set() == undescribed(event(name), data), "describe it in scripts/schemas.py"
+    check_outcome(event(name), event(name).get("data"))
 
 
 def test_the_request_in_the_readme_matches_the_schema() -> None:
@@ -173,6 +183,7 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     ("completed", put("urn:somebody:else", "source")),
     ("completed", put("partnercenter.cart.checkout.perhaps", "type")),
     ("completed", put("partnercenter.cart.checkout.failed", "type")),
+    ("completed", put("urn:partnercenter:cart-checkout:completed-event:1", "dataschema")),
     ("completed", put("perhaps", "data", "outcome")),
     ("completed", put("partial", "data", "outcome")),
     ("completed", put("yesterday", "time")),
@@ -191,26 +202,23 @@ BROKEN: list[tuple[str, Callable[[Any], None]]] = [
     ("completed", put(None, "data", "error")),
     ("completed", put(99, "data", "response", "status")),
     ("completed", put("abc", "traceparent")),
-    ("completed", put("https://contoso.blob.core.windows.net/checkout-records/x", "dataref")),
     ("action_required", without("data", "error")),
     ("action_required", without("data", "result")),
     ("partial", without("data", "error")),
     ("partial", without("data", "result")),
     ("failed", without("data", "error")),
-    ("failed", put("rude", "data", "error", "class")),
     ("failed", put(800013, "data", "error", "code")),
     ("failed", put("no", "data", "error", "retryable")),
     ("failed", put({"quantity": 3}, "data", "error", "data")),
-    ("failed", put("ed8ff621-8ba8-5cbd-a755-741a39d35c34", "data", "answeredBy")),
-    ("unknown", put({}, "data", "result")),
     ("unknown", without("data", "error", "advice")),
-    ("invalid", put("2026-11-22T10:00:00Z", "time")),
     ("invalid", without("data", "sha256")),
     ("invalid", without("data", "error", "path")),
     ("invalid", put("cart", "data", "error", "class")),
     ("invalid", put("not base64!", "data", "body")),
-    ("invalid", put("order-4711", "data", "requestId")),
-    ("invalid", put(1, "data", "revision")),
+    ("invalid", put("", "data", "requestId")),
+    ("invalid", put("yes", "data", "deferred")),
+    ("invalid", put("partnercenter.cart.checkout.failed", "type")),
+    ("invalid", without("data")),
     ("answeredBy", put("order-4711", "data", "answeredBy")),
     ("corrects", put("order-4711", "data", "corrects")),
     ("dataref", put("not a uri", "dataref")),
@@ -223,7 +231,7 @@ def test_a_broken_outcome_does_not_match_the_schema(name: str, change: Callable[
     broken = copy.deepcopy(event(name))
     change(broken)
     assert broken != event(name)
-    assert faults("checkout-outcome", broken)
+    assert faults(f"checkout-{event(name)['type'].rpartition('.')[2]}-event", broken)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -231,7 +239,7 @@ def test_an_outcome_may_have_unknown_members(name: str) -> None:
     later = event(name) | {"newattribute": "1"}
     if "data" in later:
         later["data"] = later["data"] | {"new": {"a": 1}}
-    assert [] == faults("checkout-outcome", later)
+    assert [] == outcome_faults(later)
 
 
 # --- requests: what the schema says is what the program does ----------------------------------------------------

@@ -107,7 +107,7 @@ def test_a_record_that_this_version_writes_can_be_read_by_that_version(folder: P
     # what was there stays byte for byte, entries of unknown types and unknown metadata included
     assert after_it.startswith(before.removesuffix("]"))
     assert fixture["metadata"] == stored.metadata
-    assert [] == _faults(folder, "checkout-outcome", json.loads(after_it)[-1])
+    assert [] == _faults(folder, "checkout-failed-event", json.loads(after_it)[-1])
     assert revision == json.loads(after_it)[-1]["data"]["revision"]
 
 

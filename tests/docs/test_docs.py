@@ -233,7 +233,7 @@ EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
     "partial": (partial, Outcome.PARTIAL),
     "failed": (failed, Outcome.FAILED),
     "unknown": (unknown, Outcome.UNKNOWN),
-    "invalid": (invalid, Outcome.FAILED),
+    "invalid": (invalid, Outcome.INVALID),
     "answeredBy": (answered_by, Outcome.COMPLETED),
     "corrects": (corrects, Outcome.COMPLETED),
     "dataref": (dataref, Outcome.COMPLETED),

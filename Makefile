@@ -49,7 +49,7 @@ install: $(CLI)/.installed
 	@echo "Installed: $(abspath $(CLI))/bin/cart-checkout"
 
 .PHONY: test
-test: $(VENV)/.azurite $(VENV)/.asyncapi
+test: $(VENV)/.azurite $(VENV)/.asyncapi $(VENV)/.generators
 	@scripts/test $(ARGS)
 
 .PHONY: fuzz
@@ -111,6 +111,11 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.required
 $(VENV)/.asyncapi: tests/contract/asyncapi/package-lock.json $(VENV)/.installed
 	@echo "Installing AsyncAPI's parser ..."
 	@$(BIN)/python -m tests.contract.parser
+	@touch $@
+
+$(VENV)/.generators: tests/contract/generators/package-lock.json $(VENV)/.installed
+	@echo "Installing the generators of other languages ..."
+	@$(BIN)/python -m tests.contract.generators --install
 	@touch $@
 
 $(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed

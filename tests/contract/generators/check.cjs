@@ -65,7 +65,7 @@ function ajv() {
     }
   });
   const valid = ([name, value]) => {
-    if (!compiled[name]?.(value)) {
+    if (schemas[name] === undefined || compiled[name]?.(value) === false) {
       throw new Error(`${name}: ${checker.errorsText(compiled[name]?.errors)}`);
     }
   };

@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { type CloudEvent, isCheckoutOutcome, parse } from "./outcomes.ts";
 
 export type Action =
-  | { action: "store purchase"; orderTotals: string[]; corrects?: string; todo?: string }
+  | { action: "store purchase"; amounts: string[]; corrects?: string; todo?: string }
   | { action: "link"; to: string }
   | { action: "tell customer"; retryable: boolean; reason: string; corrects?: string }
   | { action: "look at the cart"; advice: string }
@@ -39,7 +39,7 @@ export function decide(event: CloudEvent): Action {
       if (answeredBy !== undefined) {
         return { action: "link", to: answeredBy }; // another event has reported this purchase
       }
-      return { action: "store purchase", orderTotals: orderTotals(result), corrects, todo: error?.advice };
+      return { action: "store purchase", amounts: [...amounts(result)], corrects, todo: error?.advice };
     }
     case "partnercenter.cart.checkout.failed": {
       const { corrects, error } = event.data;
@@ -50,12 +50,17 @@ export function decide(event: CloudEvent): Action {
   }
 }
 
-/** The total of each order, digit for digit. The service mostly leaves it out. */
-function orderTotals(result: { [name: string]: unknown }): string[] {
-  const orders: unknown[] = Array.isArray(result.orders) ? result.orders : [];
-  return orders.flatMap((order) =>
-    typeof order === "object" && order !== null && "totalPrice" in order ? [JSON.stringify(order.totalPrice)] : [],
-  );
+/** The amounts that orders commit the customer to, digit for digit. */
+function* amounts(value: unknown): Generator<string> {
+  if (typeof value === "object" && value !== null) {
+    for (const [name, member] of Object.entries(value)) {
+      if (name === "amount") {
+        yield JSON.stringify(member);
+      } else {
+        yield* amounts(member);
+      }
+    }
+  }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -30,6 +30,14 @@ def recorded() -> tuple[str, ...]:
     return tuple(found)
 
 
+def deep() -> str:
+    """An event as deep as they come: of a request with 64 levels, whose context lies one level deeper in its event."""
+    levels = jsontext.MAX_DEPTH - 1
+    context = "[" * levels + "]" * levels
+    (event,) = _published(f'{{"customerId": "{CUSTOMER}", "cartId": "{cart_id("created", "")}", "context": {context}}}')
+    return event
+
+
 def _published(body: str) -> list[str]:
     """The events that a message leads to."""
     world = World()

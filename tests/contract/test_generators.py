@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from shared.core.outcomes import TYPE, Outcome
-from tests.contract.generators import SCHEMAS, GeneratorsUnavailable, Row, check, consume
-from tests.contract.recorded import recorded
+from tests.contract.generators import SCHEMAS, GeneratorsUnavailable, Row, check, consume, exact
+from tests.contract.recorded import deep, recorded
 from tests.contract.test_schemas import event
 
 TOOLS = (
@@ -27,11 +27,6 @@ TOOLS = (
 )
 GENERATORS = [tool for tool in TOOLS if tool.startswith("quicktype")]
 CLASSES = {"".join(word.title() for word in each.split("_")) + "Outcome" for each in Outcome}
-
-
-def exact(text: str) -> Any:
-    """The event with the text of each number."""
-    return json.loads(text, parse_int=str, parse_float=str)
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +197,12 @@ def test_the_consumer_loads_data_that_are_not_in_the_event(consumed: list[Row]) 
     assert referring
     for each in referring:
         assert ("load data", each["event"]["dataref"]) == (each["action"], each["from"])
+
+
+def test_the_consumer_reads_the_deepest_event(found: dict[str, Row], scratch: Path) -> None:
+    assert found
+    (said,) = consume([deep()], scratch)
+    assert exact(deep()) == said["event"]
 
 
 def test_the_consumer_passes_on_what_it_does_not_know_and_reads_base64(found: dict[str, Row], scratch: Path) -> None:

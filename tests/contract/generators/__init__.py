@@ -59,8 +59,13 @@ def check(events: Iterable[str], scratch: Path, schemas: Path = SCHEMAS) -> dict
 def consume(messages: Iterable[str], scratch: Path) -> list[Row]:
     """What the TypeScript consumer, which `check` has put into the scratch folder, says of each message."""
     said = _node(str(scratch / CONSUMER / "consumer.ts"), typed="".join(f"{message}\n" for message in messages))
-    # each number as its text: the digits are what counts
-    return [json.loads(line, parse_int=str, parse_float=str) for line in said.splitlines()]
+    return [exact(line) for line in said.splitlines()]
+
+
+def exact(text: str) -> Row:
+    """An object with the text of each number, since the digits are what counts."""
+    found: Row = json.loads(text, parse_int=str, parse_float=str)
+    return found
 
 
 def versions() -> dict[str, str]:

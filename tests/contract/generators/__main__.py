@@ -1,8 +1,8 @@
 """The tools over the published schemas and the recorded events, as a table.
 
-    python -m tests.contract.generators              print the table
-    python -m tests.contract.generators folder       and keep what the tools wrote
-    python -m tests.contract.generators --install    only install them, into .local/generators
+python -m tests.contract.generators              print the table
+python -m tests.contract.generators folder       and keep what the tools wrote
+python -m tests.contract.generators --install    only install them, into .local/generators
 """
 
 import sys

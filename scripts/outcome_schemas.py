@@ -20,7 +20,7 @@ from typing import Any
 
 from shared.core.errors import ErrorClass
 from shared.core.messages import LONGEST_REQUEST_ID
-from shared.core.outcomes import LONGEST_CAUSATION_OF_INVALID, SOURCE, TYPE, Outcome
+from shared.core.outcomes import LONGEST_CAUSATION_OF_INVALID, SCHEMA_VERSION, SOURCE, TYPE, Outcome
 
 Json = dict[str, Any]
 Shape = tuple[str, str, Json, set[str]]
@@ -119,9 +119,6 @@ INVALID_MESSAGE_ERROR = shape(
     | _ADVICE,
     set(),
 )
-DEFINITIONS: dict[str, Json] = {
-    each["title"]: each for each in (SERVICE_RESPONSE, CHECKOUT_ERROR, INVALID_MESSAGE_ERROR)
-}
 
 ABOUT: dict[Outcome, tuple[str, str]] = {
     Outcome.COMPLETED: ("Completed", "Bought, and nobody has to do anything."),
@@ -178,7 +175,7 @@ def data(outcome: Outcome) -> Json:
         "customerId": guid(),
         "cartId": guid(),
         "requestId": _request_id("The request's idempotency key."),
-        "context": {},
+        "context": {},  # any JSON. With a description generators would make an object of it
         "attempts": count("Transient answers so far, plus this POST."),
         "revision": count("The place in the cart's record, from 1: it orders the outcomes of a cart.", 1),
         "startedAt": time("When the first message entered the queue."),
@@ -246,19 +243,32 @@ def event(outcome: Outcome) -> Json:
     }
 
 
-def with_definitions(schema: Json, outcome: Outcome | None = None) -> Json:
-    """A schema with the definitions that it refers to, those of an outcome's data among them."""
-    given = DEFINITIONS | ({f"{ABOUT[outcome][0]}Data": data(outcome)} if outcome else {})
+def all_events() -> Json:
+    """The six events as members of an object, without its definitions."""
+    members = {str(outcome): reference(f"{name}Outcome") for outcome, (name, _) in ABOUT.items()}
+    about = "The events of all outcomes, for generators of types: each type is made once. No message looks like this."
+    return shape("CheckoutOutcomes", about, members, {*members})
+
+
+@cache
+def _definitions() -> dict[str, Json]:
+    shapes = [SERVICE_RESPONSE, CHECKOUT_ERROR, INVALID_MESSAGE_ERROR]
+    shapes += [made(outcome) for outcome in Outcome for made in (data, event)]
+    return {each["title"]: each for each in shapes}
+
+
+def with_definitions(schema: Json) -> Json:
+    """A schema with the definitions that it refers to, directly or not."""
     needed: Json = {}
-    _collect(schema, given, needed)
+    _collect(schema, needed)
     return {**schema, "definitions": needed}
 
 
-def _collect(schema: Json, given: dict[str, Json], needed: Json) -> None:
+def _collect(schema: Json, needed: Json) -> None:
     for name in re.findall(r'"#/definitions/(\w+)"', json.dumps(schema)):
         if name not in needed:
-            needed[name] = given[name]
-            _collect(given[name], given, needed)
+            needed[name] = _definitions()[name]
+            _collect(needed[name], needed)
 
 
 @cache
@@ -274,11 +284,11 @@ def events(outcome: Outcome) -> list[Json]:
 
 def outcome_schemas() -> dict[str, tuple[str, Json]]:
     """Each schema and its `$id`, by the name of its file."""
-    made = {}
+    made = {"checkout-outcomes": (f"{SOURCE}:outcomes:{SCHEMA_VERSION}", with_definitions(all_events()))}
     for outcome in Outcome:
         examples = events(outcome)
         of_data = with_definitions(data(outcome)) | {"examples": [each["data"] for each in examples if "data" in each]}
-        of_event = with_definitions(event(outcome), outcome) | {"examples": examples}
+        of_event = with_definitions(event(outcome)) | {"examples": examples}
         made[f"checkout-{outcome}"] = (outcome.schema, of_data)
         made[f"checkout-{outcome}-event"] = (outcome.schema.replace(outcome, f"{outcome}-event"), of_event)
     return made

@@ -35,8 +35,8 @@ GUID: Json = {
     "pattern": f"^({_HEX}|\\{{{_HEX}\\}})$",
 }
 MEMBERS: dict[str, Json] = {
-    "customerId": {"$ref": "#/definitions/Guid"},
-    "cartId": {"$ref": "#/definitions/Guid"},
+    "customerId": GUID,
+    "cartId": GUID,
     "requestId": {
         "description": "The idempotency key: the same one is answered by the same event. Recommended.",
         "type": "string",
@@ -44,7 +44,7 @@ MEMBERS: dict[str, Json] = {
         "maxLength": messages.LONGEST_REQUEST_ID,
         "not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
     },
-    "correlationId": {"$ref": "#/definitions/Guid"},
+    "correlationId": GUID,
     "customerUserUpn": {
         "description": "The customer's user to assign the licence to. Printable ASCII.",
         "type": "string",
@@ -59,7 +59,7 @@ MEMBERS: dict[str, Json] = {
         "format": "date-time",
     },
     "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": "string"},
-    "context": {"description": "Any JSON. It is returned with the outcome, character for character."},
+    "context": {},  # any JSON. With a description generators would make an object of it
     "retry": {"$ref": "#/definitions/Retry"},
 }
 """What `decode` requires of each member of `_Fields`, beyond its JSON type."""
@@ -80,12 +80,9 @@ def request(*, deferred: bool) -> Json:
         "properties": properties,
         "required": [*fields["required"], *(["retry"] if deferred else [])],
         "additionalProperties": fields["additionalProperties"],
-        "definitions": {"Guid": GUID}
-        | (
-            {"Retry": {**definitions["RetryState"], "title": "Retry"}, "Refusal": definitions["Refusal"]}
-            if deferred
-            else {}
-        ),
+        "definitions": {"Retry": {**definitions["RetryState"], "title": "Retry"}, "Refusal": definitions["Refusal"]}
+        if deferred
+        else {},
     }
 
 
@@ -136,7 +133,8 @@ def result() -> Json:
     definitions["OrderError"]["properties"]["code"] = {}
     for name, values in _KNOWN.items():
         definitions["Order"]["properties"][name]["examples"] = [*values]
-    return {**top, "definitions": definitions}
+    made = json.dumps({**top, "definitions": definitions})
+    return dict(json.loads(made.replace("KeyValuePair", "LinkHeader")))  # C# has a KeyValuePair of its own
 
 
 def _portable(schema: Any) -> Any:  # noqa: ANN401  any part of a schema
@@ -195,7 +193,7 @@ def schemas() -> dict[str, Json]:
             "$schema": DRAFT,
             "$id": schema_id,
             **{key: schema[key] for key in first},
-            **{key: value for key, value in schema.items() if key not in first},
+            **{key: value for key, value in schema.items() if key not in first and (key, value) != ("definitions", {})},
         }
         for name, (schema_id, schema) in made.items()
     }

@@ -14,6 +14,7 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
@@ -350,12 +351,10 @@ def _object(members: Mapping[str, str]) -> str:
 
 def _invalid(body: bytes, error: NotJson | _Invalid) -> InvalidMessage:
     """Describe a message that is not a valid request, with its ids where those are valid."""
-    data: Any = None
-    try:
+    tree: dict[str, Any] = {}
+    with suppress(NotJson, _Invalid):
         tree = jsontext.load(_plain(body))
-        data = tree.get("data") if "specversion" in tree else tree
-    except (NotJson, _Invalid):
-        pass
+    data = tree.get("data") if "specversion" in tree else tree
     known = data if isinstance(data, dict) else {}
     return InvalidMessage(
         body=body,
@@ -364,4 +363,12 @@ def _invalid(body: bytes, error: NotJson | _Invalid) -> InvalidMessage:
         deferred="retry" in known,
         customer_id=guid_or_none(known.get("customerId")),
         cart_id=guid_or_none(known.get("cartId")),
+        request_id=_key_or_none(known.get("requestId")),
+        causation_id=_key_or_none(tree.get("id")) if "specversion" in tree else None,
     )
+
+
+def _key_or_none(value: object) -> str | None:
+    with suppress(_Invalid):
+        return _key(value, "") if isinstance(value, str) else None
+    return None

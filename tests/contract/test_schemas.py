@@ -16,7 +16,10 @@ from jsonschema import Draft7Validator, FormatChecker, ValidationError, validato
 
 from local.simulator.scenarios import SCENARIOS, Scenario
 from scripts import schemas
+from shared.core.errors import ErrorClass
 from shared.core.messages import CheckoutRequest, decode
+from shared.core.models import OrderStatus
+from shared.core.outcomes import Outcome
 from tests.docs.test_docs import EXAMPLES, README, blocks
 from tests.support.builders import CART, CUSTOMER, cloud_event, delivery, members, text_of
 from tests.support.world import World
@@ -31,7 +34,7 @@ def _pattern(_: Any, pattern: str, value: object, __: Any) -> Iterator[Validatio
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-Validator = validators.extend(Draft7Validator, {"pattern": _pattern})
+Validator = validators.extend(Draft7Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
 @cache
@@ -156,7 +159,7 @@ def test_the_request_in_the_readme_matches_the_schema() -> None:
 # --- broken ones ------------------------------------------------------------------------------------------------
 
 
-def without(*path: str) -> Callable[[Any], None]:
+def without(*path: str | int) -> Callable[[Any], None]:
     def change(value: Any) -> None:
         for step in path[:-1]:
             value = value[step]
@@ -165,7 +168,7 @@ def without(*path: str) -> Callable[[Any], None]:
     return change
 
 
-def put(new: object, *path: str) -> Callable[[Any], None]:
+def put(new: object, *path: str | int) -> Callable[[Any], None]:
     def change(value: Any) -> None:
         for step in path[:-1]:
             value = value[step]
@@ -346,3 +349,152 @@ def test_a_copy_matches_the_schema_exactly_if_the_program_accepts_it(retry: dict
 @pytest.mark.parametrize("asked", [members(requestID="typo"), members(retry={}), members(customerId=None), []], ids=str)
 def test_a_broken_request_does_not_match_the_schema(asked: Any) -> None:
     assert faults("checkout-request", asked)
+
+
+# --- as generators and strict validators read them --------------------------------------------------------------
+
+PUBLIC = sorted({*schemas.schemas()} - {"deferred-copy.schema.json"})
+GLOBALS = {
+    *("Action", "Array", "Attribute", "Blob", "Boolean", "Buffer", "Cache", "Client", "Comment", "Date", "Decimal"),
+    *(
+        "Delegate",
+        "Document",
+        "Enum",
+        "Environment",
+        "Error",
+        "Event",
+        "Exception",
+        "File",
+        "Function",
+        "Guid",
+        "Index",
+    ),
+    *(
+        "KeyValuePair",
+        "List",
+        "Location",
+        "Lock",
+        "Map",
+        "Math",
+        "Node",
+        "Number",
+        "Object",
+        "Option",
+        "Partial",
+        "Pick",
+    ),
+    *(
+        "Plugin",
+        "Promise",
+        "Proxy",
+        "Random",
+        "Range",
+        "Record",
+        "Request",
+        "Required",
+        "Response",
+        "Result",
+        "Selection",
+    ),
+    *("Set", "String", "Symbol", "Task", "Text", "Thread", "Timer", "Tuple", "Type", "Uri", "Version", "Worker"),
+}
+"""Names that TypeScript or C# has without an import: a type of that name hides it."""
+
+
+def parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """Each schema in a schema, its own values and examples apart."""
+    yield schema
+    for name, value in schema.items():
+        if name in ("properties", "definitions"):
+            for each in value.values():
+                yield from parts(each)
+        elif name in ("items", "if", "then", "else", "not"):
+            yield from parts(value)
+        elif name in ("allOf", "anyOf", "oneOf"):
+            for each in value:
+                yield from parts(each)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_schema_uses_only_what_generators_and_strict_validators_read(name: str) -> None:
+    schema = schemas.schemas()[name]
+    found = [*parts(schema)]
+    titles = {part["title"] for part in found if "title" in part} | {*schema.get("definitions", {})}
+    assert {"oneOf", "anyOf", "allOf"} & schema.keys() == set()
+    assert set() == titles & GLOBALS
+    for part in found:
+        assert "enum" not in part, "a list of values would be closed"
+        assert "const" not in part or "type" in part
+        assert {*part.get("required", [])} <= {*part.get("properties", {})}
+        assert "anyOf" not in part
+        assert part.get("oneOf", [])[:1] in ([], [{"type": "null"}])
+        kinds = part.get("type", "")
+        assert isinstance(kinds, str) or kinds[1:] == ["null"]
+
+
+def test_each_schema_has_an_id_of_its_own() -> None:
+    ids = [schema["$id"] for schema in schemas.schemas().values()]
+    assert len({*ids}) == len(ids)
+    assert all(re.fullmatch(r"urn:partnercenter:cart-checkout:[a-z_-]+:1", each) for each in ids)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_the_type_and_the_schema_of_its_data_decide_an_outcome(outcome: Outcome) -> None:
+    events, data = (validator(f"checkout-{outcome}{kind}").schema for kind in ("-event", ""))
+    assert {"type": "string", "const": f"partnercenter.cart.checkout.{outcome}"} == events["properties"]["type"]
+    assert {"type": "string", "const": data["$id"]} == events["properties"]["dataschema"]
+    assert {"type": "string", "const": outcome} == data["properties"]["outcome"]
+    assert f"urn:partnercenter:cart-checkout:{outcome}:1" == data["$id"]
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_the_examples_of_the_schemas_are_those_of_the_documents(outcome: Outcome) -> None:
+    events = [event(name) for name in EXAMPLES if event(name)["type"].endswith(f".{outcome}")]
+    assert events
+    assert events == validator(f"checkout-{outcome}-event").schema["examples"]
+    assert [each["data"] for each in events if "data" in each] == validator(f"checkout-{outcome}").schema["examples"]
+
+
+def test_one_schema_has_each_type_of_all_outcomes_once() -> None:
+    together = validator("checkout-outcomes").schema
+    assert [*Outcome] == [*together["properties"]]
+    for outcome in Outcome:
+        alone = validator(f"checkout-{outcome}-event").schema
+        name = together["properties"][outcome]["$ref"].rpartition("/")[2]
+        same = ("title", "type", "properties", "required", "if", "else")
+        assert {key: alone.get(key) for key in same} == {key: together["definitions"][name].get(key) for key in same}
+        assert alone["definitions"].items() <= together["definitions"].items()
+
+
+# --- open for what comes ----------------------------------------------------------------------------------------
+
+OPEN: list[tuple[str, Callable[[Any], None]]] = [
+    ("failed", put("weather", "data", "error", "class")),
+    ("failed", put("weather", "data", "error", "later")),
+    ("completed", put("https://contoso.blob.core.windows.net/checkout-records/x", "dataref")),
+    ("completed", put(1, "data", "response", "later")),
+    ("partial", put("on_hold", "data", "result", "orders", 0, "status")),
+    ("partial", put("PSS-1", "data", "result", "orderErrors", 0, "code")),
+    ("partial", put(None, "data", "result", "orderErrors", 0, "code")),
+    ("partial", put(None, "data", "result", "orders", 0, "links")),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), OPEN, ids=range(len(OPEN)))
+def test_an_outcome_may_say_what_no_version_says_yet(name: str, change: Callable[[Any], None]) -> None:
+    later = copy.deepcopy(event(name))
+    change(later)
+    assert later != event(name)
+    assert [] == outcome_faults(later)
+    assert [] == faults("cart-checkout-result", later["data"].get("result", {}))
+
+
+def test_the_known_values_are_listed_though_others_may_come() -> None:
+    definitions = validator("checkout-failed").schema["definitions"]
+    classes = definitions["CheckoutError"]["properties"]["class"]
+    order = validator("cart-checkout-result").schema["definitions"]["Order"]["properties"]
+    assert {*ErrorClass} == {*classes["examples"], "invalid_message"}
+    assert all(
+        f"{each}," in classes["description"] or f"{each}." in classes["description"] for each in classes["examples"]
+    )
+    assert [*OrderStatus] == order["status"]["examples"]

@@ -19,6 +19,7 @@ from shared.core.rules import CopyOf, Replay, Undecided, apply_rules
 from shared.core.state_metadata import from_metadata, to_metadata
 from shared.ports import StoredBlob
 from shared.records import Records
+from tests.docs.test_docs import EXAMPLES
 from tests.support.builders import NOW, accepted, after, request
 from tests.support.memory import MemoryBlobs
 
@@ -109,6 +110,13 @@ def test_a_record_that_this_version_writes_can_be_read_by_that_version(folder: P
     assert fixture["metadata"] == stored.metadata
     assert [] == _faults(folder, "checkout-failed-event", json.loads(after_it)[-1])
     assert revision == json.loads(after_it)[-1]["data"]["revision"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_an_event_that_this_version_writes_matches_the_schemas_of_that_version(folder: Path, name: str) -> None:
+    written, outcome = EXAMPLES[name][0](), EXAMPLES[name][1]
+    assert [] == _faults(folder, f"checkout-{outcome}-event", json.loads(written))
 
 
 @pytest.mark.parametrize(("folder", "fixture"), _fixtures("record"))

@@ -317,8 +317,8 @@ def test_the_outcome_of_an_invalid_message_depends_on_its_bytes_alone() -> None:
     one = invalid(refused(message))
     assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), from_poison=True))
     published = json.loads(one.text)
-    assert set() == {"time", "correlationid", "causationid", "traceparent"} & published.keys()
-    assert set() == {"startedAt", "finishedAt", "attempts", "requestId", "context"} & published["data"].keys()
+    assert set() == {"time", "correlationid", "traceparent"} & published.keys()
+    assert set() == {"startedAt", "finishedAt", "attempts", "revision", "context"} & published["data"].keys()
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,8 @@ def test_an_app_that_cannot_start_is_recognized_by_its_error_text(deployment: De
     assert words in str(SettingsError(["CARTS_QUEUE is missing"]))
 
 
-def test_the_query_uses_the_programs_name_of_unknown(deployment: Deployment) -> None:
+def test_the_query_uses_the_programs_names_of_what_is_open(deployment: Deployment) -> None:
+    assert "tostring(line.copy) == 'unreadable'" in query(deployment, "unknown-outcomes")
     assert f"'{Outcome.UNKNOWN}'" in query(deployment, "unknown-outcomes")
 
 

@@ -187,6 +187,11 @@ def invalid() -> str:
     return publish(world_of(REFUSED), mistyped)
 
 
+def unreadable_copy() -> str:
+    event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
+    return publish(world_of(REFUSED), {**event, "data": request(retry={"attempt": "many"})})
+
+
 def answered_by() -> str:
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
     again = {"customerId": CUSTOMER, "cartId": CART}
@@ -234,6 +239,7 @@ EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
     "failed": (failed, Outcome.FAILED),
     "unknown": (unknown, Outcome.UNKNOWN),
     "invalid": (invalid, Outcome.INVALID),
+    "unreadableCopy": (unreadable_copy, Outcome.INVALID),
     "answeredBy": (answered_by, Outcome.COMPLETED),
     "corrects": (corrects, Outcome.COMPLETED),
     "dataref": (dataref, Outcome.COMPLETED),
@@ -367,7 +373,7 @@ def test_every_json_text_in_the_documents_is_json(block: str) -> None:
     ("heading", "members_of"),
     [
         ("Attributes", lambda event: [event]),
-        ("Data", lambda event: [event["data"]] if "requestId" in event.get("data", {}) else []),
+        ("Data", lambda event: [event["data"]] if "attempts" in event.get("data", {}) else []),
         ("Data of an invalid message", lambda event: [event["data"]] if "sha256" in event.get("data", {}) else []),
         ("Error", lambda event: [event["data"]["error"]] if "error" in event.get("data", {}) else []),
         ("Response", lambda event: [event["data"]["response"]] if "response" in event.get("data", {}) else []),

@@ -155,7 +155,7 @@ def of_no_message(evidence: Evidence) -> None:
 
 
 def invalid_message_answered_otherwise(evidence: Evidence) -> None:
-    evidence.published[-1]["type"] = evidence.published[-1]["type"].replace("failed", "unknown")
+    evidence.published[-1]["type"] = evidence.published[-1]["type"].replace("invalid", "unknown")
 
 
 def published_but_not_recorded(evidence: Evidence) -> None:

@@ -1,12 +1,14 @@
 // The events of the outcomes queue: parsed with every digit kept, and told apart by `type`.
 //
-// `npm run types` makes the types from docs/schemas, one for each outcome.
-import type { ActionRequiredOutcome } from "./types/checkout-action_required-event.schema.js";
-import type { CompletedOutcome } from "./types/checkout-completed-event.schema.js";
-import type { FailedOutcome } from "./types/checkout-failed-event.schema.js";
-import type { InvalidOutcome } from "./types/checkout-invalid-event.schema.js";
-import type { PartialOutcome } from "./types/checkout-partial-event.schema.js";
-import type { UnknownOutcome } from "./types/checkout-unknown-event.schema.js";
+// `npm run types` makes the types of docs/schemas/checkout-outcomes.schema.json, one for each outcome.
+import type {
+  ActionRequiredOutcome,
+  CompletedOutcome,
+  FailedOutcome,
+  InvalidOutcome,
+  PartialOutcome,
+  UnknownOutcome,
+} from "./types/checkout-outcomes.schema.js";
 
 export type CheckoutOutcome =
   | CompletedOutcome

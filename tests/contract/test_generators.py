@@ -121,12 +121,13 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     folder = tmp_path_factory.mktemp("broken")
     schemas = shutil.copytree(SCHEMAS, folder / "schemas")
     for name, right, wrong in (
-        ("partial", '"const": "partnercenter.cart.checkout.partial"', '"examples": []'),
-        ("failed", '"CheckoutError"', '"Error"'),
-        ("failed", "/CheckoutError", "/Error"),
-        ("unknown", '"definitions":', '"oneOf": [{"required": ["data"]}, {"required": ["dataref"]}], "definitions":'),
+        ("outcomes", '"#/definitions/PartialOutcome"', '"#/definitions/CompletedOutcome"'),
+        ("outcomes", '"const": "partnercenter.cart.checkout.failed"', '"description": "any"'),
+        ("outcomes", '"CheckoutError"', '"Error"'),
+        ("outcomes", "/CheckoutError", "/Error"),
+        ("unknown-event", '"definitions":', '"oneOf": [{"required": ["data"]}], "definitions":'),
     ):
-        path = schemas / f"checkout-{name}-event.schema.json"
+        path = schemas / f"checkout-{name}.schema.json"
         text = path.read_text(encoding="utf-8")
         assert right in text
         path.write_text(text.replace(right, wrong), encoding="utf-8")
@@ -140,6 +141,10 @@ def test_ajv_reports_a_schema_that_is_not_strict_and_an_event_that_is_not_valid(
     refused, *invalid = broken["ajv"]["faults"]
     assert refused.startswith("checkout-unknown-event: strict mode")
     assert ["checkout-completed-event", "checkout-failed-event"] == sorted({each.split(":")[0] for each in invalid})
+
+
+def test_the_consumer_does_not_compile_where_an_outcome_has_no_type(broken: dict[str, Row]) -> None:
+    assert [each for each in broken["json-schema-to-typescript"]["faults"] if "'PartialOutcome'" in each]
 
 
 def test_the_consumer_does_not_compile_where_the_type_decides_nothing(broken: dict[str, Row]) -> None:

@@ -84,7 +84,7 @@ def _folder() -> Path:
 
 def _node(*arguments: str, typed: str = "") -> str:
     command = [GENERATORS.node, *arguments]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", input=typed, check=False, timeout=300)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", input=typed, check=False, timeout=1200)  # noqa: S603
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return done.stdout

@@ -46,7 +46,6 @@ function faults(items, call) {
   });
 }
 
-const title = (name) => schemas[name].title;
 /** The name of the schema of each event's type. */
 const schemaOf = Object.fromEntries(ofEvents.map(([name, schema]) => [schema.properties.type.const, name]));
 
@@ -119,9 +118,7 @@ function compile(command, ...options) {
 async function quicktype(language, file, rendererOptions = {}) {
   const { InputData, JSONSchemaInput, FetchingJSONSchemaStore, quicktypeMultiFile } = load("quicktype-core");
   const input = new JSONSchemaInput(new FetchingJSONSchemaStore());
-  for (const [name, schema] of ofEvents) {
-    await input.addSource({ name: title(name), schema: JSON.stringify(schema) });
-  }
+  await input.addSource({ name: "CheckoutOutcomes", schema: JSON.stringify(schemas["checkout-outcomes"]) });
   const inputData = new InputData();
   inputData.addInput(input);
   const made = await quicktypeMultiFile({ inputData, lang: language, rendererOptions });
@@ -138,7 +135,10 @@ async function quicktypeTypeScript() {
   write("typescript/package.json", '{"type": "module"}');
   const compiled = tsc("--strict", "--target", "es2024", "--module", "nodenext", "--types", "", ...files);
   const { Convert } = await import(`file://${scratch}/typescript/outcomes.js`);
-  const read = faults(texts, (text) => Convert[`to${title(schemaOf[JSON.parse(text).type])}`](text));
+  const read = faults(texts, (text) => {
+    const outcome = JSON.parse(text).type.split(".").pop();
+    Convert.toCheckoutOutcomes(`{"${outcome}": ${text}}`);
+  });
   return { classes, events: texts.length, faults: [...compiled, ...read] };
 }
 

@@ -24,7 +24,7 @@ var structured = new ContentType("application/cloudevents+json");
 var found = new Dictionary<string, object>
 {
     ["quicktype"] = Read(text => Generated("Quicktype." + Title(text), text, Quicktype.Converter.Settings)),
-    ["NJsonSchema"] = Read(text => Generated($"NJsonSchemas.{Title(text)}.{Title(text)}", text, null)),
+    ["NJsonSchema"] = Read(text => Generated("NJsonSchemas." + Title(text), text, null)),
     ["CloudNative.CloudEvents"] = Read(text =>
         formatter.DecodeStructuredModeMessage(Encoding.UTF8.GetBytes(text), structured, null).Validate()),
     ["Azure.Messaging"] = Read(text => Azure.Messaging.CloudEvent.Parse(BinaryData.FromString(text))),

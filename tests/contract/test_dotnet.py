@@ -68,7 +68,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     """What each library for .NET says of the recorded events."""
     folder = tmp_path_factory.mktemp("dotnet")
     projects, generated = ROOT / "tests" / "contract" / "dotnet", folder / "csharp"
-    dotnet(projects / "generate", folder, str(SCHEMAS / "checkout-outcomes.schema.json"), str(generated / "NJsonSchema.cs"))
+    dotnet(
+        projects / "generate", folder, str(SCHEMAS / "checkout-outcomes.schema.json"), str(generated / "NJsonSchema.cs")
+    )
     check(recorded(), folder)  # quicktype writes beside NJsonSchema
     said = dotnet(projects / "read", folder, str(SCHEMAS), str(folder / "events.jsonl"), Generated=str(generated))
     read: dict[str, Row] = json.loads(said)

@@ -135,14 +135,14 @@ async function quicktypeTypeScript() {
   write("typescript/package.json", '{"type": "module"}');
   const compiled = tsc("--strict", "--target", "es2024", "--module", "nodenext", "--types", "", ...files);
   const { Convert } = await import(`file://${scratch}/typescript/outcomes.js`);
-  const read = faults(texts, (text) => {
+  const unread = faults(texts, (text) => {
     const outcome = JSON.parse(text).type.split(".").pop();
     Convert.toCheckoutOutcomes(`{"${outcome}": ${text}}`);
   });
-  return { classes, events: texts.length, faults: [...compiled, ...read] };
+  return { classes, events: texts.length, faults: [...compiled, ...unread] };
 }
 
-/** Compiled with the recorded events' other C# by the .NET job of the workflow: there is no npm package of a compiler. */
+/** tests/contract/test_dotnet.py compiles it where the .NET SDK is, and reads the events with it. */
 async function quicktypeCsharp() {
   const { classes } = await quicktype("csharp", "Outcomes.cs", { framework: "SystemTextJson", namespace: "Quicktype" });
   return { classes, faults: [] };

@@ -349,7 +349,7 @@ def test_the_report_summarizes_the_run() -> None:
     report = report_of(honest())
 
     assert (3, 3, 1, 6) == (report["carts"], report["requests"], report["invalid"], report["messages"])
-    assert {"completed": 3, "failed": 2} == report["outcomes"]
+    assert {"completed": 3, "failed": 1, "invalid": 1} == report["outcomes"]
     assert {"median": 1.5, "p95": 2.0, "longest": 2.0} == report["waited"] | {"p95": 2.0}
     assert (1, 0) == (report["toldMoreThanOnce"], report["unknownTold"])
     assert 0.6 == report["liveCopies"]

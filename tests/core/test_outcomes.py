@@ -280,6 +280,7 @@ def test_the_outcome_of_an_invalid_message_is_the_expected_cloud_event() -> None
         "outcome": "invalid",
         "customerId": CUSTOMER,
         "cartId": CART,
+        "requestId": "order-4711",
         "body": base64.b64encode(message).decode(),
         "size": len(message),
         "sha256": hashlib.sha256(message).hexdigest(),

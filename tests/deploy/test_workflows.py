@@ -62,6 +62,13 @@ def test_the_checks_before_a_merge_are_the_local_ones() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
+def test_the_tests_of_dotnet_run_where_its_absence_fails() -> None:
+    step = jobs("ci")["dotnet"]["steps"][-1]
+
+    assert {"DOTNET": "required"} == step["env"]
+    assert "tests/contract/test_dotnet.py" in step["run"]
+
+
 def test_the_templates_are_built_and_linted_by_bicep_itself() -> None:
     script = jobs("ci")["infrastructure"]["steps"][-1]["run"]
 

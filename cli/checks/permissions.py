@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
 NO_MESSAGE = "00000000-0000-0000-0000-000000000000"
-NO_RECEIPT = "AgAAAAMAAAAAAAAA"
+NO_RECEIPT = "AgAAAAMAAAAAAAAAAIA+1d6xnQE="
+"""In the form of the service's own, of the year 1970: one in another form would be refused for its form."""
 NO_BLOB = "doctor/never-written"
 IMMUTABLE = "Remove it: docs/deployment.md, Records."
 

@@ -26,9 +26,9 @@ def tls_refusal(error: BaseException) -> str | None:
 
 def _trusted() -> str:
     name, path = authorities()
-    return (
-        "trusted are certifi's, REQUESTS_CA_BUNDLE names others" if name == "certifi" else f"trusted are {name}={path}"
-    )
+    if name == "certifi":
+        return "trusted are certifi's, REQUESTS_CA_BUNDLE names others"
+    return f"trusted are those of {name}={path}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -26,7 +26,8 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 
 from cli.checks import Finding
 from cli.connection import StorageConnection, connect, describe
-from shared.settings import STORAGE, Settings, SettingsError
+from shared.settings import Settings, SettingsError
+from shared.storage_connection import STORAGE
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient

@@ -4,7 +4,6 @@ Only the storage settings are required: sending a cart needs neither a Partner C
 """
 
 import functools
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.options import Command
+from shared.core.jsontext import printable
 from shared.core.messages import guid_or_none
+from shared.json_files import local_settings
 from shared.ports import StorageError
-from shared.settings import STORAGE, Settings, SettingsError
+from shared.settings import Settings, SettingsError
+from shared.storage_connection import is_connection_setting
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -156,7 +158,7 @@ def connect(values: Mapping[str, str], retries: int = 2) -> StorageConnection:
     Raises:
         SettingsError: the storage settings are wrong. It lists every mistake.
     """
-    found = {name: value for name, value in values.items() if name in _STORAGE_NAMES or name.startswith(STORAGE)}
+    found = {name: value for name, value in values.items() if name in _STORAGE_NAMES or is_connection_setting(name)}
     if tenant := guid_or_none(values.get(_TENANT, "").strip()):  # Microsoft support asks for it
         found[_TENANT] = tenant
     # With a loopback URL, none of the Partner Center settings is required.
@@ -244,12 +246,7 @@ def read_settings(file: Path | None) -> Mapping[str, str]:
     if file is None:
         return os.environ
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        values = document["Values"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{file} is not a local.settings.json: it has no Values.") from error
-    if document.get("IsEncrypted") or not isinstance(values, dict):
-        raise click.UsageError(
-            f"{file} is encrypted, or its Values are not an object. `func settings decrypt` decrypts it."
-        )
-    return {str(name): str(value) for name, value in values.items()}
+        return local_settings(file)
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise click.UsageError(f"{file} is not a local.settings.json: {printable(str(reason), 200)}.") from error

@@ -30,7 +30,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from cli.checks import Finding
 from cli.failures import describe
 from shared.adapters.tls import tls_refusal
-from shared.settings import STORAGE
+from shared.storage_connection import STORAGE
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient

@@ -11,7 +11,8 @@ from cli.connection import StorageConnection, connect
 from cli.failures import describe
 from shared.adapters.identity import claims
 from shared.core.jsontext import printable
-from shared.settings import STORAGE, SettingsError
+from shared.settings import SettingsError
+from shared.storage_connection import STORAGE
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient

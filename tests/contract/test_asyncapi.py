@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from scripts import schemas
-from shared.settings import STORAGE, Settings
+from shared.settings import Settings
+from shared.storage_connection import STORAGE
 from tests.contract.parser import ParserUnavailable, parse
 from tests.contract.test_schemas import faults
 

@@ -10,7 +10,8 @@ import pytest
 
 from bench.competitor import OURS
 from shared.adapters.identity import ASSERTION_SCOPE, ASSERTION_SCOPE_CHINA
-from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings, in_flight
+from shared.host_json import queue_options
+from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings
 from tests.deploy.bicep import CLIENT, PRINCIPAL, SUBSCRIPTION, TENANT, BicepError, Deployment, Template, deploy
 from tests.deploy.conftest import APP, INFRA, MAIN, PAYER, ROOT, deployed, parameters_under, settings_of
 from tests.docs.test_docs import settings_read, table
@@ -131,7 +132,7 @@ def test_settings_that_flex_consumption_replaces_are_not_set(settings: dict[str,
 
 
 def test_the_worker_has_a_thread_for_each_message_that_the_host_hands_over(settings: dict[str, str]) -> None:
-    assert in_flight(ROOT / "host.json") == int(settings["PYTHON_THREADPOOL_THREAD_COUNT"])
+    assert queue_options(ROOT / "host.json", {}).in_flight == int(settings["PYTHON_THREADPOOL_THREAD_COUNT"])
 
 
 def test_the_benchmark_runs_the_deployed_configuration(settings: dict[str, str]) -> None:

@@ -129,8 +129,7 @@ def test_a_storage_operation_tells_the_reason(refused: tuple[Server, str]) -> No
 def test_a_sign_in_tells_the_reason(refused: tuple[Server, str], monkeypatch: pytest.MonkeyPatch) -> None:
     server, reason = refused
     monkeypatch.setenv("AZURE_AUTHORITY_HOST", server.url)
-    ids = {"tenant_id": CUSTOMER, "app_id": CART}
-    settings = Settings("carts", "outcomes", "records", auth="federated", **ids)
+    settings = Settings("carts", "outcomes", "records", auth="federated", tenant_id=CUSTOMER, app_id=CART)
     with Server(always(gives("assertion"))) as endpoint:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{endpoint.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "opens")

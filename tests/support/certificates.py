@@ -31,7 +31,9 @@ class Authority:
         """Make one, and write its certificate into the folder."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("Authority of a test")
-        usage = x509.KeyUsage(*[False] * 5, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False)
+        signs = {"key_cert_sign": True, "crl_sign": True}
+        others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+        usage = x509.KeyUsage(**dict.fromkeys((*others, "encipher_only", "decipher_only"), False) | signs)
         certificate = (
             _valid(x509.CertificateBuilder(), days=2)
             .subject_name(name)

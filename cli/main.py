@@ -42,7 +42,7 @@ def main() -> None:
     Every command reads the app's own settings (CheckoutStorage, CARTS_QUEUE, ...) from the environment, or from
     the Values of a local.settings.json with --settings FILE.
     """
-    output.escape_what_cannot_be_encoded()
+    output.prepare()
 
 
 if __name__ == "__main__":

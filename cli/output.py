@@ -1,6 +1,8 @@
 """What the commands print. Nothing that was done goes untold because of the terminal, or of a pipe that was closed."""
 
 import codecs
+import io
+import os
 import sys
 
 import click
@@ -19,11 +21,17 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(ESCAPED, _escape)
 
 
-def escape_what_cannot_be_encoded() -> None:
-    """Let both streams escape what they cannot encode. Otherwise stdout raises an error for it."""
+def prepare() -> None:
+    """Let both streams escape what they cannot encode, and a stdout that is closed break as a pipe does."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    if sys.stdout is None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        sys.stdout = os.fdopen(writer, "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors=ESCAPED)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
@@ -36,15 +44,9 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 
 def tell(text: str) -> None:
     """Print what was done, which cannot be found out again: on stderr, from then on, where stdout is broken."""
-    if sys.stdout is not None:
-        try:
-            echo(text)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-        else:
-            return
-    else:
-        reason = "it is closed"
-    sys.stdout = sys.stderr  # what is left in stdout's buffer is not written any more
-    echo(f"stdout broke ({reason}): the rest is told here.", err=True)
-    echo(text, err=True)
+    try:
+        echo(text)
+    except OSError as error:
+        sys.stdout = sys.stderr  # what is left in stdout's buffer is not written any more
+        echo(f"stdout broke ({error.strerror or type(error).__name__}): the rest is told here.", err=True)
+        echo(text, err=True)

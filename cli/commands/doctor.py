@@ -40,8 +40,9 @@ def command(
     expires before it becomes visible, the deletion of a message and of a blob that do not exist, a write under a
     condition that is never met. Tokens and keys are never printed.
 
-    It checks what THIS process may do. If you are signed in as yourself, it reports your permissions and not the
-    app's. A laptop has no managed identity: use --skip identity there.
+    It checks what THIS process may do, and says as whom. If you are signed in as yourself, it reports your permissions
+    and not the app's: to try those, run it with the app's own settings where its identity is. A laptop has no managed
+    identity: use --skip identity there.
 
     \b
     Examples:

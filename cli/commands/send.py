@@ -78,8 +78,9 @@ def command(
 ) -> None:
     """Send carts to be checked out: one by its ids, or many from a file.
 
-    A request without a requestId is given one, which is printed. If it is sent again under the same id, the cart
-    is not bought again. --wait reads the outcomes from the records and takes nothing from the outcomes queue.
+    A request without a requestId is given one, which is printed, on stderr where stdout is broken. If it is sent again
+    under the same id, the cart is not bought again. --wait reads the outcomes from the records and takes nothing from
+    the outcomes queue.
 
     \b
     Examples:

@@ -97,9 +97,12 @@ def test_what_republish_did_is_told_although_stdout_is_broken(
     assert 1 == storage.outcomes.get_queue_properties().approximate_message_count
 
 
+@pytest.mark.parametrize("output", ["pipe", "closed"])
 @pytest.mark.parametrize("verb", [("status", "--json"), ("status",), ("doctor", "--skip", "host")])
-def test_what_only_reads_ends_quietly_when_nobody_reads_it(storage: Storage, verb: tuple[str, ...]) -> None:
-    done = into("pipe", storage, *verb)
+def test_what_only_reads_ends_quietly_when_nobody_reads_it(
+    storage: Storage, verb: tuple[str, ...], output: str
+) -> None:
+    done = into(output, storage, *verb)
     assert (1, "") == (done.returncode, done.stderr)
 
 

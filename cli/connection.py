@@ -229,7 +229,7 @@ def exported(values: Mapping[str, str]) -> Iterator[None]:
             if name.startswith(_IDENTITY):
                 del os.environ[name]
         for name, value in values.items():
-            with suppress(ValueError):  # a name or a value that no environment can hold, and so not the app's either
+            with suppress(ValueError, OSError):  # what no environment can hold, not the app's either
                 os.environ[name] = value
         yield
     finally:

@@ -53,7 +53,7 @@ def check_changeable(container: "ContainerClient") -> Iterator[Finding]:
     try:
         found = container.get_container_properties()
     except HttpResponseError as error:
-        if error.status_code == 403:  # noqa: PLR2004  the status
+        if error.status_code == 403 and getattr(error, "error_code", None):  # noqa: PLR2004  the account's own 403
             yield Finding("storage.immutable", "skipped", "not checked: no right to read the container's properties")
         return  # whatever else it is, the permissions have shown it
     except AzureError:

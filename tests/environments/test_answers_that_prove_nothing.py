@@ -24,10 +24,12 @@ from cli.checks.storage import check_storage
 from local.azurite import Azurite
 from tests.adapters.test_identity import gives, jwt
 from tests.environments.conftest import findings
+from tests.support.certificates import Authority
 from tests.support.sockets import Server, always, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cli.checks import Finding
     from local.azurite import StorageService
@@ -166,11 +168,12 @@ def identity() -> Iterator[dict[str, str]]:
     ],
 )
 def test_doctor_says_whose_rights_it_tried(
-    machine: Machine, identity: dict[str, str], credential: dict[str, str], status: str, told: str
+    machine: Machine, identity: dict[str, str], credential: dict[str, str], status: str, told: str, tmp_path: Path
 ) -> None:
-    with Server(always(coded(403, "AuthorizationPermissionMismatch"))) as server:
+    authority = Authority.make(tmp_path)
+    with Server(always(coded(403, "AuthorizationPermissionMismatch")), authority.server()) as server:
         uris: dict[str, str] = {f"CheckoutStorage__{each}ServiceUri": server.url for each in ("queue", "blob")}
-        environ = identity | credential | uris | NAMES
+        environ = identity | credential | uris | NAMES | {"REQUESTS_CA_BUNDLE": str(authority.path)}
         found = findings(machine.cli("doctor", "--json", "--skip", "host", **environ))["storage"]
     assert (status, True) == (found["status"], told in found["found"]), found
     assert ("az role assignment list" in found.get("todo", "")) == (status == "warning")
@@ -186,10 +189,8 @@ def test_the_rights_of_a_key_are_said_to_be_the_apps(machine: Machine, storage: 
 
 def test_where_nobody_is_signed_in_that_is_said_once(machine: Machine) -> None:
     uris: dict[str, Any] = {f"CheckoutStorage__{each}ServiceUri": "https://a.example" for each in ("queue", "blob")}
-    with Server(always(answer(404))) as imds:  # of a virtual machine, which this is not
-        del imds
-        nobody = {"PATH": "/nowhere", "AZURE_TOKEN_CREDENTIALS": "dev"}
-        found = findings(machine.cli("doctor", "--json", "--skip", "host", **uris, **nobody, **NAMES))
+    nobody = {"PATH": "/nowhere", "AZURE_TOKEN_CREDENTIALS": "dev"}
+    found = findings(machine.cli("doctor", "--json", "--skip", "host", **uris, **nobody, **NAMES))
     assert "nobody is signed in on this machine" in found["storage"]["found"]
     assert "az login" in found["storage"]["todo"]
     assert "storage.queue" not in found

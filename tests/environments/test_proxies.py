@@ -7,7 +7,6 @@ token that buys. It could not even reach the endpoint, which is at this machine'
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,13 @@ from shared.adapters import identity
 from shared.adapters.connections import ExchangeAdapter
 from shared.adapters.http_session import Session, is_local
 from tests.adapters.test_identity import gives, jwt
+from tests.environments.conftest import findings
+from tests.support.certificates import Authority
 from tests.support.sockets import Server, always, answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import Storage
     from tests.environments.conftest import Machine
@@ -157,19 +159,23 @@ def test_no_verb_shows_a_proxy_what_is_for_this_machine(
     assert 0 == proxy.connections
 
 
-def test_the_tools_ask_the_identity_endpoint_directly(machine: Machine, proxy: Server, storage: Storage) -> None:
-    with Server(always(gives(jwt()))) as endpoint, Server(always(answer(403, x_ms_error_code="Hush"))) as account:
+def test_the_tools_ask_the_identity_endpoint_directly(
+    machine: Machine, proxy: Server, storage: Storage, tmp_path: Path
+) -> None:
+    authority, refused = Authority.make(tmp_path), answer(403, x_ms_error_code="AuthorizationPermissionMismatch")
+    with Server(always(gives(jwt()))) as endpoint, Server(always(refused), authority.server()) as account:
         environ = storage.environ | {
             "CheckoutStorage__queueServiceUri": account.url,
             "CheckoutStorage__blobServiceUri": account.url,
             "IDENTITY_ENDPOINT": f"{endpoint.url}/msi/token",
             "IDENTITY_HEADER": SECRET,
+            "REQUESTS_CA_BUNDLE": str(authority.path),
         }
         del environ["CheckoutStorage"]
         for credential in ({}, {"CheckoutStorage__credential": "managedidentity"}):
             done = proxied(machine, proxy).cli("doctor", "--json", "--skip", "host", **environ, **credential)
-            found = [json.loads(line) for line in done.stdout.splitlines()]
-            assert "could not be tried" not in str(found)
+            assert "missing right to count" in findings(done)["storage.queue"]["found"]
+    assert {f"Bearer {jwt()}"} == {request.headers["Authorization"] for request in account.requests}
     assert {SECRET} == {request.headers.get("X-IDENTITY-HEADER") for request in endpoint.requests}
     assert 0 == proxy.connections
 

@@ -54,17 +54,21 @@ def addresses(url: str) -> dict[str, str]:
 def test_every_verb_signs_in_to_storage_as_the_file_says(
     machine: Machine, tmp_path: Path, verb: tuple[str, ...]
 ) -> None:
+    authority = Authority.make(tmp_path)
     with (
         Server(always(gives(jwt()))) as files,
         Server(always(gives(jwt("of the shell")))) as shells,
-        Server(always(REFUSED)) as account,
+        Server(always(REFUSED), authority.server()) as account,
     ):
         of_file = {"IDENTITY_ENDPOINT": f"{files.url}/msi/token", "IDENTITY_HEADER": "of the file"}
         of_shell = {"IDENTITY_ENDPOINT": f"{shells.url}/msi/token", "IDENTITY_HEADER": "of the shell"}
         also = {"CheckoutStorage__credential": "managedidentity", "PARTNER_CENTER_URL": "http://localhost"}
+        also["REQUESTS_CA_BUNDLE"] = str(authority.path)
         file = written(tmp_path, **of_file, **also, **addresses(account.url))
         done = machine.on(**of_shell).cli(verb[0], "--settings", file, *verb[1:])
     assert done.returncode in (1, 3), done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert {f"Bearer {jwt()}"} == {request.headers["Authorization"] for request in account.requests}
     assert {"of the file"} == {request.headers["X-IDENTITY-HEADER"] for request in files.requests}
     assert [] == shells.requests
     assert f"Bearer {jwt()}" not in done.stdout + done.stderr

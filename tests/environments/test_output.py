@@ -20,7 +20,6 @@ from tests.cli.conftest import CART, CUSTOMER, OTHER_CART, THIRD_CART, Function,
 from tests.environments.conftest import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.conftest import Storage
@@ -54,7 +53,7 @@ def into(output: str, storage: Storage, *arguments: str, **environ: str) -> subp
         os.close(full)
 
 
-def _inherited() -> Mapping[str, str]:
+def _inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
 

@@ -1,7 +1,7 @@
 """Servers that refuse every call: `doctor` finds no right in their answers.
 
 Whatever is between the command and the account answers with statuses of its own, and an account has reasons to refuse
-that are not rights. A stock Azurite, for one, refuses the API version of a newer SDK with 400 (Azure/Azurite#2564).
+that are not rights. A stock Azurite, for one, refuses the API version of a newer SDK with 400 (Azure/Azurite#2562).
 """
 
 from __future__ import annotations

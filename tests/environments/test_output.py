@@ -1,7 +1,7 @@
 """A terminal that cannot print a letter, and a pipe that was closed: what was done is told all the same.
 
 `cart-checkout send --from carts.jsonl | head -1` must not lose the requestIds that were generated: whoever sends a cart
-again without its id asks for another checkout. Build agents run with an ASCII terminal (Azure/azure-cli#17994).
+again without its id asks for another checkout. Terminals that are not UTF-8 are as common (Azure/azure-cli#26843).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`--settings FILE`: a command finds the file's settings where the app would, in its environment.
 
 `func start` exports every value of a local.settings.json to the app. The SDKs look for the identity, the sign-in,
-proxies and authorities in the environment alone (Azure/azure-cli#26843), and a shell has those of somebody else.
+proxies and authorities in the environment alone, and a shell has those of somebody else.
 """
 
 from __future__ import annotations

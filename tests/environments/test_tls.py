@@ -1,7 +1,7 @@
 """A TLS certificate that is refused: the reason is told in OpenSSL's words, and where trusted authorities are named.
 
 Companies open TLS at a proxy with an authority of their own. Since Python 3.13 a certificate without an Authority Key
-Identifier is refused as well, as those of many such proxies are (Azure/azure-cli#30752 is one report). "SSLError" alone
+Identifier is refused as well, as those of many such proxies are (Azure/azure-cli#32083 is one report). "SSLError" alone
 tells nobody which of these it is.
 """
 

@@ -1,8 +1,9 @@
 """A proxy in the environment: it is shown no secret, and nothing that is meant for this machine.
 
-Containers, company laptops and build machines set HTTP_PROXY for every process. What that does to a managed identity is
-told in microsoft/azure-pipelines-tasks#8539. The identity endpoint is plain http: a proxy would be shown the header that
-opens it, and the token that buys. It could not even reach the endpoint, which is at this machine's own loopback or link.
+Containers, company laptops and build machines set HTTP_PROXY for every process. What that does to a managed identity
+is told in microsoft/azure-pipelines-tasks#8539. The identity endpoint is plain http: a proxy would be shown the header
+that opens it, and the token that buys. It could not even reach the endpoint, which is at this machine's own loopback or
+link.
 """
 
 from __future__ import annotations

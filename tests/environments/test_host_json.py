@@ -48,7 +48,7 @@ def queues(**members: Any) -> str:
         OURS,
         COMMENTED,
         TRAILING_COMMAS,
-        OURS.upper().replace("NONE", "None"),
+        OURS.upper().replace("TRUE", "true"),
         codecs.BOM_UTF8 + OURS.encode(),
         codecs.BOM_UTF16_LE + OURS.encode("utf-16-le"),
         codecs.BOM_UTF16_BE + OURS.encode("utf-16-be"),

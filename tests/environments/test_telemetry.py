@@ -27,7 +27,9 @@ _, app, value, *names = sys.argv
 sys.path.insert(0, app)
 import azure.functions, shared.adapters.partner_center, shared.adapters.storage  # they load no OpenTelemetry
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
-for name in names:  # each in a copy of this process, which is quicker than a new one
+for number, name in enumerate(names):  # each in a copy of this process, which is quicker than a new one
+    if number >= (os.cpu_count() or 1):
+        os.wait()
     if not os.fork():
         os.environ[name] = value
         try:
@@ -37,7 +39,11 @@ for name in names:  # each in a copy of this process, which is quicker than a ne
             found = traceback.format_exc()[-500:]
         print(json.dumps([name, found]), flush=True)
         os._exit(0)
-    os.wait()
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        break
 """
 HTTP_PROTOBUF = "set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf"
 
@@ -65,8 +71,8 @@ def test_the_variables_are_found() -> None:
     assert len(variables()) > 80
 
 
-def test_nonsense_in_any_one_variable_does_not_keep_the_app_from_loading() -> None:
-    done = Machine(GOOD).run("-c", SWEEP, str(ROOT), NONSENSE, *variables())
+def test_nonsense_in_any_one_variable_of_an_app_that_exports_does_not_keep_the_app_from_loading() -> None:
+    done = Machine(GOOD | EXPORT).run("-c", SWEEP, str(ROOT), NONSENSE, *variables())
     assert done.returncode == 0, done.stderr
     found = dict(map(json.loads, done.stdout.splitlines()))
     assert dict.fromkeys(variables(), FUNCTIONS) == found

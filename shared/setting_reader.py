@@ -76,9 +76,9 @@ class SettingReader:
 def _not_a_value(value: str) -> str:
     """What is wrong with a value that no setting can have, or an empty text."""
     if match := _REFERENCE.match(value):
-        service = "Key Vault" if match[1].lower() == "keyvault" else "App Configuration"
+        service = "a Key Vault" if match[1].lower() == "keyvault" else "an App Configuration"
         return (
-            f"is a {service} reference that the platform has not resolved: does the app's identity have access to it, "
+            f"is {service} reference that the platform has not resolved: does the app's identity have access to it, "
             "and does it exist? (The portal shows the status of each reference.)"
         )
     if value.startswith(_QUOTES):

@@ -28,7 +28,7 @@ def check_host_json(values: Mapping[str, str], file: Path | None) -> Iterator[Fi
         yield Finding(
             "host.json",
             "failed",
-            f"{path}, or an app setting that overrides it: {printable(str(error), 200)}",
+            f"{path}, or an app setting AzureFunctionsJobHost__… that overrides it: {printable(str(error), 200)}",
             "Correct it, or deploy the project's own host.json: the host does not start with a wrong one.",
         )
         return

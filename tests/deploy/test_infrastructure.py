@@ -30,6 +30,7 @@ ROLES = {
 
 LEFT_TO_THE_PROGRAM = {
     "CheckoutStorage": "a connection string holds a key; the identity-based settings take its place",
+    "CheckoutStorage__accountName": "stands for the two addresses, which the deployment knows, in every cloud",
     "PARTNER_CENTER_API_VERSION": "belongs to the release, which knows what it was tested with",
     "CHECKOUT_TIMEOUT_SECONDS": "the same",
     "SETTLE_SECONDS": "the same",

@@ -60,7 +60,7 @@ class Machine:
             encoding="utf-8",
             errors="backslashreplace",
             check=False,
-            timeout=120,
+            timeout=600,  # a busy machine is no defect, and a process that hangs is one
             stdin=subprocess.DEVNULL,
         )
 

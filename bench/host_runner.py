@@ -9,14 +9,15 @@ import argparse
 import logging
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from bench import process_metrics
 from local.host.functions import load, thread_count
-from local.host.host_json import QueueOptions
 from local.host.in_process_worker import InProcessWorker
 from local.host.local_host import LocalHost
+from shared.host_json import queue_options
 
 
 def main() -> None:
@@ -28,9 +29,11 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("azure").setLevel(logging.WARNING)
-    options = QueueOptions.from_file(args.app_dir / "host.json")
+    options = queue_options(args.app_dir / "host.json")
     if args.batch_size is not None:
-        options = replace(options, batch_size=args.batch_size, new_batch_threshold=args.new_batch_threshold)
+        options = msgspec.structs.replace(
+            options, batch_size=args.batch_size, new_batch_threshold=args.new_batch_threshold
+        )
     LocalHost(InProcessWorker(load(args.app_dir), thread_count(os.environ)), options).start()
     process_metrics.serve()
     threading.Event().wait()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli import options, table
+from cli import options, output, table
 from cli.left_out import UNLISTED, LeftOut
 from cli.times import FiniteFloat, parse_when
 from shared.core.jsontext import printable
@@ -106,13 +106,13 @@ class SendOptions:
         """List what is to be sent: as a table, or as JSON in a dry run."""
         if self.as_json and self.dry_run:
             for each in objects:
-                print(json.dumps(each))
+                output.echo(json.dumps(each))
         else:
             table.show(headings, rows, err=self.as_json)
 
     def report(self, item: dict[str, Any], line: str) -> None:
         """Print one item that was processed."""
-        print(json.dumps(item) if self.as_json else printable(line, 400), flush=True)
+        output.tell(json.dumps(item) if self.as_json else printable(line, 400))
 
     def confirm(self, action: str) -> None:
         """Return if the action may be done. Otherwise end the command, with 0 after a dry run and 1 if declined.
@@ -121,14 +121,14 @@ class SendOptions:
             click.UsageError: --yes is missing, and there is no terminal to ask on.
         """
         if self.dry_run:
-            click.echo(f"Dry run: nothing was sent. Without --dry-run: {action}.", err=True)
+            output.echo(f"Dry run: nothing was sent. Without --dry-run: {action}.", err=True)
             sys.exit(0)
         if self.yes:
             return
         if not _is_interactive():
             raise click.UsageError(f"Nothing was sent: there is no terminal to ask on. To do it ({action}), say --yes.")
         if not click.confirm(f"{action}?", err=True):
-            click.echo("Nothing was sent.", err=True)
+            output.echo("Nothing was sent.", err=True)
             sys.exit(DECLINED)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from cli import table
+from cli import output, table
 from cli.cart_history import CartHistory, CartKey, CartPost, Entry
 from cli.connection import MAX_PEEKED, StorageConnection
 from cli.left_out import DAMAGED, LeftOut
@@ -25,7 +25,7 @@ def show_cart(
     """Print what is known of the cart, or False if nothing is."""
     carts = reader.find(ids, most, left)
     if not carts:
-        click.echo(
+        output.echo(
             f"No record of a cart {printable(ids[-1], 60)}: it was never posted, and nothing was decided for it.",
             err=True,
         )
@@ -35,7 +35,7 @@ def show_cart(
         history = reader.load(cart)
         queued = _queued(connection, cart)
         if not (history.record.etag or queued or history.trouble):
-            click.echo(
+            output.echo(
                 f"Nothing is known of the cart {cart.cart_id}: it has no record, and is not among the first "
                 f"{MAX_PEEKED} visible messages. It may be further back in the queue, or wait unseen before its first "
                 "POST, or it was never sent.",
@@ -46,7 +46,7 @@ def show_cart(
         if history.trouble:
             left.add(DAMAGED)
         if as_json:
-            print(_as_json(history, queued, connection.settings.tenant_id))
+            output.echo(_as_json(history, queued, connection.settings.tenant_id))
         else:
             _show(history, queued, connection.settings.tenant_id)
     return found
@@ -131,10 +131,10 @@ def _as_json(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str 
 
 
 def _show(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str | None) -> None:
-    click.secho(f"Cart {history.cart.cart_id} of customer {history.cart.customer_id}", bold=True)
+    output.echo(click.style(f"Cart {history.cart.cart_id} of customer {history.cart.customer_id}", bold=True))
     if history.trouble:
         reason = printable(history.trouble, 300)
-        click.echo(f"Its record could not be read: {reason}. The cart is not bought until it is restored.")
+        output.echo(f"Its record could not be read: {reason}. The cart is not bought until it is restored.")
     _show_entries(history)
     if history.record.etag:
         _show_state(history)
@@ -143,16 +143,16 @@ def _show(history: CartHistory, queued: list[dict[str, Any]], tenant_id: str | N
         rows = [(m["queue"], m["requestId"], m["insertedAt"], m["dequeueCount"]) for m in queued]
         table.show(("QUEUE", "REQUEST", "SINCE", "DELIVERIES"), rows)
     _section("What to do")
-    click.echo(f"  {_advice(history)}")
+    output.echo(f"  {_advice(history)}")
     _section("What to tell Microsoft support")
     for name, value in _support(history, tenant_id).items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
-        click.echo(f"  {name:<16} {printable(text, 300)}")
+        output.echo(f"  {name:<16} {printable(text, 300)}")
 
 
 def _show_entries(history: CartHistory) -> None:
     if not history.entries:
-        click.echo("No outcome was decided yet.")
+        output.echo("No outcome was decided yet.")
         return
     rows = [
         (*e.decided_cells, e.class_and_code, e.data.get("attempts"), e.request_id, e.event.id, e.summary)
@@ -166,32 +166,32 @@ def _show_state(history: CartHistory) -> None:
     known, now = history.known, datetime.now(UTC)
     _section("What is known of its POSTs")
     if known.is_lost:
-        click.echo(
+        output.echo(
             "  The state was lost: the record was restored, copied or edited. Until it is known to be Active, any POST "
             "before its last change is in doubt."
         )
     else:
         spent = ", spent: the next POST on a closed cart takes a new one" if known.state.spent else ""
-        click.echo(f"  key        {known.state.key}, MS-RequestId {known.ms_request_id(history.cart)}{spent}")
+        output.echo(f"  key        {known.state.key}, MS-RequestId {known.ms_request_id(history.cart)}{spent}")
     if known.post:
         _show_post(known.post, now, waits=history.waiting is not None)
     if doubt := known.state.doubt:
-        click.echo(
+        output.echo(
             f"  doubt      a POST of {format_utc(doubt)} UTC got no certain answer ({format_age(doubt, now)} ago)"
         )
     elif not known.post:
-        click.echo("  doubt      none")
+        output.echo("  doubt      none")
 
 
 def _show_post(post: CartPost, now: datetime, *, waits: bool) -> None:
     heard = "answered, nothing is at work" if post.post.heard else "without a certain answer"
     at = post.post.at
-    click.echo(f"  post       of {format_utc(at)} UTC ({format_age(at, now)} ago), {heard}, by event {post.post.by}")
+    output.echo(f"  post       of {format_utc(at)} UTC ({format_age(at, now)} ago), {heard}, by event {post.post.by}")
     if not waits:
         return
     waited = f" for {format_age(post.since, now)}" if post.since else ""
     following = f", next at {format_utc(post.next_at)} UTC ({format_age(post.next_at, now)})" if post.next_at else ""
-    click.echo(f"  waits      {post.reason}, {post.fields.get('attempt', 0)} attempt(s){waited}{following}")
+    output.echo(f"  waits      {post.reason}, {post.fields.get('attempt', 0)} attempt(s){waited}{following}")
 
 
 def _advice(history: CartHistory) -> str:
@@ -213,5 +213,5 @@ def _advice(history: CartHistory) -> str:
 
 
 def _section(text: str) -> None:
-    click.echo()
-    click.secho(text, bold=True)
+    output.echo()
+    output.echo(click.style(text, bold=True))

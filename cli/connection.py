@@ -3,24 +3,27 @@
 Only the storage settings are required: sending a cart needs neither a Partner Center tenant nor an identity.
 """
 
-import json
+import functools
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.options import Command
 from shared.core.jsontext import printable
 from shared.core.request_fields import guid_or_none
+from shared.json_files import local_settings
 from shared.ports import StorageError
-from shared.settings import STORAGE, Settings, SettingsError
+from shared.settings import Settings, SettingsError
+from shared.storage_connection import is_connection_setting
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline.transport import RequestsTransport
     from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient
 
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 
 MAX_PEEKED = 32
 """The queue service lets a caller peek at no more than this many messages."""
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 30.0
 
 _STORAGE_NAMES = ("CARTS_QUEUE", "OUTCOMES_QUEUE", "RECORDS_CONTAINER")
 _TENANT = "PARTNER_CENTER_TENANT_ID"
-_QUERY = re.compile(r"\?\S+")
+_IDENTITY = ("IDENTITY_", "MSI_")
+"""The names of a platform's identity begin so. The shell's is not the app's of a file."""
 
 # Without a handler the SDKs' warnings would be printed. The commands report failures in their own words.
 logging.getLogger("azure").addHandler(logging.NullHandler())
@@ -44,15 +50,12 @@ class StorageFailed(click.ClickException):
     exit_code = 3
 
     def __init__(self, error: Exception) -> None:
+        from cli.failures import describe  # noqa: PLC0415  --help must not import an SDK
+
         super().__init__(
             f"The storage request failed: {describe(error)}\n"
             "`cart-checkout doctor` checks every queue, the container and each permission."
         )
-
-
-def describe(error: Exception) -> str:
-    """The first line of an SDK's error, without query strings, which may hold a signature."""
-    return printable(_QUERY.sub("?…", str(error).partition("\n")[0]), 300)
 
 
 @contextmanager
@@ -62,7 +65,7 @@ def storage_failures() -> Iterator[None]:
     Raises:
         StorageFailed: a storage request failed.
     """
-    from azure.core.exceptions import AzureError  # noqa: PLC0415  --help must not import an SDK
+    from azure.core.exceptions import AzureError  # noqa: PLC0415  as above
 
     try:
         yield
@@ -113,7 +116,7 @@ class StorageConnection:
         name, options = self.settings.records_container, self._options()
         if self.settings.storage_connection_string:
             return ContainerClient.from_connection_string(self.settings.storage_connection_string, name, **options)
-        return ContainerClient(self.settings.storage_blob_uri or "", name, self._credential(), **options)
+        return ContainerClient(self.settings.storage_blob_uri or "", name, self.credential, **options)
 
     def _queue(self, name: str) -> "QueueClient":
         from azure.storage.queue import QueueClient  # noqa: PLC0415  as above
@@ -121,30 +124,32 @@ class StorageConnection:
         options = self._options()
         if self.settings.storage_connection_string:
             return QueueClient.from_connection_string(self.settings.storage_connection_string, name, **options)
-        return QueueClient(self.settings.storage_queue_uri or "", name, self._credential(), **options)
+        return QueueClient(self.settings.storage_queue_uri or "", name, self.credential, **options)
 
-    def _credential(self) -> "TokenCredential":
+    @functools.cached_property
+    def credential(self) -> "TokenCredential":
         """As the app signs in: `managedidentity`, or what this machine offers, for example `az login`."""
-        from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415  as above
+        from shared.adapters.storage import storage_credential  # noqa: PLC0415  as above
 
-        if self.settings.storage_credential is not None:
-            return ManagedIdentityCredential(client_id=self.settings.storage_client_id)
-        return DefaultAzureCredential(managed_identity_client_id=self.settings.storage_client_id)
+        return storage_credential(self.settings)
+
+    @functools.cached_property
+    def _transport(self) -> "RequestsTransport":
+        from shared.adapters.sdk_transport import sdk_transport  # noqa: PLC0415  as above
+
+        return sdk_transport(CONNECT_TIMEOUT, READ_TIMEOUT)
 
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
+        return {
+            "transport": self._transport,
             "retry_total": self._retries,
             # 1.5 seconds between two tries. The SDK's own policy would make an operator wait for 14 seconds.
             "initial_backoff": 0.5,
             "increment_base": 1,
             "random_jitter_range": 0.25,
-            "connection_timeout": 5,
-            "read_timeout": 30,
+            "connection_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
         }
-        where = self.settings.storage_connection_string or self.settings.storage_queue_uri or ""
-        if "http://" in where:  # the settings allow http on this machine only, so no proxy applies
-            options["use_env_settings"] = False
-        return options
 
 
 def connect(values: Mapping[str, str], retries: int = 2) -> StorageConnection:
@@ -153,7 +158,7 @@ def connect(values: Mapping[str, str], retries: int = 2) -> StorageConnection:
     Raises:
         SettingsError: the storage settings are wrong. It lists every mistake.
     """
-    found = {name: value for name, value in values.items() if name in _STORAGE_NAMES or name.startswith(STORAGE)}
+    found = {name: value for name, value in values.items() if name in _STORAGE_NAMES or is_connection_setting(name)}
     if tenant := guid_or_none(values.get(_TENANT, "").strip()):  # Microsoft support asks for it
         found[_TENANT] = tenant
     # With a loopback URL, none of the Partner Center settings is required.
@@ -180,19 +185,56 @@ def settings_failure(error: SettingsError, file: Path | None) -> click.UsageErro
     return click.UsageError(f"These settings {where} must be corrected:\n{listed}{hint}")
 
 
-def _connect_option(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> StorageConnection:
-    """The value of `--settings`: a connection, from this file or from the environment."""
-    del ctx, parameter
-    return connect_or_fail(read_settings(file), file)
-
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_HELP = "A local.settings.json whose Values are the app's settings. Default: the environment."
-
-settings_option = click.option(
-    "--settings", "connection", type=_FILE, callback=_connect_option, metavar="FILE", help=_HELP
+_file_option = click.option(
+    "--settings",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A local.settings.json whose Values are the app's settings. Default: the environment.",
 )
-settings_file_option = click.option("--settings", "file", type=_FILE, metavar="FILE", help=_HELP)
+
+
+def settings_option(command: Command) -> Command:
+    """Add `--settings`. The command receives a connection, as `connection`."""
+
+    @functools.wraps(command)
+    def connected(*, values: Mapping[str, str], file: Path | None, **more: Any) -> None:  # noqa: ANN401  any option
+        command(connection=connect_or_fail(values, file), **more)
+
+    return settings_file_option(connected)
+
+
+def settings_file_option(command: Command) -> Command:
+    """Add `--settings`. The command receives the file and the unchecked settings, as `file` and `values`."""
+
+    @functools.wraps(command)
+    def configured(*, file: Path | None, **more: Any) -> None:  # noqa: ANN401  any option
+        values = read_settings(file)
+        with exported(values) if file else nullcontext():
+            command(values=values, file=file, **more)
+
+    return _file_option(configured)
+
+
+@contextmanager
+def exported(values: Mapping[str, str]) -> Iterator[None]:
+    """Export a file's settings to the environment, as `func start` does for the app.
+
+    The SDKs look for the identity, the sign-in, proxies and authorities there alone. A platform's identity that the
+    shell has is removed: it is another app's.
+    """
+    before = dict(os.environ)
+    try:
+        for name in before:
+            if name.startswith(_IDENTITY):
+                del os.environ[name]
+        for name, value in values.items():
+            with suppress(ValueError, OSError):  # what no environment can hold, not the app's either
+                os.environ[name] = value
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def read_settings(file: Path | None) -> Mapping[str, str]:
@@ -204,12 +246,7 @@ def read_settings(file: Path | None) -> Mapping[str, str]:
     if file is None:
         return os.environ
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        values = document["Values"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{file} is not a local.settings.json: it has no Values.") from error
-    if document.get("IsEncrypted") or not isinstance(values, dict):
-        raise click.UsageError(
-            f"{file} is encrypted, or its Values are not an object. `func settings decrypt` decrypts it."
-        )
-    return {str(name): str(value) for name, value in values.items()}
+        return local_settings(file)
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise click.UsageError(f"{file} is not a local.settings.json: {printable(str(reason), 200)}.") from error

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
+from cli import output
 from shared.core.jsontext import printable
 
 INCOMPLETE = 1
@@ -25,7 +24,7 @@ class LeftOut:
     def add(self, kind: str, says: str = "", count: int = 1) -> None:
         """Count what was left out, and print what the command says of it, unless it has said it already."""
         if says:
-            click.echo(printable(says, 600), err=True)
+            output.echo(printable(says, 600), err=True)
         self._kinds[kind] += count
 
     def __bool__(self) -> bool:
@@ -46,5 +45,5 @@ def left_out() -> Iterator[LeftOut]:
         if end.code not in (None, 0) or not left:
             raise
     if left:
-        click.echo(f"Not everything was looked at, left out: {left}.", err=True)
+        output.echo(f"Not everything was looked at, left out: {left}.", err=True)
         sys.exit(INCOMPLETE)

@@ -9,7 +9,7 @@ import pkgutil
 
 import click
 
-from cli import commands
+from cli import commands, output
 
 VERBS = tuple(sorted(module.name for module in pkgutil.iter_modules(commands.__path__)))
 
@@ -42,6 +42,7 @@ def main() -> None:
     Every command reads the app's own settings (CheckoutStorage, CARTS_QUEUE, ...) from the environment, or from
     the Values of a local.settings.json with --settings FILE.
     """
+    output.prepare()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import click
 from azure.core.exceptions import HttpResponseError
 
-from cli import batch
+from cli import batch, output
 from cli.batch import SendOptions
 from cli.connection import MAX_PEEKED, StorageConnection
 from cli.left_out import UNSEEN, LeftOut
@@ -48,9 +47,9 @@ def renew_stuck(connection: StorageConnection, stuck_for: timedelta, sending: Se
             with connection.publisher() as publisher:
                 renewed = _renew(queue, publisher, {message.id: message for message in stuck}, sending)
             others = "" if renewed == len(stuck) else "; the others were not there any more: taken, or answered"
-            click.echo(f"{renewed} of {len(stuck)} renewed{others}.", err=True)
+            output.echo(f"{renewed} of {len(stuck)} renewed{others}.", err=True)
         elif not hidden:
-            click.echo(f"Nothing is stuck: {len(seen)} message(s) seen in {queue.queue_name}.", err=True)
+            output.echo(f"Nothing is stuck: {len(seen)} message(s) seen in {queue.queue_name}.", err=True)
 
 
 def _list(stuck: "list[QueueMessage]", sending: SendOptions, now: datetime) -> None:

@@ -7,17 +7,14 @@
 What may be told is decided in `shared.core.resolution`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import click
-
+from cli import output
 from cli.cart_history import CartHistory, CartKey, Entry
-from cli.checks.identity import identity_environment
 from cli.connection import StorageConnection, StorageFailed, settings_failure
 from cli.outcome_event import parse_object
 from cli.rebuilt_request import rebuilt_request
@@ -56,8 +53,7 @@ MAX_ROUNDS = 5
 _OK, _NOT_FOUND = 200, 404
 
 
-@contextmanager
-def partner_center(values: Mapping[str, str], file: Path | None) -> Iterator[tuple[PartnerCenterApi, float]]:
+def partner_center(values: Mapping[str, str], file: Path | None) -> tuple[PartnerCenterApi, float]:
     """The service as the app calls it, and SETTLE_SECONDS.
 
     Raises:
@@ -67,9 +63,8 @@ def partner_center(values: Mapping[str, str], file: Path | None) -> Iterator[tup
         settings = Settings.from_env(values)
     except SettingsError as error:
         raise settings_failure(error, file) from error
-    with identity_environment(values, from_file=file is not None):
-        tokens = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
-        yield PartnerCenter(settings, tokens), settings.settle
+    tokens = TokenProvider(credential_factory(settings), settings.scope, settings.tenant_id)
+    return PartnerCenter(settings, tokens), settings.settle
 
 
 class Resolver:
@@ -211,7 +206,7 @@ class Resolver:
             with self._connection.publisher() as publisher:
                 publisher.publish(event)
         except StorageUnavailable as error:
-            click.echo(
+            output.echo(
                 f"Recorded, but not published. When the queue answers: cart-checkout republish --event {event.id}",
                 err=True,
             )

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
+from cli import output
 from shared.core.jsontext import printable
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool
         Console(file=stream, highlight=False).print(_drawn(headings, cells))
         return
     for line in lines:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
+        output.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
 
 
 def _drawn(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":

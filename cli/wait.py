@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli import batch
+from cli import batch, output
 from cli.cart_history import CartKey, Entry
 from cli.connection import StorageConnection
 from cli.records_reader import RecordsReader
@@ -61,7 +61,7 @@ def wait_for(
             exit_code = NOT_ANSWERED
             _show_pending(reader, request, as_json=as_json)
     if pending and trouble:
-        click.echo(f"Records could not be read: {printable(trouble, 300)}", err=True)
+        output.echo(f"Records could not be read: {printable(trouble, 300)}", err=True)
     return exit_code
 
 
@@ -92,15 +92,15 @@ def _find_entry(reader: RecordsReader, request: CheckoutRequest) -> Entry | None
 
 def _show(entry: Entry, *, as_json: bool) -> None:
     if as_json:
-        print(entry.line, flush=True)
+        output.tell(entry.line)
         return
     outcome = entry.event.outcome or Outcome.UNKNOWN
     kind = f"{entry.class_and_code}  " if entry.class_and_code else ""
     request_id, summary = printable(entry.request_id, 256), printable(entry.summary, 200)
     text = f"{outcome}  cart {entry.cart.cart_id}  requestId {request_id}  {kind}{summary}"
-    click.secho(text.rstrip(), fg=COLOURS[outcome])
+    output.tell(click.style(text.rstrip(), fg=COLOURS[outcome]))
     if advice := entry.error.get("advice"):
-        click.echo(f"  -> {printable(str(advice), 400)}")
+        output.tell(f"  -> {printable(str(advice), 400)}")
 
 
 def _show_pending(reader: RecordsReader, request: CheckoutRequest, *, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _show_pending(reader: RecordsReader, request: CheckoutRequest, *, as_json: b
     post = reader.load(CartKey(request.customer_id, request.cart_id)).waiting
     own = post if post and post.post.by == request.event_id else None
     if as_json:
-        print(json.dumps(batch.ids_of(request) | {"outcome": None, "waiting": own and own.as_json()}), flush=True)
+        output.tell(json.dumps(batch.ids_of(request) | {"outcome": None, "waiting": own and own.as_json()}))
         return
     if own and own.next_at:
         reason = f"it waits ({own.reason}) until {format_utc(own.next_at)} UTC"
@@ -117,4 +117,4 @@ def _show_pending(reader: RecordsReader, request: CheckoutRequest, *, as_json: b
     else:
         reason = "another request of this cart comes first" if post else "nothing is known of it yet"
     what = f"cart {request.cart_id}  requestId {printable(request.request_id, 256)}"
-    click.echo(f"no outcome yet  {what}: {printable(reason, 200)}", err=True)
+    output.echo(f"no outcome yet  {what}: {printable(reason, 200)}", err=True)

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from shared.adapters.identity import TokenProvider, credential_factory
 from shared.adapters.limits import time_limits
@@ -18,15 +17,14 @@ from shared.attempt import CheckoutAttempt
 from shared.checkout import Checkout
 from shared.context import Clocks
 from shared.core.retry import RetryPolicy, ThrottleGate, Uniform
+from shared.host_json import queue_options
 from shared.ports import Blobs, PartnerCenterApi, Queue
 from shared.publisher import Publisher
 from shared.records import Records
 from shared.semconv import Endpoints
-from shared.settings import Settings, in_flight
+from shared.settings import Settings
 from shared.steps import Steps
 from shared.telemetry import LOGGER, Telemetry
-
-HOST_JSON = Path(__file__).parent.parent / "host.json"
 
 
 def utc_now() -> datetime:
@@ -82,13 +80,25 @@ def bootstrap(
 
 
 def warn_of_idle_messages(settings: Settings) -> None:
-    """Warn when the host hands over more messages than the worker has threads: the rest would wait, leased."""
-    concurrent = in_flight(HOST_JSON)
-    if settings.threads < concurrent:
+    """Warn when the host hands over more messages than the worker has threads: the rest would wait, leased.
+
+    Never raises: where host.json is not understood here, the host judges it, and the app works.
+    """
+    try:
+        options = queue_options()
+    except Exception as error:  # noqa: BLE001  a warning must not stop the app
+        LOGGER.warning("host.json and its overrides cannot be checked: %s", type(error).__name__)
+        return
+    if options.dynamic_concurrency:
+        LOGGER.warning(
+            "host.json enables dynamic concurrency: the host may hand over more messages than there are threads (%d)",
+            settings.threads,
+        )
+    elif settings.threads < options.in_flight:
         LOGGER.warning(
             "host.json hands over %d messages at once, but there are %d threads: "
             "set PYTHON_THREADPOOL_THREAD_COUNT to %d",
-            concurrent,
+            options.in_flight,
             settings.threads,
-            concurrent,
+            options.in_flight,
         )

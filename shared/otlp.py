@@ -7,11 +7,15 @@ has set up Azure Monitor, that is kept.
 
 import logging
 from collections.abc import Mapping
+from importlib import metadata
 
 from opentelemetry import trace
 
 ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_"))
 """OpenTelemetry's own settings. Any of them enables the export."""
+PROTOCOL, DEFAULT_PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"
+"""Which exporter is loaded, and the default of OpenTelemetry's distribution for Python, whose exporter is another
+package than the one in REQUIREMENTS."""
 REQUIREMENTS = ("opentelemetry-distro", "opentelemetry-exporter-otlp-proto-http")
 
 
@@ -27,8 +31,22 @@ def export_if_configured(env: Mapping[str, str]) -> None:
             auto_instrumentation.initialize(swallow_exceptions=False)
     except Exception as error:  # noqa: BLE001  carts are bought without telemetry too
         logging.getLogger("cart_checkout").warning(
-            "%s is set, but nothing is exported (%s); it needs %s",
-            setting,
-            type(error).__name__,
-            " and ".join(REQUIREMENTS),
+            "%s is set, but nothing is exported (%s); %s", setting, type(error).__name__, _advise(error, env)
         )
+
+
+def _advise(error: Exception, env: Mapping[str, str]) -> str:
+    """What to do: the first of the causes that applies. Values are not repeated, since a header may hold a key."""
+    if isinstance(error, ImportError) or not all(map(_is_installed, REQUIREMENTS)):
+        return f"it needs {' and '.join(REQUIREMENTS)}"
+    if env.get(PROTOCOL, DEFAULT_PROTOCOL).strip() != "http/protobuf":
+        return f"set {PROTOCOL} to http/protobuf, which is what the installed exporter speaks: the default is grpc"
+    return "one of the OTEL_ settings has a wrong value, or names what is not installed"
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -96,7 +96,7 @@ def response_attributes(status: object, failure: object) -> Attributes:
         failed: Attributes = {"error.type": str(status)} if status >= _HTTP_ERROR else {}
         return {"http.response.status_code": status, **failed}
     if isinstance(failure, str):
-        kind = failure.rpartition(": ")[2]
+        kind = failure.partition(": ")[2].partition(" (")[0]
         return {"error.type": kind if kind.isidentifier() else "_OTHER"}
     return {}
 

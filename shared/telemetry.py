@@ -25,8 +25,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import msgspec
-from opentelemetry import metrics, propagate, trace
+from opentelemetry import metrics, trace
 from opentelemetry.trace import Link, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage
@@ -36,6 +37,9 @@ from shared.semconv import Attributes, Endpoints, Instruments, Operation, operat
 
 NAME = "cart_checkout"
 LOGGER = logging.getLogger(NAME)
+PROPAGATOR = TraceContextTextMapPropagator()
+"""`traceparent` is all that a message carries. The propagators that OTEL_PROPAGATORS names are loaded when
+`opentelemetry.propagate` is imported, which raises where one is not installed."""
 _LONGEST_FACT = 400
 _WORD = re.compile(r"[0-9A-Za-z._-]{1,40}", re.ASCII)
 _KINDS = ("result", "outcome", "class", "reason")
@@ -179,7 +183,7 @@ class Telemetry:
 
     def _start(self, operation: Operation, attributes: Attributes, traceparent: str | None = None) -> trace.Span:
         with suppress(Exception):
-            parent = propagate.extract({"traceparent": traceparent}) if traceparent else None
+            parent = PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
             host = trace.get_current_span().get_span_context()
             links = [Link(host)] if parent is not None and host.is_valid else []
             return self._tracer.start_span(operation.name, parent, operation.kind, attributes, links)
@@ -214,7 +218,7 @@ def current_traceparent() -> str | None:
     """The `traceparent` of the current span, where spans are recorded."""
     carrier: dict[str, str] = {}
     with suppress(Exception):
-        propagate.inject(carrier)
+        PROPAGATOR.inject(carrier)
     return carrier.get("traceparent")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,9 +57,9 @@ def azurite() -> Iterator[Azurite]:
         yield running
 
 
-@pytest.fixture
-def storage(azurite: Azurite) -> Iterator[Storage]:
-    """Three empty queues and an empty container, made for this test alone."""
+@contextmanager
+def new_storage(azurite: Azurite) -> Iterator[Storage]:
+    """Three empty queues and an empty container."""
     carts = f"carts-{uuid.uuid4().hex[:12]}"
     with ExitStack() as stack:
 
@@ -79,3 +79,10 @@ def storage(azurite: Azurite) -> Iterator[Storage]:
             outcomes=queue(f"{carts}-outcomes"),
             records=records,
         )
+
+
+@pytest.fixture
+def storage(azurite: Azurite) -> Iterator[Storage]:
+    """Three empty queues and an empty container, made for this test alone."""
+    with new_storage(azurite) as made:
+        yield made

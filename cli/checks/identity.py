@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,27 +12,6 @@ from shared.adapters.identity import REFRESH_BEFORE, TokenProvider, claims, cred
 from shared.core.jsontext import printable
 from shared.ports import TokenUnavailable, WrongTenant
 from shared.settings import Settings
-
-_AMBIENT = ("IDENTITY_", "MSI_", "IMDS_", "AZURE_")
-
-
-@contextmanager
-def identity_environment(values: Mapping[str, str], *, from_file: bool) -> Iterator[None]:
-    """Put the identity endpoint of these settings into the environment, the only place where the SDK looks.
-
-    `from_file`: the settings are another app's than the shell's, so the shell's identity is removed.
-    """
-    before = dict(os.environ)
-    try:
-        if from_file:
-            for name in before:
-                if name.startswith(("IDENTITY_", "MSI_")):
-                    del os.environ[name]
-            os.environ.update({name: value for name, value in values.items() if name.startswith(_AMBIENT)})
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def check_identity(settings: Settings) -> Generator[Finding, None, TokenProvider | None]:

@@ -4,14 +4,15 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import requests
 
 from cli.checks import Finding
-from cli.checks.settings import LOOPBACK
+from shared.adapters.connections import ExchangeAdapter
+from shared.adapters.http_session import Session, is_local
 from shared.adapters.identity import TokenProvider
 from shared.adapters.partner_center import CONNECT_TIMEOUT, GET_TIMEOUT, PartnerCenter
+from shared.adapters.tls import tls_refusal
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
@@ -26,10 +27,10 @@ def check_service(settings: Settings, tokens: TokenProvider | None) -> Iterator[
     url = f"{settings.partner_center_url}/{settings.api_version}/customers/{UNUSED_ID}/carts/{UNUSED_ID}"
     host = urlsplit(url).hostname or ""
     try:
-        status = _get_without_token(url, host)
+        status = _get_without_token(url)
     except (requests.RequestException, OSError) as error:
         found = f"{host} cannot be reached: {_reason(url, error)}"
-        yield Finding("service.reachable", "failed", found, _advise(host))
+        yield Finding("service.reachable", "failed", found, _advise(host, error))
         return
     yield Finding("service.reachable", "ok", f"{host} answers (HTTP {status} to a call without a token)")
     if tokens is None:
@@ -39,16 +40,9 @@ def check_service(settings: Settings, tokens: TokenProvider | None) -> Iterator[
     yield _check_admission(PartnerCenter(settings, tokens).get_cart(request))
 
 
-def _get_without_token(url: str, host: str) -> int:
-    with requests.get(
-        url,
-        headers={"Accept": "application/json"},
-        auth=lambda request: request,  # otherwise requests would look for credentials in .netrc
-        proxies={"no_proxy": host} if host in LOOPBACK else None,
-        timeout=(CONNECT_TIMEOUT, GET_TIMEOUT),
-        allow_redirects=False,
-        stream=True,
-    ) as response:
+def _get_without_token(url: str) -> int:
+    session, headers = Session(ExchangeAdapter()), {"Accept": "application/json"}
+    with session.request("GET", url, headers=headers, timeout=(CONNECT_TIMEOUT, GET_TIMEOUT), stream=True) as response:
         return response.status_code
 
 
@@ -80,8 +74,10 @@ def _check_admission(response: ServiceResponse) -> Finding:
 
 def _reason(url: str, error: Exception) -> str:
     """Why the connection failed. requests hides the reason, so it is taken from a socket unless there is a proxy."""
+    if refusal := tls_refusal(error):
+        return refusal
     parts = urlsplit(url)
-    if parts.scheme not in getproxies() or parts.hostname in LOOPBACK:
+    if not Session(ExchangeAdapter()).proxies(url):
         try:
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT).close()
@@ -90,8 +86,10 @@ def _reason(url: str, error: Exception) -> str:
     return type(error).__name__
 
 
-def _advise(host: str) -> str:
-    if host in LOOPBACK:
+def _advise(host: str, error: Exception) -> str:
+    if tls_refusal(error):
+        return "Name the authorities in REQUESTS_CA_BUNDLE: docs/runtime.md, Proxies and authorities. Carts wait."
+    if is_local(host):
         return "Is the simulator running (make run), and is PARTNER_CENTER_URL its address?"
     return (
         "Check DNS, the firewall, the virtual network's outbound rules and HTTPS_PROXY. Carts are deferred until then."

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import options
-from cli.connection import read_settings, settings_file_option
+from cli import options, output
+from cli.connection import settings_file_option
 from cli.table import COLOURS
 from shared.core.jsontext import printable
 
@@ -31,15 +31,18 @@ AREAS = ("host", "storage", "identity", "service")
 )
 @options.as_json
 @settings_file_option
-def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *, as_json: bool) -> None:
+def command(
+    skip: tuple[str, ...], host_json: Path | None, *, values: "Mapping[str, str]", file: Path | None, as_json: bool
+) -> None:
     """Check what the app needs to work: settings, host.json, storage, identity, service.
 
     Nothing is bought, sent or changed. Permissions are checked with calls that cannot take effect: a message that
     expires before it becomes visible, the deletion of a message and of a blob that do not exist, a write under a
     condition that is never met. Tokens and keys are never printed.
 
-    It checks what THIS process may do. If you are signed in as yourself, it reports your permissions and not the
-    app's. A laptop has no managed identity: use --skip identity there.
+    It checks what THIS process may do, and says as whom. If you are signed in as yourself, it reports your permissions
+    and not the app's: to try those, run it with the app's own settings where its identity is. A laptop has no managed
+    identity: use --skip identity there.
 
     \b
     Examples:
@@ -56,15 +59,15 @@ def command(skip: tuple[str, ...], host_json: Path | None, file: Path | None, *,
     Exit codes: 0 nothing failed; 1 something failed; 2 wrong usage.
     """  # noqa: D301  \b is click's mark for lines to leave alone
     failed, unchecked = 0, sorted(skip)
-    for finding in _findings(read_settings(file), file, host_json, skip):
+    for finding in _findings(values, file, host_json, skip):
         failed += finding.status == "failed"
         unchecked += [finding.check] if finding.status == "skipped" else []
-        print(json.dumps(finding.as_json())) if as_json else _show(finding)
+        output.echo(json.dumps(finding.as_json())) if as_json else _show(finding)
     if not as_json:
-        click.echo()
-        click.echo(f"{failed} finding(s) to correct, each with what to do (->)." if failed else "Nothing failed.")
+        output.echo()
+        output.echo(f"{failed} finding(s) to correct, each with what to do (->)." if failed else "Nothing failed.")
     if unchecked:
-        click.echo(f"Not checked: {', '.join(unchecked)}.", err=True)
+        output.echo(f"Not checked: {', '.join(unchecked)}.", err=True)
     if failed:
         sys.exit(SOMETHING_FAILED)
 
@@ -74,7 +77,7 @@ def _findings(
 ) -> "Iterator[Finding]":
     from cli.checks import Finding  # noqa: PLC0415  --help must not import an SDK
     from cli.checks.host_json import check_host_json  # noqa: PLC0415  as above
-    from cli.checks.identity import check_identity, identity_environment  # noqa: PLC0415  as above
+    from cli.checks.identity import check_identity  # noqa: PLC0415  as above
     from cli.checks.service import check_service  # noqa: PLC0415  as above
     from cli.checks.settings import check_settings  # noqa: PLC0415  as above
     from cli.checks.storage import check_storage  # noqa: PLC0415  as above
@@ -89,16 +92,15 @@ def _findings(
             if area not in skip:
                 yield Finding(area, "skipped", "not checked", "Correct the settings first.")
         return
-    with identity_environment(values, from_file=file is not None):
-        tokens = None
-        if "identity" not in skip:
-            tokens = yield from check_identity(settings)
-        if "service" not in skip:
-            yield from check_service(settings, tokens)
+    tokens = None
+    if "identity" not in skip:
+        tokens = yield from check_identity(settings)
+    if "service" not in skip:
+        yield from check_service(settings, tokens)
 
 
 def _show(finding: "Finding") -> None:
     mark = click.style(f"{finding.status:<8}", fg=COLOURS.get(finding.status, "red"))
-    click.echo(f"{mark} {finding.check:<18} {printable(finding.found, 600)}")
+    output.echo(f"{mark} {finding.check:<18} {printable(finding.found, 600)}")
     if finding.todo:
-        click.echo(f"{'':<8} {'':<15} -> {printable(finding.todo, 600)}")
+        output.echo(f"{'':<8} {'':<15} -> {printable(finding.todo, 600)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import batch
+from cli import batch, output
 from cli.batch import Selection, SendOptions
 from cli.connection import StorageConnection, settings_option, storage_failures
 from cli.left_out import CHANGED, LeftOut, left_out
@@ -111,11 +111,11 @@ def _redrive(
         _count_left_out(skipped, left)
         if not ready:
             if not skipped:
-                click.echo("Nothing to redrive: no cart's last outcome matches the filters.", err=True)
+                output.echo("Nothing to redrive: no cart's last outcome matches the filters.", err=True)
             return
         sending.confirm(f"Send {len(ready)} request(s) again, {sending.rate:g} a minute")
         done = _send(connection, reader, rules, ready, sending)
-        click.echo(f"{sum(plan.request is not None for plan in done)} of {len(ready)} sent.", err=True)
+        output.echo(f"{sum(plan.request is not None for plan in done)} of {len(ready)} sent.", err=True)
         _count_left_out(done, left)
 
 
@@ -129,9 +129,9 @@ def _is_selected(history: "CartHistory", selection: Selection) -> bool:
 def _list(ready: "Sequence[RedrivePlan]", skipped: "Sequence[RedrivePlan]", sending: SendOptions) -> None:
     for plan in skipped:
         if sending.as_json:
-            print(json.dumps(plan.as_json("skipped")))
+            output.echo(json.dumps(plan.as_json("skipped")))
         else:
-            click.echo(f"skipped  cart {plan.cart.cart_id}: {printable(plan.reason, 400)}", err=True)
+            output.echo(f"skipped  cart {plan.cart.cart_id}: {printable(plan.reason, 400)}", err=True)
     rows = [(*p.last.decided_cells, p.last.class_and_code, *p.cart, p.new_id) for p in ready if p.last]
     headings = ("DECIDED (UTC)", "OUTCOME", "CLASS CODE", "CUSTOMER", "CART", "NEW REQUEST")
     sending.show(headings, rows, [plan.as_json("listed") for plan in ready])

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli import batch, options
+from cli import batch, options, output
 from cli.batch import Selection, SendOptions
 from cli.cart_history import CartHistory, Entry
 from cli.connection import StorageConnection, settings_option, storage_failures
@@ -65,7 +65,7 @@ def command(
         found = in_order(histories, {e.event.id for e in selection.select(histories, outcomes) if is_wanted(e)})
         _list(found, sending)
         if not found:
-            click.echo("No such outcome is recorded.", err=True)
+            output.echo("No such outcome is recorded.", err=True)
             raise SystemExit(NONE_FOUND)
         sending.confirm(f"Publish {len(found)} outcome(s) again, {sending.rate:g} a minute")
         _publish(connection, found, sending)
@@ -120,7 +120,7 @@ def _publish(connection: StorageConnection, entries: list[Entry], sending: SendO
         for entry in batch.rate_limited(entries, sending.rate, "Publishing"):
             publisher.publish(entry.event)
             sending.report(_as_json(entry, "sent"), f"sent  event {entry.event.id}  cart {entry.cart.cart_id}")
-    click.echo(f"{len(entries)} published again.", err=True)
+    output.echo(f"{len(entries)} published again.", err=True)
 
 
 def _as_json(entry: Entry, status: str) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from cli import batch, options
+from cli import batch, options, output
 from cli.batch import SendOptions
-from cli.connection import connect_or_fail, read_settings, settings_file_option, storage_failures
+from cli.connection import connect_or_fail, settings_file_option, storage_failures
 from cli.left_out import LeftOut
 from cli.resolution_plan import Finding, Refused, ResolutionPlan
 from shared.core.jsontext import printable
@@ -39,7 +40,15 @@ def _parse_note(_: click.Context, parameter: click.Parameter, value: str) -> str
 @options.most
 @batch.send_one_options
 @settings_file_option
-def command(ids: tuple[str, ...], found: Finding, most: int, *, sending: SendOptions, file: Path | None) -> None:
+def command(
+    ids: tuple[str, ...],
+    found: Finding,
+    most: int,
+    *,
+    sending: SendOptions,
+    values: Mapping[str, str],
+    file: Path | None,
+) -> None:
     """End an `unknown` outcome: say whether the cart is bought, so that every consumer learns it.
 
     A correction is appended to the cart's record and published: an outcome that names the `unknown` in
@@ -77,9 +86,9 @@ def command(ids: tuple[str, ...], found: Finding, most: int, *, sending: SendOpt
         raise click.UsageError("Name one cart, as CART_ID or as CUSTOMER_ID CART_ID.")
     from cli.resolver import Resolver, partner_center  # noqa: PLC0415  --help must not import an SDK
 
-    values = read_settings(file)
     connection = connect_or_fail(values, file)
-    with storage_failures(), partner_center(values, file) as (service, settle), connection.reader() as reader:
+    service, settle = partner_center(values, file)
+    with storage_failures(), connection.reader() as reader:
         left = LeftOut()
         carts = reader.find(ids, most, left)
         if left:  # another customer may have a cart of this id
@@ -96,23 +105,23 @@ def command(ids: tuple[str, ...], found: Finding, most: int, *, sending: SendOpt
 
 
 def _refuse(reason: str) -> NoReturn:
-    click.echo(f"Refused, {printable(reason, 600)}.", err=True)
+    output.echo(f"Refused, {printable(reason, 600)}.", err=True)
     sys.exit(REFUSED)
 
 
 def _confirm(plan: ResolutionPlan, found: Finding, sending: SendOptions) -> None:
     """Show what will be told, and return if it may be."""
     for line in plan.warnings:
-        click.echo(printable(line, 400), err=True)
+        output.echo(printable(line, 400), err=True)
     if sending.as_json and sending.dry_run:
         _show(plan, found, "listed", sending)
     else:
         for line in plan.lines(found.note):
-            click.echo(printable(line, 400), err=sending.as_json)
+            output.echo(printable(line, 400), err=sending.as_json)
     sending.confirm(f"Tell `{plan.outcome}` for the request {printable(plan.request.request_id, 256)}")
 
 
 def _show(plan: ResolutionPlan, found: Finding, status: str, sending: SendOptions) -> None:
     item = plan.as_json(status) | ({"note": found.note} if found.note else {})
     what = f"requestId {plan.request.request_id}  event {plan.event.id}"
-    print(json.dumps(item) if sending.as_json else printable(f"{status}  {plan.outcome}  {what}", 600))
+    output.tell(json.dumps(item) if sending.as_json else printable(f"{status}  {plan.outcome}  {what}", 600))

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from cli import batch, options
+from cli import batch, options, output
 from cli.connection import StorageConnection, settings_option, storage_failures
 from cli.times import FiniteFloat
 from shared.core import envelope, jsontext
@@ -79,8 +79,9 @@ def command(
 ) -> None:
     """Send carts to be checked out: one by its ids, or many from a file.
 
-    A request without a requestId is given one, which is printed. If it is sent again under the same id, the cart
-    is not bought again. --wait reads the outcomes from the records and takes nothing from the outcomes queue.
+    A request without a requestId is given one, which is printed, on stderr where stdout is broken. If it is sent again
+    under the same id, the cart is not bought again. --wait reads the outcomes from the records and takes nothing from
+    the outcomes queue.
 
     \b
     Examples:
@@ -115,11 +116,11 @@ def command(
     else:
         checked, refused = _check_lines(source)
     for each in refused:
-        click.echo(f"Refused, {each}" if source else f"Refused: {each.path}: {each.expected}", err=True)
+        output.echo(f"Refused, {each}" if source else f"Refused: {each.path}: {each.expected}", err=True)
     if refused and not keep_going:
         if source:
             total = len(checked) + len(refused)
-            click.echo(f"Nothing was sent: {len(refused)} of {total} lines are refused.", err=True)
+            output.echo(f"Nothing was sent: {len(refused)} of {total} lines are refused.", err=True)
         sys.exit(SOME_REFUSED)
     exit_code = SOME_REFUSED if refused else 0
     with storage_failures():
@@ -195,9 +196,12 @@ def _send(connection: StorageConnection, checked: list[CheckedRequest], *, as_js
                 # in base64, because control characters would break the queue's XML
                 queue.send_message(base64.b64encode(each.text).decode(), time_to_live=-1)
                 sent += 1
-                print(_receipt(each.request, as_json=as_json), flush=True)  # click.echo would write into the bar
+                output.tell(_receipt(each.request, as_json=as_json))
     except AzureError:
-        click.echo(f"{sent} of {len(checked)} were sent, those above.", err=True)
+        output.echo(f"{sent} of {len(checked)} were sent, those above.", err=True)
+        if sent < len(checked):  # its answer may be what was lost
+            doubtful = _receipt(checked[sent].request, as_json=False).removeprefix("sent  ")
+            output.echo(f"Perhaps sent: {doubtful}. Send it again under this requestId.", err=True)
         raise
 
 

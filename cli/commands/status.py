@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options, table
+from cli import options, output, table
 from cli.batch import Selection
 from cli.cart_history import CartHistory, CartPost, Entry, ListedRecord
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
@@ -90,7 +90,7 @@ def command(
         now = datetime.now(UTC)
         overview = _queues(connection) | _carts(reader, since or now - timedelta(hours=1), customer, most)
         if as_json:
-            print(json.dumps(overview))
+            output.echo(json.dumps(overview))
         else:
             _show(overview, now)
         _tell_left_out(overview, left)
@@ -179,14 +179,14 @@ def _tell_left_out(overview: dict[str, Any], left: LeftOut) -> None:
 
 
 def _show_queues(queues: dict[str, Any], now: datetime) -> None:
-    click.secho("Queues", bold=True)
+    output.echo(click.style("Queues", bold=True))
     rows = [
         (role, q["name"], q["count"], q["seen"], format_age(parse_rfc3339(q["oldestAt"]), now))
         for role, q in queues.items()
     ]
     table.show(("QUEUE", "NAME", "MESSAGES, ABOUT", "VISIBLE, OF 32", "OLDEST VISIBLE"), rows)
     if queues["poison"]["count"]:
-        click.echo("The poison queue holds messages. If they stay for minutes: docs/operations.md, Stuck in poison.")
+        output.echo("The poison queue holds messages. If they stay for minutes: docs/operations.md, Stuck in poison.")
 
 
 def _show_waiting(waiting: dict[str, Any], now: datetime) -> None:
@@ -205,7 +205,7 @@ def _show_waiting(waiting: dict[str, Any], now: datetime) -> None:
     ]
     table.show(("REASON", "CUSTOMER", "CART", "ATTEMPTS", "LAST POST", "FOR", "NEXT"), rows)
     if waiting["count"] > SHOWN:
-        click.echo(f"... and {waiting['count'] - SHOWN} more: --json shows all.")
+        output.echo(f"... and {waiting['count'] - SHOWN} more: --json shows all.")
 
 
 def _show_recent(recent: dict[str, Any]) -> None:
@@ -213,19 +213,19 @@ def _show_recent(recent: dict[str, Any]) -> None:
     since = format_utc(parse_rfc3339(recent["since"]))
     _heading(f"Decided since {since} UTC: {recent['count']} outcome(s)", outcomes)
     if recent["byClass"]:
-        click.echo(f"  by class: {_counts(recent['byClass'])}")
+        output.echo(f"  by class: {_counts(recent['byClass'])}")
     if recent["last"]:
-        click.echo(f"  not completed, newest first, at most {SHOWN}:")
+        output.echo(f"  not completed, newest first, at most {SHOWN}:")
     names = ("outcome", "class", "code", "customerId", "cartId", "requestId")
     rows = [(str(e["time"])[:19].replace("T", " "), *(e[name] for name in names)) for e in recent["last"]]
     table.show(("TIME (UTC)", "OUTCOME", "CLASS", "CODE", "CUSTOMER", "CART", "REQUEST"), rows)
 
 
 def _heading(text: str, counts: dict[str, int]) -> None:
-    click.echo()
-    click.secho(text, bold=True, nl=not counts)
+    output.echo()
+    output.echo(click.style(text, bold=True), nl=not counts)
     if counts:
-        click.echo(f" ({_counts(counts)})")
+        output.echo(f" ({_counts(counts)})")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import options
+from cli import options, output
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
 from cli.left_out import UNSEEN, LeftOut, left_out
 from cli.outcome_event import OutcomeEvent, as_object
@@ -200,7 +200,7 @@ def _load_dataref(dataref: object, records: "ContainerClient") -> Any:  # noqa: 
 
 
 def _print_line(event: OutcomeEvent) -> None:
-    click.echo(event.line if event.attributes else json.dumps({"unreadable": event.text}))
+    output.echo(event.line if event.attributes else json.dumps({"unreadable": event.text}))
 
 
 def _print_rows() -> Callable[[OutcomeEvent], None]:
@@ -216,9 +216,9 @@ def _print_rows() -> Callable[[OutcomeEvent], None]:
     def show(event: OutcomeEvent) -> None:
         nonlocal fresh
         if fresh:
-            click.secho(line([*(heading for heading, _ in _COLUMNS), _LAST_COLUMN]), bold=True)
+            output.echo(click.style(line([*(heading for heading, _ in _COLUMNS), _LAST_COLUMN]), bold=True))
             fresh = False
-        click.secho(line(cells_of(event)), fg=COLOURS.get(event.outcome))
+        output.echo(click.style(line(cells_of(event)), fg=COLOURS.get(event.outcome)))
 
     return show
 

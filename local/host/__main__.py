@@ -6,19 +6,19 @@ python -m local.host [--app-dir .] [--settings local.settings.json]
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
 from pathlib import Path
 
 from local.host.functions import IndexingError
-from local.host.host_json import QueueOptions
 from local.host.local_host import DRAIN_SECONDS, LocalHost
 from local.host.protocol import WorkerFailed
 from local.host.worker import LOG_FORMAT, LOG_TIMES
 from local.host.worker_process import WorkerProcess
 from local.process import stop_signal
+from shared.host_json import queue_options
+from shared.json_files import local_settings
 
 _log = logging.getLogger("local.host")
 
@@ -60,11 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _index(worker: WorkerProcess, app_dir: Path, settings: Path | None) -> LocalHost:
     if settings:
-        values = json.loads(settings.read_text(encoding="utf-8"))["Values"]
+        values = local_settings(settings)
         os.environ.update({name: value for name, value in values.items() if name not in os.environ})
-    queue_options = QueueOptions.from_file(app_dir / "host.json")
+    options = queue_options(app_dir / "host.json")
     worker.start()
-    return LocalHost(worker, queue_options)
+    return LocalHost(worker, options)
 
 
 if __name__ == "__main__":

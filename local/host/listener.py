@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from azure.storage.queue import QueueClient, QueueMessage
 
-    from local.host.host_json import QueueOptions
+    from shared.host_json import QueueOptions
 
 LEASE_SECONDS = 600.0
 POISON_TTL_SECONDS = 7 * 24 * 3600

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from azure.storage.queue import QueueMessage
 
-    from local.host.host_json import QueueOptions
     from local.host.protocol import QueueFunction, Worker
+    from shared.host_json import QueueOptions
 
 DRAIN_SECONDS = 30.0
 QUEUES_EXTENSION = "5.3.7"
@@ -52,13 +52,18 @@ class LocalHost:
 
     Raises:
         IndexingError: A setting that a function names is missing.
+        ValueError: An option is not supported.
     """
 
     def __init__(self, worker: Worker, options: QueueOptions, environ: Mapping[str, str] | None = None) -> None:
+        if options.message_encoding != "none":
+            raise ValueError(f'messageEncoding is {options.message_encoding}; the local host knows only "none"')
+        if options.dynamic_concurrency:
+            raise ValueError("dynamicConcurrencyEnabled is true; the local host knows only a fixed concurrency")
         self._worker, self._options = worker, options
         environ = os.environ if environ is None else environ
         # one for each message that the listeners hold: how many functions run at once is the worker's affair
-        threads = (options.batch_size + options.new_batch_threshold) * max(1, len(worker.functions))
+        threads = options.in_flight * max(1, len(worker.functions))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="message")
         # a connection for each thread, and for those that fetch and renew leases
         self._session: Any = Session(Adapter(pool_maxsize=threads + 8))

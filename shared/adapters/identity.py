@@ -10,15 +10,20 @@ check of `tid` is all that separates a test from a real invoice.
 import base64
 import binascii
 import json
+import os
 import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from azure.identity import AzureAuthorityHosts, ClientAssertionCredential, ManagedIdentityCredential
 
+from shared.adapters.sdk_transport import sdk_transport
+from shared.adapters.tls import tls_refusal
 from shared.core.jsontext import printable
 from shared.ports import TokenUnavailable, WrongTenant
 from shared.settings import CHINA_URL, Settings
@@ -43,6 +48,7 @@ LIMITS: dict[str, Any] = {
     "read_timeout": READ_TIMEOUT,
     "retry_total": 0,
 }
+_ENDPOINTS = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
 _CODE = re.compile(r"\bAADSTS[0-9]{1,9}\b|(?<![\w.-])[45][0-9]{2}(?![\w.-])", re.ASCII)
 
 
@@ -134,7 +140,8 @@ class TokenProvider:
         except Exception as error:  # noqa: BLE001  a response that is no token ends in AttributeError, TypeError, …
             # only the documented codes of the identity service's text: the rest may be anything
             summary = " ".join([type(error).__name__, *dict.fromkeys(_CODE.findall(str(error)))])
-            failure = TokenUnavailable(f"no token for {self._scope}: {summary}")
+            refusal = tls_refusal(error)
+            failure = TokenUnavailable(f"no token for {self._scope}: {summary}" + (f" ({refusal})" if refusal else ""))
             self._failure = (self._monotonic(), failure)
             return self._current_or_raise(failure)
         self._token = token
@@ -166,11 +173,21 @@ def claims(token: str) -> dict[str, Any]:
     return payload if isinstance(payload, dict) else {}
 
 
-def credential_factory(settings: Settings, **transport: Any) -> Callable[[], TokenCredential]:  # noqa: ANN401  the SDK's options
-    """Return a factory of credentials of the configured kind. `transport` goes to the app's sign-in."""
+def transport() -> RequestsTransport:
+    """A transport for credentials. Whatever the platform's identity endpoint is, no proxy is used for it."""
+    named = (urlsplit(os.environ.get(name, "")).hostname for name in _ENDPOINTS)
+    direct = frozenset(host for host in named if host)
+    return sdk_transport(LIMITS["connection_timeout"], LIMITS["read_timeout"], direct=direct)
+
+
+def credential_factory(
+    settings: Settings, sign_in: HttpTransport[Any, Any] | None = None
+) -> Callable[[], TokenCredential]:
+    """Return a factory of credentials of the configured kind. `sign_in`: the transport of the app's sign-in."""
+    own = transport()
 
     def managed_identity() -> ManagedIdentityCredential:
-        return ManagedIdentityCredential(client_id=settings.identity_client_id, **LIMITS)
+        return ManagedIdentityCredential(client_id=settings.identity_client_id, transport=own, **LIMITS)
 
     def federated() -> ClientAssertionCredential:
         identity = managed_identity()
@@ -181,9 +198,9 @@ def credential_factory(settings: Settings, **transport: Any) -> Callable[[], Tok
             settings.tenant_id or "",
             settings.app_id or "",
             lambda: identity.get_token(scope).token,
+            transport=sign_in or own,
             **LIMITS,
             **authority,
-            **transport,
         )
 
     return federated if settings.auth == "federated" else managed_identity

@@ -8,7 +8,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from urllib.parse import urlsplit
 
 import msgspec
 import requests
@@ -20,6 +19,7 @@ from shared.adapters.connections import ExchangeAdapter
 from shared.adapters.deadline import NotBegun, exchange_until
 from shared.adapters.http_session import Session
 from shared.adapters.identity import LONGEST_REQUEST, TokenProvider
+from shared.adapters.tls import tls_refusal
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
 from shared.core.order_list import ListedOrder, read_orders
@@ -64,9 +64,6 @@ class PartnerCenter:
         self._base = f"{settings.partner_center_url}/{settings.api_version}/customers"
         self._tokens = tokens
         self._timeout = settings.checkout_timeout
-        # a proxy cannot reach this machine's own loopback, and must not receive a token either
-        host = urlsplit(settings.partner_center_url).hostname
-        self._no_proxy = host if host in ("127.0.0.1", "localhost", "::1") else None
         self._session = Session(ExchangeAdapter(pool_connections=1, pool_maxsize=settings.threads, max_retries=0))
 
     def token(self) -> str:
@@ -142,7 +139,6 @@ class PartnerCenter:
                     method,
                     url,
                     headers=_HEADERS | headers | {"Authorization": f"Bearer {token}"},
-                    proxies={"no_proxy": self._no_proxy} if self._no_proxy else None,
                     timeout=(min(CONNECT_TIMEOUT, remaining), remaining),
                     stream=True,
                 ) as response:
@@ -157,7 +153,7 @@ class PartnerCenter:
                 # only the kind of failure: its text may quote what was sent
                 if exchange.sent:
                     return ServiceResponse(None, failure=f"no answer: {type(error).__name__}")
-                return ServiceResponse(None, failure=f"not sent: {type(_reason(error)).__name__}", sent=False)
+                return ServiceResponse(None, failure=f"not sent: {_named(error)}", sent=False)
 
 
 def _new_id() -> dict[str, str]:
@@ -184,6 +180,11 @@ def _reason(error: BaseException) -> BaseException:
     elif isinstance(error, requests.RequestException | ProtocolError):
         inner = next((arg for arg in reversed(error.args) if isinstance(arg, BaseException)), None)
     return error if inner is None else _reason(inner)
+
+
+def _named(error: BaseException) -> str:
+    kind, refusal = type(_reason(error)).__name__, tls_refusal(error)
+    return f"{kind} ({refusal})" if refusal else kind
 
 
 def _received(response: requests.Response, body: bytes) -> ServiceResponse:

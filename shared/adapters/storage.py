@@ -20,14 +20,13 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, ContentSettings
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from shared.adapters import identity
-from shared.adapters.connections import ExchangeAdapter
-from shared.adapters.http_session import Session
+from shared.adapters.sdk_transport import sdk_transport
+from shared.adapters.tls import tls_refusal
 from shared.core.jsontext import printable
 from shared.ports import (
     Conflict,
@@ -192,7 +191,7 @@ def _translate_errors(what: str) -> Iterator[None]:
         code = getattr(error, "error_code", None) or getattr(error, "status_code", None) or ""
         code = getattr(code, "value", code)
         message = error.message if isinstance(error, AzureError) else ""
-        detail = printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
+        detail = tls_refusal(error) or printable(_QUERY.sub("?…", str(message).partition("\n")[0]), 200)
         # `from None`: the error's text may quote the URL, and with it the signature of a SharedAccessSignature
         raise StorageUnavailable(f"could not {what}: {type(error).__name__} {code} {detail}".strip()) from None
 
@@ -201,14 +200,8 @@ class Storage:
     """The storage account of the queues and the records: one session, as many connections as threads."""
 
     def __init__(self, settings: Settings) -> None:
-        session: Any = Session(ExchangeAdapter(pool_connections=4, pool_maxsize=settings.threads))
         options = {
-            "transport": RequestsTransport(
-                session=session,
-                session_owner=False,
-                connection_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
-            ),
+            "transport": sdk_transport(CONNECT_TIMEOUT, READ_TIMEOUT, hosts=4, connections=settings.threads),
             # the SDK's own policy would sleep for 15 seconds and more in a thread that could serve a cart
             "initial_backoff": PAUSE - 1,
             "increment_base": 1,  # the SDK adds this to the power of the count
@@ -222,7 +215,7 @@ class Storage:
             self._queues = QueueServiceClient.from_connection_string(connection, **options)
             self._blobs = BlobServiceClient.from_connection_string(connection, **options)
         else:
-            credential = _credential(settings)
+            credential = storage_credential(settings)
             self._queues = QueueServiceClient(settings.storage_queue_uri or "", credential, **options)
             self._blobs = BlobServiceClient(settings.storage_blob_uri or "", credential, **options)
 
@@ -235,8 +228,9 @@ class Storage:
         return AzureBlobs(self._blobs.get_container_client(container))
 
 
-def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
+def storage_credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
     """Choose a credential as the Functions host does: `managedidentity`, or whatever the machine offers."""
+    options = identity.LIMITS | {"transport": identity.transport()}
     if settings.storage_credential is not None:
-        return ManagedIdentityCredential(client_id=settings.storage_client_id, **identity.LIMITS)
-    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id, **identity.LIMITS)
+        return ManagedIdentityCredential(client_id=settings.storage_client_id, **options)
+    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id, **options)

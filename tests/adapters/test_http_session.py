@@ -33,21 +33,19 @@ def get(session: Session, url: str, headers: dict[str, str] | None = None) -> re
 
 def test_the_environment_is_read_once_for_each_host(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    proxied = session.proxies("https://a.example/x?y", {})
+    proxied = session.proxies("https://a.example/x?y")
     assert proxied == {"https": "http://proxy.example:3128"}
     monkeypatch.delenv("HTTPS_PROXY")
-    assert session.proxies("https://a.example/z", {}) == proxied
-    assert session.proxies("https://b.example/", {}) == {}
+    assert session.proxies("https://a.example/z") == proxied
+    assert session.proxies("https://b.example/") == {}
 
 
-def test_a_host_that_the_environment_or_the_caller_excepts_has_no_proxy(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_the_environment_or_the_owner_excepts_has_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "a.example")
-    assert session.proxies("https://a.example/", {}) == {}
-    excepted = {"no_proxy": "127.0.0.1"}
-    assert session.proxies("https://127.0.0.1/", excepted) == excepted
+    session = Session(Adapter(), direct={"b.example"})
+    assert [{}, {}] == [session.proxies("https://a.example/"), session.proxies("https://b.example:8443/")]
+    assert session.proxies("https://c.example/")
 
 
 def test_a_netrc_does_not_replace_what_the_caller_sends(

@@ -518,7 +518,7 @@ FEDERATED = {"auth": "federated", "app_id": APP}
 def test_federated_the_identitys_token_is_the_assertion_of_the_app(endpoint: Endpoint) -> None:
     sign_in, ours = SignIn(), settings(identity_client_id=CLIENT, **FEDERATED)
     with endpoint(always(gives("the-assertion"))) as server:
-        credential = credential_factory(ours, transport=sign_in)
+        credential = credential_factory(ours, sign_in=sign_in)
         assert TokenProvider(credential, ours.scope, TENANT).token() == jwt("app")
 
     (asked,) = server.requests
@@ -540,7 +540,7 @@ def test_federated_the_identitys_token_is_the_assertion_of_the_app(endpoint: End
 def test_federated_in_china_signs_in_there(endpoint: Endpoint) -> None:
     sign_in, ours = SignIn(), settings(partner_center_url=CHINA_URL, **FEDERATED)
     with endpoint(always(gives("the-assertion"))) as server:
-        TokenProvider(credential_factory(ours, transport=sign_in), ours.scope, TENANT).token()
+        TokenProvider(credential_factory(ours, sign_in=sign_in), ours.scope, TENANT).token()
     assert "AzureADTokenExchangeChina" in server.requests[0].target
     assert sign_in.requests[0].url == f"https://login.chinacloudapi.cn/{TENANT}/oauth2/v2.0/token"
 
@@ -549,7 +549,7 @@ def test_federated_the_tenant_of_the_apps_token_is_checked(endpoint: Endpoint) -
     sign_in = SignIn(body={"access_token": jwt(tid=OTHER_TENANT), "expires_in": 3599, "token_type": "Bearer"})
     ours = settings(**FEDERATED)
     with endpoint(always(gives(jwt()))), pytest.raises(WrongTenant):
-        TokenProvider(credential_factory(ours, transport=sign_in), SCOPE, TENANT).token()
+        TokenProvider(credential_factory(ours, sign_in=sign_in), SCOPE, TENANT).token()
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
@@ -558,7 +558,7 @@ def test_federated_a_refused_sign_in_is_a_missing_token_without_a_pause(status: 
     sign_in = SignIn(status, refusal, **{"Retry-After": "3600"})
     ours = settings(**FEDERATED)
     with endpoint(always(gives("the-assertion"))), pytest.raises(TokenUnavailable) as caught:
-        TokenProvider(credential_factory(ours, transport=sign_in), SCOPE, TENANT).token()
+        TokenProvider(credential_factory(ours, sign_in=sign_in), SCOPE, TENANT).token()
     assert QUOTED not in str(caught.value)
     assert "the-assertion" not in str(caught.value)
     assert "AADSTS700016" in str(caught.value)
@@ -567,7 +567,7 @@ def test_federated_a_refused_sign_in_is_a_missing_token_without_a_pause(status: 
 def test_federated_without_the_identitys_token_there_is_no_sign_in(endpoint: Endpoint) -> None:
     sign_in, ours = SignIn(), settings(**FEDERATED)
     with endpoint(always(answer(400, b"{}"))), pytest.raises(TokenUnavailable):
-        TokenProvider(credential_factory(ours, transport=sign_in), SCOPE, TENANT).token()
+        TokenProvider(credential_factory(ours, sign_in=sign_in), SCOPE, TENANT).token()
     assert sign_in.requests == []
 
 

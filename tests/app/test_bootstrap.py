@@ -9,10 +9,11 @@ import pytest
 
 from shared import bootstrap as module
 from shared.adapters.storage import Storage
-from shared.bootstrap import HOST_JSON, bootstrap, utc_now, warn_of_idle_messages
+from shared.bootstrap import bootstrap, utc_now, warn_of_idle_messages
 from shared.core.messages import Delivery, ms_request_id
 from shared.core.models import ServiceResponse
-from shared.settings import Settings, SettingsError, in_flight
+from shared.host_json import HOST_JSON, queue_options
+from shared.settings import Settings, SettingsError
 from shared.telemetry import LOGGER
 from tests.support.memory import MemoryBlobs, MemoryQueue, Responses
 
@@ -125,7 +126,7 @@ def test_the_clock_of_the_program_is_in_utc() -> None:
 def test_fewer_threads_than_messages_in_flight_cause_a_warning(
     threads: int, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert in_flight(HOST_JSON) == 32
+    assert queue_options(HOST_JSON, {}).in_flight == 32
     with caplog.at_level(logging.WARNING, LOGGER.name):
         warn_of_idle_messages(Settings("carts", "outcomes", "records", threads=threads))
     assert [record.levelname for record in caplog.records] == ["WARNING"] * warnings

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapters.storage import Storage
-from shared.settings import STORAGE, Settings, SettingsError, in_flight
+from shared.settings import Settings, SettingsError
+from shared.storage_connection import STORAGE
 from tests.docs.test_docs import settings_read
 
 TENANT = "11111111-2222-3333-4444-555555555555"
@@ -137,6 +138,7 @@ def test_without_any_setting_every_required_one_is_named() -> None:
 WRONG = {
     "CheckoutStorage__queueServiceUri": "queue",
     "CheckoutStorage__blobServiceUri": "blob",
+    "CheckoutStorage__accountName": "Shop.blob",
     "CheckoutStorage__credential": "clientsecret",
     "CheckoutStorage__clientId": "me",
     "CARTS_QUEUE": "Carts",
@@ -405,7 +407,6 @@ def test_a_connection_string_that_is_accepted_is_understood_by_the_sdk_too(text:
         "UseDevelopmentStorage=false",
         "https://shop.queue.core.windows.net",
         "%CheckoutStorage%",
-        "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/storage)",
     ],
 )
 def test_a_connection_string_that_the_sdk_cannot_use_is_refused(text: str) -> None:
@@ -528,12 +529,6 @@ def test_the_number_of_threads_is_the_workers_setting() -> None:
 def test_any_environment_is_read_or_refused_with_settings_errors_alone(env: dict[str, Any]) -> None:
     with suppress(SettingsError):  # and nothing else
         assert Settings.from_env(env).carts_queue
-
-
-def test_the_number_of_messages_in_flight_is_read_from_host_json(tmp_path: Path) -> None:
-    host = tmp_path / "host.json"
-    host.write_text('{"extensions": {"queues": {"batchSize": 3, "newBatchThreshold": 9}}}')
-    assert in_flight(host) == 12
 
 
 @pytest.mark.parametrize(("timeout", "least"), [("180", 420.0), ("200", 460.0), ("1", 62.0), ("30.5", 121.0)])

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from opentelemetry import metrics, propagate, trace
+from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -28,7 +28,7 @@ from shared.ports import MissingBlob, StorageUnavailable, StoredBlob, TokenUnava
 from shared.records import Records
 from shared.semconv import Endpoints
 from shared.settings import Settings
-from shared.telemetry import LOGGER, Telemetry, current_traceparent
+from shared.telemetry import LOGGER, PROPAGATOR, Telemetry, current_traceparent
 from tests.support.memory import MemoryBlobs, MemoryQueue, Responses
 from tests.support.world import World
 
@@ -809,8 +809,8 @@ class BrokenMeter(metrics.NoOpMeter):
         (trace, "get_tracer", lambda _: BrokenTracer()),
         (trace, "get_tracer", lambda _: BrokenSpans()),
         (metrics, "get_meter", BrokenMeter),
-        (propagate, "inject", raising),
-        (propagate, "extract", raising),
+        (PROPAGATOR, "inject", raising),
+        (PROPAGATOR, "extract", raising),
         (LOGGER, "log", raising),
     ],
     ids=["no tracer", "no meter", "no spans", "broken spans", "broken metrics", "inject", "extract", "log"],

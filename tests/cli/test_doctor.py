@@ -276,7 +276,11 @@ def test_a_host_json_that_loses_messages_is_named(doctor: Doctor, tmp_path: Path
     assert ["host.encoding", "host.visibility"] == checks(
         '{"extensions": {"queues": {"batchSize": 1, "newBatchThreshold": 0}}}'
     )
-    assert ["host.json"] == checks("{}")
+    assert ["host.threads", "host.encoding", "host.visibility"] == checks(
+        '{"extensions": {"queues": {"batchSize": 16, "newBatchThreshold": 17}}}'
+    )
+    assert {"host.encoding", "host.visibility"} <= {*checks("{}")}
+    assert ["host.json"] == checks('{"extensions": {"queues": {"batchSize": 33}}}')
     assert ["host.json"] == checks("[]")
     ((check, _, todo),) = doctor.failed("--skip", "storage", "--host-json", str(tmp_path / "no.json"))
     assert check == "host.json"

@@ -11,7 +11,8 @@ import pytest
 from scripts import schemas
 from scripts.outcome_schemas import ABOUT
 from shared.core.outcomes import Outcome
-from shared.settings import STORAGE, Settings
+from shared.settings import Settings
+from shared.storage_connection import STORAGE
 from tests.contract.parser import ParserUnavailable, parse
 from tests.contract.test_schemas import faults
 

@@ -10,7 +10,8 @@ import pytest
 
 from bench.competitor import OURS
 from shared.adapters.identity import ASSERTION_SCOPE, ASSERTION_SCOPE_CHINA
-from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings, in_flight
+from shared.host_json import queue_options
+from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings
 from tests.deploy.bicep import CLIENT, PRINCIPAL, SUBSCRIPTION, TENANT, BicepError, Deployment, Template, deploy
 from tests.deploy.conftest import APP, INFRA, MAIN, PAYER, ROOT, deployed, parameters_under, settings_of
 from tests.docs.test_docs import settings_read, table
@@ -29,6 +30,7 @@ ROLES = {
 
 LEFT_TO_THE_PROGRAM = {
     "CheckoutStorage": "a connection string holds a key; the identity-based settings take its place",
+    "CheckoutStorage__accountName": "stands for the two addresses, which the deployment knows, in every cloud",
     "PARTNER_CENTER_API_VERSION": "belongs to the release, which knows what it was tested with",
     "CHECKOUT_TIMEOUT_SECONDS": "the same",
     "SETTLE_SECONDS": "the same",
@@ -131,7 +133,7 @@ def test_settings_that_flex_consumption_replaces_are_not_set(settings: dict[str,
 
 
 def test_the_worker_has_a_thread_for_each_message_that_the_host_hands_over(settings: dict[str, str]) -> None:
-    assert in_flight(ROOT / "host.json") == int(settings["PYTHON_THREADPOOL_THREAD_COUNT"])
+    assert queue_options(ROOT / "host.json", {}).in_flight == int(settings["PYTHON_THREADPOOL_THREAD_COUNT"])
 
 
 def test_the_benchmark_runs_the_deployed_configuration(settings: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bench.competitor import OURS
-from shared.settings import in_flight
+from shared.host_json import queue_options
 from tests.deploy.bicep import Deployment
 from tests.deploy.conftest import ROOT, run
 
@@ -175,7 +175,10 @@ def test_the_image_does_not_run_as_root_and_needs_no_privileged_port() -> None:
 
 
 def test_the_image_has_a_thread_for_each_message_that_the_host_hands_over_from_both_queues() -> None:
-    assert f"PYTHON_THREADPOOL_THREAD_COUNT={2 * in_flight(ROOT / 'host.json')}" in arguments_of("ENV")[0]
+    assert (
+        f"PYTHON_THREADPOOL_THREAD_COUNT={2 * queue_options(ROOT / 'host.json', {}).in_flight}"
+        in arguments_of("ENV")[0]
+    )
 
 
 def test_the_benchmark_uses_the_allocator_settings_of_the_image() -> None:

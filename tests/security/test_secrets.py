@@ -346,7 +346,7 @@ def vouching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TokenPro
         settings = replace(HASTY, auth="federated", app_id=CART)
 
         def identity(status: int, said: dict[str, Any]) -> TokenProvider:
-            return TokenProvider(credential_factory(settings, transport=SignIn(status, said)), settings.scope, None)
+            return TokenProvider(credential_factory(settings, sign_in=SignIn(status, said)), settings.scope, None)
 
         yield identity
 

@@ -15,9 +15,9 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.host.functions import IndexingError, load, thread_count
-from local.host.host_json import QueueOptions
 from local.host.in_process_worker import InProcessWorker
 from local.host.local_host import LocalHost, resolve
+from shared.host_json import QueueOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 QUICK = QueueOptions(
-    batch_size=4, new_batch_threshold=28, max_dequeue_count=2, visibility_timeout=1, max_polling_interval=0.2
+    batch_size=4,
+    new_batch_threshold=28,
+    max_dequeue_count=2,
+    visibility_timeout=1,
+    max_polling_interval=0.2,
+    message_encoding="none",
 )
 PATIENCE = 30.0
 
@@ -125,7 +130,7 @@ def test_a_later_extension_delivers_a_message_of_a_poison_queue_without_a_limit(
 
 
 def test_the_next_batch_is_fetched_when_the_number_running_is_at_the_threshold(storage: Storage) -> None:
-    options = QueueOptions(batch_size=2, new_batch_threshold=2, max_polling_interval=0.1)
+    options = QueueOptions(batch_size=2, new_batch_threshold=2, max_polling_interval=0.1, message_encoding="none")
     gate = threading.Semaphore(0)
     seen = Calls(before=lambda: gate.acquire(timeout=PATIENCE))
     for number in range(8):
@@ -309,28 +314,17 @@ def test_the_root_logger_is_left_alone() -> None:
     assert ([*root.handlers], [*root.filters], root.level) == before
 
 
-def test_host_json_is_read() -> None:
-    options = QueueOptions.from_file(ROOT / "host.json")
-    assert options == QueueOptions(
-        batch_size=4,
-        new_batch_threshold=28,
-        max_dequeue_count=5,
-        visibility_timeout=30,
-        max_polling_interval=2,
-    )
-
-
 @pytest.mark.parametrize(
-    ("text", "mistake"),
+    ("options", "mistake"),
     [
-        ("{}", "messageEncoding is base64"),
-        ('{"extensions": {"queues": {"messageEncoding": "none", "visibilityTimeout": "30"}}}', "hh:mm:ss"),
+        (QueueOptions(message_encoding="base64"), "messageEncoding is base64"),
+        (QueueOptions(message_encoding="none", dynamic_concurrency=True), "dynamicConcurrencyEnabled"),
     ],
+    ids=["base64", "dynamic concurrency"],
 )
-def test_an_unsupported_host_json_is_refused(tmp_path: Path, text: str, mistake: str) -> None:
-    (tmp_path / "host.json").write_text(text)
+def test_options_that_the_local_host_does_not_support_are_refused(options: QueueOptions, mistake: str) -> None:
     with pytest.raises(ValueError, match=mistake):
-        QueueOptions.from_file(tmp_path / "host.json")
+        host_of(app(Calls()), options, {})
 
 
 class Calls:

@@ -108,7 +108,7 @@ class CheckoutAttempt:
         if ctx.repeated or ctx.poisoned_twice or ctx.state.key is None:
             return self._conclusions.unknown_order(ctx, ordered)
         if wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle):
-            return replace(behind_another(ctx.request.retry, wait), marks=True)
+            return behind_another(ctx.request.retry, wait)
         token = self._admitted(ctx)
         if isinstance(token, Ending):
             return self._conclusions.unknown_order(ctx, ordered)
@@ -206,7 +206,7 @@ class CheckoutAttempt:
             )
             step.set_response(response)
         ctx.line.note_owner(response)
-        ctx.posts += 1
+        ctx.posted = True
         ctx.repeated = ctx.ordered and response.sent
         ctx.line.add(status=response.status, msRequestId=ms_request_id, failure=response.failure)
         verdict = judge(response)

@@ -1,76 +1,41 @@
 """What an outcome says where the program itself ended the request: people act by these words."""
 
-import json
 import logging
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from shared.core.cart_state import CartState, Post
-from shared.core.messages import CheckoutRequest
+from shared.core.errors import UNRESOLVED
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, decided
 from shared.core.retry import LAST_DAY
-from shared.core.state_metadata import to_metadata
-from shared.ports import TokenUnavailable
 from shared.records import Records
 from tests.support.builders import accepted, answer
+from tests.support.deliveries import (
+    CART,
+    NO_ANSWER,
+    RECORD,
+    WithoutToken,
+    deliver,
+    keep,
+    line,
+    send,
+    started,
+    told,
+)
 from tests.support.memory import Responses
 from tests.support.world import CUSTOMER, World
 
-CART = "bebebebe-1111-4222-8333-444444444444"
 OTHER_CART = "bebebebe-2222-4222-8333-444444444444"
-NO_ANSWER = ServiceResponse(None, failure="no answer: ReadTimeout")
 THROTTLED = ServiceResponse(429, b"", retry_after="3600")
 ORDERED = answer(200, {"status": "Ordered"})
 DAY = timedelta(days=1)
 
 
-class WithoutToken(Responses):
-    def token(self) -> str:
-        raise TokenUnavailable("the identity endpoint is gone")
-
-
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def send(world: World, cart: str = CART, **members: Any) -> str:
-    text = json.dumps({"customerId": CUSTOMER, "cartId": cart, "requestId": "order-1", **members})
-    world.carts.send(text)
-    return text
-
-
-def deliver(world: World) -> None:
-    message = world.carts.receive()
-    assert message is not None
-    assert world.deliver(message)
-
-
-def enter(world: World, state: CartState) -> None:
-    """Give the cart a record with this working state."""
-    world.container.write(
-        f"{CUSTOMER}/{CART}.json", b"[]", content_type="application/json", metadata=to_metadata(state)
-    )
-
-
-def told(world: World) -> tuple[str, str, str]:
-    """The last outcome, with the class and the description of its error."""
-    data = world.published()[-1]["data"]
-    return data["outcome"], data["error"]["class"], data["error"]["description"]
-
-
-def line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
-    """The last log line, and its level."""
-    record = caplog.records[-1]
-    return {"level": record.levelno, **json.loads(record.getMessage())}
-
-
-def started(world: World, age: timedelta) -> dict[str, str]:
-    """The retry of a copy whose first message is so old."""
-    return {"startedAt": (world.clock.now - age).isoformat()}
 
 
 @pytest.mark.parametrize("too_early", [timedelta(seconds=1), timedelta()])
@@ -109,7 +74,7 @@ def test_a_request_without_a_token_is_an_error_in_the_log_whatever_its_cart_is_t
 ) -> None:
     """An ordered cart is told as `unknown`, of the class `already_ordered`: no alert would match that alone."""
     world.serve(WithoutToken(NO_ANSWER, cart=ORDERED))
-    enter(world, CartState(0, Post("another", world.clock.now)))
+    keep(world, CartState(0, Post("another", world.clock.now)))
     world.clock.advance(700)
     send(world, retry=started(world, LAST_DAY))
 
@@ -117,7 +82,7 @@ def test_a_request_without_a_token_is_an_error_in_the_log_whatever_its_cart_is_t
         deliver(world)
 
     assert ("unknown", "already_ordered", "The cart is ordered, though: the identity endpoint is gone") == told(world)
-    assert logging.ERROR == line(caplog)["level"]
+    assert "ERROR" == line(caplog)["level"]
 
 
 def test_an_expired_request_is_told_when_it_expired(world: World) -> None:
@@ -139,7 +104,7 @@ def test_a_request_whose_last_post_got_no_answer_is_given_up_with_the_class_of_t
     world.serve(Responses(NO_ANSWER))
     since = world.clock.now - 2 * DAY
     text = send(world, retry={"since": since.isoformat(), **({"reason": reason} if reason else {})})
-    enter(world, CartState(0, Post(accepted(text.encode()).event_id, world.clock.now)))
+    keep(world, CartState(0, Post(accepted(text.encode()).event_id, world.clock.now)))
     world.clock.advance(700)
 
     deliver(world)
@@ -149,7 +114,7 @@ def test_a_request_whose_last_post_got_no_answer_is_given_up_with_the_class_of_t
 
 def test_a_cart_whose_record_has_lost_its_state_is_unknown_where_get_cart_proves_nothing(world: World) -> None:
     world.serve(Responses(NO_ANSWER, cart=answer(200, {"status": "Expired"})))
-    world.container.overwrite(f"{CUSTOMER}/{CART}.json", b"[]")
+    world.container.overwrite(RECORD, b"[]")
     world.clock.advance(700)
     send(world)
 
@@ -164,19 +129,73 @@ def test_an_ordered_cart_corrects_what_a_copy_of_its_message_was_told_meanwhile(
 
     a copy                          append `failed`
     """
-    request: list[CheckoutRequest] = []
-
     def a_copy_fails_meanwhile() -> ServiceResponse:
         records = Records(world.container)
         record = records.load(CUSTOMER, CART)
-        records.append(request[0], record, decided(request[0], Decision(Outcome.FAILED, 1), world.clock.now))
+        records.append(request, record, decided(request, Decision(Outcome.FAILED, 1), world.clock.now))
         return answer(400, {"code": 800065, "description": "Already ordered."})
 
     world.serve(Responses(a_copy_fails_meanwhile, cart=ORDERED))
-    request.append(accepted(send(world).encode()))
+    request = accepted(send(world).encode())
 
     deliver(world)
 
     assert ("unknown", "already_ordered", "GET cart says that it is ordered") == told(world)
     failed, corrected = world.record(CART)
     assert failed["id"] == corrected["data"]["corrects"]
+
+
+def test_a_refusal_that_stays_unresolved_is_told_with_its_source_and_what_to_do(world: World) -> None:
+    refused = answer(400, {"code": 999999, "description": "no", "source": "PartnerFD"})
+    world.serve(Responses(refused, cart=answer(200, {"status": "Expired"})))
+    send(world)
+
+    world.run()
+
+    error = world.outcome()["data"]["error"]
+    assert ("unanswered", "no; GET cart then said: unclear", "999999", "PartnerFD", UNRESOLVED) == tuple(
+        error[name] for name in ("class", "description", "code", "source", "advice")
+    )
+
+
+def test_a_request_that_is_given_up_is_not_blamed_on_the_lines_of_its_cart(world: World) -> None:
+    """What GET cart says of the lines explains a refusal, and not a service that was away."""
+    lines = [{"id": 0, "error": {"errorCode": 10013, "errorDescription": "plan"}}]
+    world.serve(Responses(answer(503), cart=answer(200, {"status": "Active", "lineItems": lines})))
+    send(world, retry={"since": (world.clock.now - 2 * DAY).isoformat()})
+
+    world.run()
+
+    data = world.outcome()["data"]
+    assert ("failed", "service", None) == (data["outcome"], data["error"]["class"], data["error"].get("data"))
+
+
+def test_a_request_that_waits_until_it_can_be_given_up_names_the_class_of_its_answer(world: World) -> None:
+    """An alert matches the classes that wait for an operator, and this wait is theirs too."""
+    world.serve(Responses(NO_ANSWER))
+    send(world, retry={"since": (world.clock.now - 2 * DAY).isoformat()})
+
+    deliver(world)
+
+    assert "service" == world.waiting()["reason"]
+
+
+def test_an_expired_request_that_waits_until_its_post_is_settled_says_so(world: World) -> None:
+    world.serve(Responses(NO_ANSWER))
+    text = send(world, notAfter=world.clock.now.isoformat())
+    keep(world, CartState(0, Post(accepted(text.encode()).event_id, world.clock.now)))
+
+    deliver(world)
+
+    assert "settling" == world.waiting()["reason"]
+
+
+def test_a_request_that_is_given_up_has_the_ids_of_the_last_answer(world: World) -> None:
+    world.serve(Responses(answer(429, {}, request_id="of-the-post")))
+    send(world, retry=started(world, LAST_DAY))
+
+    world.run()
+
+    data = world.outcome()["data"]
+    assert ("failed", "throttled") == (data["outcome"], data["error"]["class"])
+    assert (429, "of-the-post") == (data["response"]["status"], data["response"]["requestId"])

@@ -29,7 +29,7 @@ from shared.telemetry import LogLine
 POISON_SPREAD_SECONDS = 20.0
 """Seconds over which messages that were poisoned together come back to the carts queue."""
 RENEWAL_SPREADS = (60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0)
-"""Seconds over which the first fresh copies come back to the poison queue, the second ones, …; the last for all more."""
+"""Seconds over which fresh copies come back to the poison queue: the first ones, the second ones, and so on."""
 INVALID_RENEWAL_SPREAD = 900.0
 """The same for an invalid message, which carries no count."""
 PAUSE_AFTER_A_BUG = 30.0

@@ -14,7 +14,7 @@ from shared.core.outcomes import Decision, Outcome, decided
 from shared.ports import Conflict, StorageUnavailable
 from shared.records import Records
 from tests.support.builders import accepted, answer
-from tests.support.deliveries import CART, NO_ANSWER, RECORD, deliver, keep, line, send, wait_of
+from tests.support.deliveries import CART, RECORD, deliver, keep, line, send, wait_of
 from tests.support.memory import Responses
 from tests.support.world import CUSTOMER, World
 

@@ -12,8 +12,8 @@ from shared.core.messages import Delivery, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.core.retry import RetryPolicy, ThrottleGate
 from shared.ports import StorageUnavailable, TokenUnavailable
-from shared.telemetry import Telemetry
 from shared.semconv import Endpoints
+from shared.telemetry import Telemetry
 from shared.time_budget import TimeBudget, TimeLimits
 from tests.support.builders import accepted, answer
 from tests.support.deliveries import CART, NO_ANSWER, deliver, keep, kept, send, wait_of

@@ -129,6 +129,7 @@ def test_an_ordered_cart_corrects_what_a_copy_of_its_message_was_told_meanwhile(
 
     a copy                          append `failed`
     """
+
     def a_copy_fails_meanwhile() -> ServiceResponse:
         records = Records(world.container)
         record = records.load(CUSTOMER, CART)

@@ -150,6 +150,15 @@ def test_a_refused_cart_has_a_new_key_for_the_next_request(world: World) -> None
     assert [ms_request_id(CUSTOMER, CART, key) for key in (0, 1)] == service.posts
 
 
+def test_a_spent_key_is_replaced_without_a_look_at_the_cart_where_nothing_is_in_doubt(world: World) -> None:
+    service = Responses(BOUGHT)
+    world.serve(service)
+    keep(world, CartState(4, Post("another", world.clock.now, heard=True), spent=True))
+    send(world)
+    deliver(world)
+    assert ([ms_request_id(CUSTOMER, CART, 5)], 0) == (service.posts, service.gets)
+
+
 @pytest.mark.parametrize(("attempt", "settled"), [(1, False), (2, True)])
 def test_from_the_third_attempt_on_a_spent_key_waits_until_the_cart_can_be_closed(
     attempt: int, settled: bool, world: World

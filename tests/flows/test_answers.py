@@ -147,6 +147,11 @@ def test_a_refusal_that_proves_nothing_is_unknown_where_the_cart_has_another_sta
     assert ("unknown", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
 
 
+def test_the_response_of_a_bought_cart_is_the_posts() -> None:
+    _, _, data = told(answer(201, {"orders": [{"id": "o1", "status": "completed"}]}, **POSTED))
+    assert ("completed", {"status": 201, **OF_THE_POST}) == (data["outcome"], data["response"])
+
+
 def test_the_response_of_a_refusal_that_stood_is_the_posts() -> None:
     _, _, data = told(UNKNOWN_CODE, cart=answer(200, {"status": "Active"}, **READ))
     assert ("failed", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])

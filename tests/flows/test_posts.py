@@ -11,11 +11,12 @@ from shared.core.cart_state import CartState, Post
 from shared.core.messages import Delivery, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.core.retry import RetryPolicy, ThrottleGate
-from shared.ports import StorageUnavailable, TokenUnavailable
+from shared.ports import Conflict, StorageUnavailable, TokenUnavailable
+from shared.records import Records
 from shared.semconv import Endpoints
 from shared.telemetry import Telemetry
 from shared.time_budget import TimeBudget, TimeLimits
-from tests.support.builders import accepted, answer
+from tests.support.builders import accepted, answer, event
 from tests.support.deliveries import CART, NO_ANSWER, deliver, keep, kept, send, wait_of
 from tests.support.memory import Responses
 from tests.support.world import CUSTOMER, World
@@ -177,6 +178,35 @@ def test_a_spent_key_does_not_wait_where_nothing_is_in_doubt(world: World) -> No
     assert wait_of(world) <= 160.0
 
 
+# --- an entry whose response was lost --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_an_entry_whose_response_was_lost_is_posted_unless_a_twin_has_told_meanwhile(twin: bool, world: World) -> None:
+    """The write was made, and sent again it conflicts with itself: the record shows the own entry."""
+    write = world.container.write
+    entries: list[dict[str, Any]] = []
+    request = accepted(send(world).encode())
+
+    def losing(name: str, content: bytes, **how: Any) -> str:
+        written = write(name, content, **how)
+        if content != b"[]":
+            return written
+        entries.append(kept(world))
+        if twin:
+            records = Records(world.container)
+            records.append(request, records.load(CUSTOMER, CART), event(of=request))
+        raise Conflict
+
+    world.container.write = losing  # type: ignore[method-assign]
+    service = Responses(BOUGHT)
+    world.serve(service)
+    world.container.set_metadata = unavailable  # type: ignore[method-assign]  # it is not entered again
+    deliver(world)
+    assert (1, 0 if twin else 1) == (len(entries), len(service.posts))
+    assert "completed" == world.outcome()["data"]["outcome"]
+
+
 # --- what it leaves ------------------------------------------------------------------------------------------------
 
 
@@ -283,5 +313,5 @@ def test_a_copy_is_back_within_a_second_after_its_not_after(left: float, wait: f
     assert wait == wait_of(world)
 
 
-def unavailable(_: str) -> Any:
+def unavailable(*_: object, **__: object) -> Any:
     raise StorageUnavailable("away")

@@ -95,15 +95,21 @@ def test_an_expired_request_is_told_when_it_expired(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told_as"),
-    [("in_progress", "in_progress"), ("throttled", "throttled"), ("settling", "service"), (None, "service")],
+    ("clock", "reason", "told_as"),
+    [
+        ("since", "in_progress", "in_progress"),
+        ("since", "throttled", "throttled"),
+        ("since", "settling", "service"),
+        ("since", None, "service"),
+        ("held", "configuration", "configuration"),
+    ],
 )
 def test_a_request_whose_last_post_got_no_answer_is_given_up_with_the_class_of_the_answer_before(
-    world: World, reason: str | None, told_as: str
+    world: World, clock: str, reason: str | None, told_as: str
 ) -> None:
     world.serve(Responses(NO_ANSWER))
-    since = world.clock.now - 2 * DAY
-    text = send(world, retry={"since": since.isoformat(), **({"reason": reason} if reason else {})})
+    began = (world.clock.now - 3 * DAY).isoformat()
+    text = send(world, retry={clock: began, **({"reason": reason} if reason else {})})
     keep(world, CartState(0, Post(accepted(text.encode()).event_id, world.clock.now)))
     world.clock.advance(700)
 

@@ -3,18 +3,21 @@
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from shared import checkout
 from shared.core.cart_state import CartState, Post
 from shared.core.messages import CheckoutRequest, Delivery, ms_request_id
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Decision, Outcome, decided
 from shared.ports import Conflict, StorageUnavailable
 from shared.records import Records
+from shared.time_budget import TimeBudget
 from tests.support.builders import accepted, answer
-from tests.support.deliveries import CART, RECORD, deliver, keep, line, send, wait_of
+from tests.support.deliveries import CART, RECORD, deliver, keep, line, send
 from tests.support.memory import Responses
 from tests.support.world import CUSTOMER, World
 
@@ -175,20 +178,31 @@ def test_what_a_cart_has_recorded_is_not_published_from_poison_where_no_time_is_
     assert "no time is left to publish what is recorded" == line(caplog)["detail"]
 
 
-def test_a_copy_of_an_outcome_is_not_begun_where_no_time_is_left_for_it(
-    world: World, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("from_poison", [False, True])
+@pytest.mark.parametrize("spare", [0.0, -0.1])
+def test_the_outcome_of_another_request_is_copied_only_where_there_is_time_for_it(
+    *,
+    large: bool,
+    from_poison: bool,
+    spare: float,
+    world: World,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world.serve(Responses(answer(201, {"orders": [{"id": "x" * 60_000, "status": "completed"}]})))
+    """A large one is read first, and from the poison queue it is published under the other request's id too."""
+    limits = world.checkout._limits
+    world.serve(Responses(answer(201, {"orders": [{"id": "x" * 60_000 * large + "o", "status": "completed"}]})))
     send(world)
     world.run()
-    slow = world.container.read
+    needed = limits.ending + limits.read * large + limits.write * from_poison
+    monkeypatch.setattr(checkout, "TimeBudget", partial(TimeBudget, longest=needed + spare))
+    body = send(world, requestId="order-2").encode()
 
-    def reading(name: str) -> Any:
-        world.clock.advance(539)
-        return slow(name)
+    world.checkout.handle(body, Delivery("m", 1, world.clock.now, from_poison=from_poison))
 
-    world.container.read = reading  # type: ignore[method-assign]
-    send(world, requestId="order-2")
-    deliver(world)
-    assert "no time is left to copy the outcome" == line(caplog)["detail"]
-    assert 30 <= wait_of(world) <= 60
+    found = line(caplog)
+    if spare < 0:
+        assert ("deferred", "no time is left to copy the outcome") == (found["result"], found["detail"])
+    else:
+        assert ("told", "completed") == (found["result"], found["outcome"])

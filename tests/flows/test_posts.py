@@ -17,7 +17,7 @@ from shared.semconv import Endpoints
 from shared.telemetry import Telemetry
 from shared.time_budget import TimeBudget, TimeLimits
 from tests.support.builders import accepted, answer, event
-from tests.support.deliveries import CART, NO_ANSWER, deliver, keep, kept, send, wait_of
+from tests.support.deliveries import CART, NO_ANSWER, RECORD, deliver, keep, kept, send, wait_of
 from tests.support.memory import Responses
 from tests.support.world import CUSTOMER, World
 
@@ -296,6 +296,25 @@ def test_where_get_cart_and_the_list_of_orders_agree_the_orders_are_named(world:
     send(world)
     deliver(world)
     assert ["o1"] == world.outcome()["data"]["error"]["data"]
+
+
+def test_an_outcome_without_a_post_leaves_a_new_record_its_key(world: World) -> None:
+    """A record without one would count as one that has lost its state, and the next request would wait."""
+    send(world, notAfter=world.clock.now.isoformat())
+    deliver(world)
+    assert "expired" == world.outcome()["data"]["error"]["class"]
+    assert CartState(0) == world.state(CART)
+
+
+def test_a_bought_cart_whose_state_was_lost_keeps_its_metadata_when_another_request_is_told(world: World) -> None:
+    world.serve(Responses(BOUGHT))
+    send(world)
+    world.run()
+    world.container.overwrite(RECORD, world.container.blobs[RECORD].content)
+    send(world, requestId="order-2")
+    deliver(world)
+    assert 2 == len(world.record(CART))
+    assert {} == world.container.blobs[RECORD].metadata
 
 
 # --- for how long --------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class CheckoutAttempt:
             return self._conclude(ctx, ctx.answer)
         if (ending := self._conclusions.ending(ctx)) is not None:
             return self._conclusions.conclude(ctx, ending)
-        if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
+        if wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle):
             return behind_another(ctx.request.retry, wait)
         token = self._admitted(ctx)
         if not isinstance(token, str):
@@ -107,8 +107,8 @@ class CheckoutAttempt:
         ctx.ordered = True
         if ctx.repeated or ctx.poisoned_twice or ctx.state.key is None:
             return self._conclusions.unknown_order(ctx, ordered)
-        if (wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle)) > 0:
-            return replace(behind_another(ctx.request.retry, wait), marks=True)
+        if wait := wait_for_others(ctx.state, ctx.request.event_id, ctx.now(), self._policy.settle):
+            return behind_another(ctx.request.retry, wait)
         token = self._admitted(ctx)
         if isinstance(token, Ending):
             return self._conclusions.unknown_order(ctx, ordered)
@@ -206,7 +206,7 @@ class CheckoutAttempt:
             )
             step.set_response(response)
         ctx.line.note_owner(response)
-        ctx.posts += 1
+        ctx.posted = True
         ctx.repeated = ctx.ordered and response.sent
         ctx.line.add(status=response.status, msRequestId=ms_request_id, failure=response.failure)
         verdict = judge(response)

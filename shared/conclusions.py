@@ -175,10 +175,9 @@ class Conclusions:
             self._gate.close(ctx.request.customer_id, now, wait)
         deferral = after_transient(retry, self._policy, self._uniform, now, reason=reason, wait=wait)
         spent = ctx.state.spent or (ctx.answer is not None and ctx.answer.left.spent)
-        if spent and deferral.retry.attempt >= ATTEMPTS_BEFORE_A_NEW_KEY:
-            remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle, ctx.heard)
-            settled = settling(retry, remaining).delay if remaining else 0.0
-            deferral = replace(deferral, delay=max(deferral.delay, settled))
+        remaining = settle_remaining(ctx.state, ctx.now(), self._policy.settle, ctx.heard)
+        if spent and remaining and deferral.retry.attempt >= ATTEMPTS_BEFORE_A_NEW_KEY:
+            deferral = replace(deferral, delay=max(deferral.delay, settling(retry, remaining).delay))
         return deferral
 
     def get_cart(self, ctx: DeliveryContext) -> Look | Deferral:

@@ -69,7 +69,7 @@ class DeliveryContext(msgspec.Struct):
         answer: The answer to its latest POST.
         ordered: The service has said that the cart is ordered.
         repeated: The POST that repeats an ordered cart's was made.
-        posts: How many POSTs it has made.
+        posted: It has made a POST.
     """
 
     request: CheckoutRequest
@@ -83,7 +83,7 @@ class DeliveryContext(msgspec.Struct):
     answer: Answer | None = None
     ordered: bool = False
     repeated: bool = False
-    posts: int = 0
+    posted: bool = False
 
     @property
     def queue(self) -> Destination:
@@ -103,7 +103,7 @@ class DeliveryContext(msgspec.Struct):
     def attempts(self) -> int:
         """The number of attempts that the outcome reports."""
         retry = self.request.retry
-        return retry.attempt + (self.posts > 0 or retry.refused is not None)
+        return retry.attempt + (self.posted or retry.refused is not None)
 
     @property
     def in_hand(self) -> InHand:

@@ -28,9 +28,8 @@ from shared.telemetry import LogLine
 
 POISON_SPREAD_SECONDS = 20.0
 """Seconds over which messages that were poisoned together come back to the carts queue."""
-RENEWAL_SPREAD_SECONDS = 60.0
-"""Seconds over which the first fresh copies come back to the poison queue. Twice as many for each further one."""
-LONGEST_RENEWAL_SPREAD = 3600.0
+RENEWAL_SPREADS = (60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0)
+"""Seconds over which fresh copies come back to the poison queue: the first ones, the second ones, and so on."""
 INVALID_RENEWAL_SPREAD = 900.0
 """The same for an invalid message, which carries no count."""
 PAUSE_AFTER_A_BUG = 30.0
@@ -101,7 +100,7 @@ class PoisonHandler:
         its neighbour        ✕ ── lease ends ── copy ·· handled, alone: published
         """
         retry = ctx.request.retry
-        longest = min(LONGEST_RENEWAL_SPREAD, RENEWAL_SPREAD_SECONDS * 2.0 ** min(retry.renewals, 10))
+        longest = RENEWAL_SPREADS[min(retry.renewals, len(RENEWAL_SPREADS) - 1)]
         renewed = replace(retry, renewals=min(retry.renewals + 1, MAX_COUNT))
         self._send(ctx.request, ctx.line, pause + self._uniform(0.0, longest), renewed)
 

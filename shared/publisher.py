@@ -35,7 +35,7 @@ class Publisher:
         """
         copy = message.copy(deferral.retry)
         # an invalid message goes back as it came, so that its outcome keeps its id
-        text = _base64(copy) if isinstance(message, CheckoutRequest) else copy.decode("utf-8", "surrogateescape")
+        text = _base64(copy) if isinstance(message, CheckoutRequest) else copy.decode(errors="surrogateescape")
         self._destinations[deferral.queue or Destination.CARTS].send(text, deferral.delay)
 
 

@@ -89,9 +89,9 @@ class Records:
             Conflict: the record has changed since it was read.
             StorageUnavailable: it may be recorded or not.
         """
-        if event.too_large:
+        if event.too_large and event.data is not None:
             name = f"{request.customer_id}/{request.cart_id}/{event.id}.{event.data_sha256[:16]}.data.json"
-            self._write_data(name, event.data or "")
+            self._write_data(name, event.data)
             event = event.claim_check(self._blobs.url(name))
         content = "[" + ",\n".join([*(entry.text for entry in record.entries), event.text]) + "]"
         self._blobs.write(
@@ -133,5 +133,5 @@ def _name(request: CheckoutRequest) -> str:
 
 def _entries(content: bytes) -> tuple[Event, ...]:
     if not isinstance(jsontext.load(content, depth=_DEEPEST), list):
-        raise ValueError("not an array")  # noqa: TRY004  as for anything else that is not a record
+        raise ValueError  # noqa: TRY004  not an array: damaged, as anything else that is not a record
     return tuple(Event.parse(text) for text in jsontext.elements(jsontext.decode(content)))

@@ -172,9 +172,9 @@ class Steps:
         Raises:
             StorageUnavailable: the copy may be sent or not. The message must be delivered again.
         """
-        if ctx.request.not_after is not None:  # its outcome is due then, however long the wait is
-            left = (ctx.request.not_after - self._clock()).total_seconds()
-            deferral = replace(deferral, delay=min(deferral.delay, left + 1.0) if left > 0 else deferral.delay)
+        not_after = ctx.request.not_after
+        if not_after is not None and (left := (not_after - self._clock()).total_seconds()) > 0:
+            deferral = replace(deferral, delay=min(deferral.delay, left + 1.0))  # its outcome is due then
         ctx.line.add(result="deferred", reason=deferral.reason, delay=round(deferral.delay, 1))
         if deferral.reason in HELD_FOR_OPERATOR:
             ctx.line.escalate(logging.ERROR)

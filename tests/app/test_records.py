@@ -218,7 +218,7 @@ def test_an_own_entry_whose_answer_was_lost_is_found_by_the_next_load() -> None:
 
 def test_nothing_is_marked_where_nothing_was_entered() -> None:
     blobs, records = recorded()
-    with pytest.raises(ValueError, match="only a record"):
+    with pytest.raises(ValueError, match=r"^only a record that is there can be marked$"):
         records.mark(OURS, records.load(CUSTOMER, CART), STATE)
     assert {} == blobs.blobs
 
@@ -412,9 +412,8 @@ NO_RECORDS = [
 def test_a_damaged_record_is_unavailable_storage(content: bytes) -> None:
     blobs = MemoryBlobs(lambda: NOW)
     blobs.overwrite(RECORD, content)
-    with pytest.raises(StorageUnavailable, match="damaged") as caught:
+    with pytest.raises(StorageUnavailable, match=rf"^the record {RECORD} is damaged$"):
         Records(blobs).load(CUSTOMER, CART)
-    assert DONE.id not in str(caught.value), "an exception text quotes nothing of a record"
 
 
 def test_a_record_with_a_byte_order_mark_or_other_formatting_is_read() -> None:

@@ -147,9 +147,21 @@ def test_a_refusal_that_proves_nothing_is_unknown_where_the_cart_has_another_sta
     assert ("unknown", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
 
 
+def test_the_response_of_a_bought_cart_is_the_posts() -> None:
+    _, _, data = told(answer(201, {"orders": [{"id": "o1", "status": "completed"}]}, **POSTED))
+    assert ("completed", {"status": 201, **OF_THE_POST}) == (data["outcome"], data["response"])
+
+
 def test_the_response_of_a_refusal_that_stood_is_the_posts() -> None:
     _, _, data = told(UNKNOWN_CODE, cart=answer(200, {"status": "Active"}, **READ))
     assert ("failed", {"status": 400, **OF_THE_POST}) == (data["outcome"], data["response"])
+
+
+def test_a_refusal_that_stands_at_once_is_told_with_its_response_and_its_result() -> None:
+    refused = {"orderErrors": [{"code": 800002, "description": "no"}]}
+    _, service, data = told(answer(201, refused, **POSTED))
+    assert ("failed", {"status": 201, **OF_THE_POST}, refused) == (data["outcome"], data["response"], data["result"])
+    assert 0 == service.gets
 
 
 def test_the_response_of_an_ordered_cart_is_the_posts() -> None:

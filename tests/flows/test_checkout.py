@@ -112,6 +112,7 @@ def test_two_requests_for_one_cart_buy_it_once_and_the_second_names_the_event_th
     assert first["data"]["result"] == second["data"]["result"]
     assert 0 == second["data"]["attempts"]
     assert "response" not in second["data"]
+    assert [1, 2] == [event["data"]["revision"] for event in (first, second)]
     assert [first, second] == world.record(cart)
 
 

@@ -108,7 +108,7 @@ class SendOptions:
             for each in objects:
                 output.echo(json.dumps(each))
         else:
-            table.show(headings, rows, err=self.as_json)
+            table.show(headings, rows, err=self.as_json, echo=output.tell)
 
     def report(self, item: dict[str, Any], line: str) -> None:
         """Print one item that was processed."""

@@ -42,10 +42,10 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     click.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
 
 
-def tell(text: str) -> None:
-    """Print what was done, which cannot be found out again: on stderr, from then on, where stdout is broken."""
+def tell(text: str, *, err: bool = False) -> None:
+    """Print what is or was done, which cannot be found out again: on stderr, from then on, where stdout is broken."""
     try:
-        echo(text)
+        echo(text, err=err)
     except OSError as error:
         sys.stdout = sys.stderr  # what is left in stdout's buffer is not written any more
         echo(f"stdout broke ({error.strerror or type(error).__name__}): the rest is told here.", err=True)

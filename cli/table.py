@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cli import output
@@ -28,8 +28,14 @@ _MAX_CELL = 256
 """The length of the longest request id, which must stay whole to be copied."""
 
 
-def show(headings: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
-    """Print a table, or nothing if there are no rows."""
+def show(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    err: bool = False,
+    echo: Callable[..., None] = output.echo,
+) -> None:
+    """Print a table, or nothing if there are no rows. `echo` prints a line where it is not drawn."""
     cells = [[printable("" if cell is None else str(cell), _MAX_CELL) for cell in row] for row in rows]
     if not cells:
         return
@@ -43,7 +49,7 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool
         Console(file=stream, highlight=False).print(_drawn(headings, cells))
         return
     for line in lines:
-        output.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
+        echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
 
 
 def _drawn(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import ContainerClient
 from azure.storage.blob import StorageErrorCode as BlobCode
 from azure.storage.queue import QueueClient
@@ -112,8 +113,8 @@ def test_of_the_services_codes_a_call_accepts_its_own_alone() -> None:
 
     proven: dict[str, set[str]] = {}
     with Server(play) as server:
-        url = f"{server.url}/account"
-        with QueueClient(url, "carts", retry_total=0) as queue, ContainerClient(url, "records", retry_total=0) as blobs:
+        url, key = f"{server.url}/account", AzureNamedKeyCredential("account", "a2V5")
+        with QueueClient(url, "carts", key, retry_total=0) as queue, ContainerClient(url, "records", key) as blobs:
             for permission in (*queue_permissions(queue), *container_permissions(blobs)):
                 for given[0] in CODES:
                     target = Target("queue", "name", "SETTING", "role", "r")

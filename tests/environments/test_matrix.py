@@ -68,10 +68,6 @@ ENVIRONMENTS: dict[str, Callable[[Machine, Path], Machine]] = {
     "python -I": lambda machine, _: replace(machine, options=("-I",)),
 }
 VERBS = ["load", "doctor", "send", "status"]
-FAILING = {  # to be mended
-    ("proxy", "doctor"),
-    ("ascii terminal", "send"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +94,7 @@ def done(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.parametrize(
     ("environment", "verb"),
-    [
-        pytest.param(*pair, id=", ".join(pair), marks=[pytest.mark.xfail(reason="to be mended")] * (pair in FAILING))
-        for pair in product(ENVIRONMENTS, VERBS)
-    ],
+    [pytest.param(*pair, id=", ".join(pair)) for pair in product(ENVIRONMENTS, VERBS)],
 )
 def test_it_works(environment: str, verb: str, done: dict[tuple[str, str], Done]) -> None:
     process = done[environment, verb]

@@ -233,6 +233,20 @@ def test_an_entry_names_its_request_its_delivery_and_its_key_before_the_post(wor
     } == {name: value for name, value in entry.items() if name != "at"}
 
 
+def test_an_entry_is_dated_by_storages_clock_and_what_has_passed_since_the_load(world: World) -> None:
+    class Slow(Responses):
+        def token(self) -> str:
+            world.clock.advance(100)
+            return "token"
+
+    world.serve(Slow(NO_ANSWER))
+    send(world)
+    deliver(world)
+    post = world.state(CART).post
+    assert post is not None
+    assert world.clock.now == post.at
+
+
 def test_a_deferral_leaves_when_and_why_it_is_tried_again(world: World) -> None:
     world.serve(Responses(answer(429, {}, retry_after="60")))
     keep(world, CartState(2))

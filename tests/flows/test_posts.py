@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.attempt import CheckoutAttempt
-from shared.context import Clocks, DeliveryContext, EntryAge
+from shared.context import Clocks, DeliveryContext, EntryAge, Loaded
 from shared.core.cart_state import CartState, Post
 from shared.core.messages import Delivery, ms_request_id
 from shared.core.models import ServiceResponse
@@ -117,6 +117,22 @@ def test_there_is_no_post_without_an_entry_and_its_key(state: CartState, world: 
         with pytest.raises(ValueError, match=r"^a POST without an entry$"):
             attempt._checkout(ctx, "token", EntryAge(ctx))
     assert [] == service.posts
+
+
+@pytest.mark.parametrize(("later", "holds"), [(30.0, True), (30.1, False)])
+def test_an_entry_ages_by_the_wall_clock_too_which_a_suspended_machine_does_not_stop(
+    later: float, holds: bool, world: World
+) -> None:
+    request, wall = accepted(send(world).encode()), world.clock
+    line = Telemetry(Endpoints("carts", "outcomes", "https://example.test"), wall)
+    with line.message(Delivery("m", 1, wall.now), request) as facts:
+        budget = TimeBudget(TimeLimits(1.0, 1.0, 1.0, 1.0, 1.0), lambda: 1000.0)
+        clocks = Clocks(wall, lambda: 1000.0)  # the monotonic clock stands still
+        ctx = DeliveryContext(request, Delivery("m", 1, wall.now), facts, budget, clocks)
+        ctx.loaded = Loaded(wall.now, wall.now, 1000.0)
+        age = EntryAge(ctx)
+        wall.advance(later)
+        assert holds == age.holds()
 
 
 # --- under which key ---------------------------------------------------------------------------------------------
@@ -231,6 +247,20 @@ def test_an_entry_names_its_request_its_delivery_and_its_key_before_the_post(wor
         "heard": False,
         "delivery": "message-1/1",
     } == {name: value for name, value in entry.items() if name != "at"}
+
+
+def test_an_entry_is_dated_by_storages_clock_and_what_has_passed_since_the_load(world: World) -> None:
+    class Slow(Responses):
+        def token(self) -> str:
+            world.clock.advance(100)
+            return "token"
+
+    world.serve(Slow(NO_ANSWER))
+    send(world)
+    deliver(world)
+    post = world.state(CART).post
+    assert post is not None
+    assert world.clock.now == post.at
 
 
 def test_a_deferral_leaves_when_and_why_it_is_tried_again(world: World) -> None:

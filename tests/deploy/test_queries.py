@@ -11,7 +11,9 @@ from tests.deploy.conftest import INFRA, ROOT
 from tests.deploy.language import TABLES, Bound, bind
 
 PREFIX = (INFRA / "queries" / "tables.kql").read_text("utf-8")
-DOCUMENTED = re.findall(r"^```kusto\n(.+?)^```$", (ROOT / "docs" / "telemetry.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+DOCUMENTED = re.findall(
+    r"^```kusto\n(.+?)^```$", (ROOT / "docs" / "telemetry.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
 MISSING_TABLE = "KS205"  # a warning, where the name is one of several in a union that is fuzzy
 
 

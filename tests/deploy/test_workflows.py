@@ -32,13 +32,15 @@ def used() -> list[str]:
     return re.findall(r"^[\s-]*uses: (.+)$", text, re.MULTILINE)
 
 
-def test_there_are_a_workflow_that_tests_and_one_that_deploys() -> None:
-    assert sorted(BY_NAME) == ["ci", "deploy"]
+def test_there_are_two_workflows_that_test_and_one_that_deploys() -> None:
+    assert sorted(BY_NAME) == ["ci", "deploy", "infrastructure"]
 
 
 @pytest.mark.parametrize("action", sorted(set(used())))
 def test_an_action_is_pinned_to_a_commit_and_says_its_version(action: str) -> None:
-    assert PINNED.match(action) or action.startswith("./.github/workflows/ci.yml")
+    assert PINNED.match(action) or action.startswith(
+        ("./.github/workflows/ci.yml", "./.github/workflows/infrastructure.yml")
+    )
 
 
 def test_an_action_has_the_same_version_everywhere() -> None:
@@ -62,11 +64,13 @@ def test_the_checks_before_a_merge_are_the_local_ones() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-def test_the_templates_are_built_and_linted_by_bicep_itself() -> None:
-    script = jobs("ci")["infrastructure"]["steps"][-1]["run"]
+def test_the_tests_of_the_templates_run_with_the_compiler_and_the_scanner_that_other_jobs_lack() -> None:
+    *_, install, test = jobs("infrastructure")["templates"]["steps"]
 
-    assert "az bicep build --file infra/main.bicep" in script
-    assert "az bicep lint --file infra/main.bicep" in script
+    assert "az bicep install --version v" in install["run"]
+    assert "--require-hashes --requirement tests/deploy/checkov/requirements.txt" in install["run"]
+    assert re.findall(r"\b([A-Z]+)=\"", test["run"]) == ["BICEP", "CHECKOV", "ARGS"]
+    assert 'make test ARGS="tests/deploy"' in test["run"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -82,9 +86,12 @@ def test_a_workflow_has_no_secret_and_no_right_that_its_jobs_do_not_name(path: P
 
 
 def test_nothing_is_deployed_that_was_not_tested() -> None:
-    assert jobs("deploy")["deploy"]["needs"] == "test"
-    assert jobs("deploy")["test"]["uses"] == "./.github/workflows/ci.yml"
-    assert "workflow_call" in read(BY_NAME["ci"])["on"]
+    needs = {"test": "ci", "infrastructure": "infrastructure"}
+
+    assert jobs("deploy")["deploy"]["needs"] == list(needs)
+    for job, workflow in needs.items():
+        assert jobs("deploy")[job]["uses"] == f"./.github/workflows/{workflow}.yml"
+        assert "workflow_call" in read(BY_NAME[workflow])["on"]
     assert list(read(BY_NAME["deploy"])["on"]) == ["workflow_dispatch"]
 
 

@@ -4,8 +4,6 @@ It is an npm package, like Azurite; Node comes from the same Python package. ``p
 installs it into ``.local/kusto``.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

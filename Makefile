@@ -49,7 +49,7 @@ install: $(CLI)/.installed
 	@echo "Installed: $(abspath $(CLI))/bin/cart-checkout"
 
 .PHONY: test
-test: $(VENV)/.azurite $(VENV)/.asyncapi $(VENV)/.kusto
+test: $(VENV)/.azurite $(VENV)/.asyncapi $(VENV)/.typescript_producer $(VENV)/.generators $(VENV)/.kusto
 	@scripts/test $(ARGS)
 
 .PHONY: fuzz
@@ -116,6 +116,16 @@ $(VENV)/.asyncapi: tests/contract/asyncapi/package-lock.json $(VENV)/.installed
 $(VENV)/.kusto: tests/deploy/kusto/package-lock.json $(VENV)/.installed
 	@echo "Installing Kusto's language service ..."
 	@$(BIN)/python -m tests.deploy.language
+	@touch $@
+
+$(VENV)/.typescript_producer: examples/typescript_producer/package-lock.json $(VENV)/.installed
+	@echo 'Installing the packages of the producer in TypeScript ...'
+	@$(BIN)/python -m tests.examples.typescript_producer
+	@touch $@
+
+$(VENV)/.generators: tests/contract/generators/package-lock.json $(VENV)/.installed
+	@echo "Installing the generators of other languages ..."
+	@$(BIN)/python -m tests.contract.generators --install
 	@touch $@
 
 $(VENV)/.azurite: local/azurite/package-lock.json $(VENV)/.installed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shared.core.jsontext import printable
-from shared.core.messages import guid_or_none
+from shared.core.request_fields import guid_or_none
 from shared.ports import StorageError
 from shared.settings import STORAGE, Settings, SettingsError
 

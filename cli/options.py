@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
 from shared.core.errors import ErrorClass
-from shared.core.messages import guid_or_none
-from shared.core.outcomes import Outcome
+from shared.core.outcomes import RECORDED, Outcome
+from shared.core.request_fields import guid_or_none
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -65,10 +65,17 @@ most = click.option(
     metavar="N",
     help="List at most N blobs of the container.",
 )
-outcomes = click.option(
-    "--outcome",
-    "outcomes",
-    type=click.Choice([str(each) for each in Outcome]),
-    multiple=True,
-    help="Only this outcome. May be repeated.",
-)
+
+
+def _outcomes(among: Iterable[Outcome]) -> Decorator:
+    return click.option(
+        "--outcome",
+        "outcomes",
+        type=click.Choice([str(each) for each in among]),
+        multiple=True,
+        help="Only this outcome. May be repeated.",
+    )
+
+
+outcomes = _outcomes(Outcome)
+recorded_outcomes = _outcomes(RECORDED)

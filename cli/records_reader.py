@@ -14,7 +14,7 @@ from azure.storage.blob import ContainerClient
 from cli.cart_history import CartHistory, CartKey, Entry, KnownState, ListedRecord
 from cli.left_out import UNLISTED, LeftOut
 from shared.adapters.storage import AzureBlobs
-from shared.core.messages import guid_or_none
+from shared.core.request_fields import guid_or_none
 from shared.core.rules import Record
 from shared.ports import StorageUnavailable
 from shared.records import Records

@@ -14,7 +14,8 @@ from cli.cart_history import CartHistory, CartKey, Entry
 from cli.left_out import DAMAGED
 from cli.rebuilt_request import rebuilt_request
 from cli.times import format_utc
-from shared.core.messages import LONGEST_REQUEST_ID, CheckoutRequest, Delivery, InvalidMessage, decode
+from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
+from shared.core.request_fields import LONGEST_REQUEST_ID
 from shared.core.rules import Replay, apply_rules
 
 _NUMBERED = re.compile(r"(.+)~([1-9][0-9]{0,5})", re.ASCII | re.DOTALL)

@@ -18,6 +18,7 @@ COLOURS = {
     "partial": "yellow",
     "failed": "red",
     "unknown": "magenta",
+    "invalid": "bright_red",
     "ok": "green",
     "warning": "yellow",
     "skipped": "bright_black",

@@ -55,7 +55,7 @@ class Projection:
     def carts(self) -> list[Cart]:
         """The view, by cart."""
         found: dict[tuple[str, str], Cart] = {}
-        valid = [(id_, data) for id_, data in self._events.items() if id_ not in self._replaced and "requestId" in data]
+        valid = [(id_, data) for id_, data in self._events.items() if id_ not in self._replaced]
         # ordered by the place in the cart's record, so that the order of arrival does not matter
         for id_, data in sorted(valid, key=lambda event: event[1]["revision"]):
             key = data["customerId"], data["cartId"]

@@ -4,23 +4,21 @@
     python -m scripts.schemas           write docs/schemas
     python -m scripts.schemas --check   change nothing; fail where a file is stale
 
-A request is `shared.core.messages._Fields` with the limits that `decode` sets; `retry` is
-`shared.core.retry.RetryState`. An outcome is written as text by `shared.core.outcomes`, so its shape is declared here,
-in the words of docs/contract.md. The tests validate the real events of every scenario with it. Draft 7, because the
-parser of AsyncAPI reads that without plug-ins.
+The members of a request are those of `shared.core.request_fields`; `retry` is `shared.core.retry.RetryState`. The
+outcomes are in `scripts.outcome_schemas`. Draft 7, because the parser of AsyncAPI reads that without plug-ins. Every
+schema passes ajv's strict mode.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
 
-from shared.core import messages, models, outcomes
-from shared.core.errors import ErrorClass
-from shared.core.outcomes import Outcome
+from scripts.outcome_schemas import outcome_schemas
+from shared.core import messages, models, request_fields
+from shared.core.outcomes import SCHEMA_VERSION, SOURCE
 from shared.core.retry import RetryState
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
@@ -33,274 +31,111 @@ _HEX = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 GUID: Json = {
     "description": "A GUID in either case, with or without braces.",
-    "anyOf": [
-        {"type": "string", "pattern": f"^{_HEX}$", "maxLength": 36},
-        {"type": "string", "pattern": f"^\\{{{_HEX}\\}}$", "maxLength": 38},
-    ],
+    "type": "string",
+    # without white space, because `$` matches before a line break at the end in some languages
+    "pattern": f"^(?!.*\\s)({_HEX}|\\{{{_HEX}\\}})$",
 }
 MEMBERS: dict[str, Json] = {
-    "customerId": {"$ref": "#/definitions/Guid"},
-    "cartId": {"$ref": "#/definitions/Guid"},
+    "customerId": GUID,
+    "cartId": GUID,
     "requestId": {
         "description": "The idempotency key: the same one is answered by the same event. Recommended.",
-        "type": "string",
+        "type": ["string", "null"],
         "minLength": 1,
-        "maxLength": messages.LONGEST_REQUEST_ID,
-        "not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
+        "maxLength": request_fields.LONGEST_REQUEST_ID,
+        "not": {"type": "string", "pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"},
     },
-    "correlationId": {"$ref": "#/definitions/Guid"},
+    "correlationId": GUID | {"type": ["string", "null"]},
     "customerUserUpn": {
         "description": "The customer's user to assign the licence to. Printable ASCII.",
-        "type": "string",
+        "type": ["string", "null"],
         "pattern": "^[!-~]([ -~]*[!-~])?$",
         "minLength": 1,
         "maxLength": 256,
-        "not": {"pattern": "[^ -~]"},
+        "not": {"type": "string", "pattern": "[^ -~]"},
     },
     "notAfter": {
         "description": "RFC 3339 with an offset. After it no POST of this request begins.",
-        "type": "string",
+        "type": ["string", "null"],
         "format": "date-time",
     },
-    "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": "string"},
-    "context": {"description": "Any JSON. It is returned with the outcome, character for character."},
+    "traceparent": {"description": "W3C trace context. A malformed one is ignored.", "type": ["string", "null"]},
+    "context": {},  # any JSON. With a description generators would make an object of it
     "retry": {"$ref": "#/definitions/Retry"},
 }
-"""What `decode` requires of each member of `_Fields`, beyond its JSON type."""
+"""What `shared.core.request_fields` requires of each member."""
 
 
 def request(*, deferred: bool) -> Json:
     """A request as its producer sends it or, `deferred`, as the program's own copies are."""
-    made, definitions = _components(messages._Fields, RetryState)  # noqa: SLF001  the one place that names the members
-    fields = made["_Fields"]
-    if {*MEMBERS} != {*fields["properties"]}:
+    if (*MEMBERS,) != request_fields.NAMES:
         raise AssertionError("the members of a request have changed: declare their schemas in MEMBERS")
-    properties = {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"}
-    for kind in ("RetryState", "Refusal"):
-        for rule in definitions[kind]["properties"].values():
-            rule.pop("default", None)
+    definitions: Json = {}
+    if deferred:
+        _, found = _components(RetryState)
+        for kind in ("RetryState", "Refusal"):
+            for rule in found[kind]["properties"].values():
+                rule.pop("default", None)
+        definitions |= {"Retry": {**found["RetryState"], "title": "Retry"}, "Refusal": found["Refusal"]}
     return {
         "type": "object",
-        "properties": properties,
-        "required": [*fields["required"], *(["retry"] if deferred else [])],
-        "additionalProperties": fields["additionalProperties"],
-        "definitions": {"Guid": GUID}
-        | (
-            {"Retry": {**definitions["RetryState"], "title": "Retry"}, "Refusal": definitions["Refusal"]}
-            if deferred
-            else {}
-        ),
-    }
-
-
-def envelope(data: Json) -> Json:
-    """A CloudEvent 1.0 in structured mode around `data`."""
-    definitions = data.pop("definitions")
-    text: Json = {"type": "string", "minLength": 1}
-    return {
-        "type": "object",
-        "properties": {
-            "specversion": {"const": "1.0"},
-            "id": text | {"description": "Becomes `causationid` of the outcome."},
-            "source": text,
-            "type": text,
-            "data": data,
-        },
-        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": {name: rule for name, rule in MEMBERS.items() if deferred or name != "retry"},
+        "required": [*request_fields.REQUIRED, *(["retry"] if deferred else [])],
+        "patternProperties": {"^\\$": {}},  # a binding's own
+        "additionalProperties": False,
         "definitions": definitions,
     }
 
 
-def deferred_copy() -> Json:
-    """The program's own copies, of either form."""
-    event = envelope(request(deferred=True))
-    definitions = event.pop("definitions")
-    plain = event["properties"]["data"]
-    return {"anyOf": [plain, event], "definitions": definitions}
-
-
-# --- out --------------------------------------------------------------------------------------------------------
-
-Guid = Annotated[str, Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", extra_json_schema={"format": "uuid"})]
-Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, description="UTC, to the millisecond.")]
-Count = Annotated[int, Meta(ge=0)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Base64 = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"}, pattern="^[A-Za-z0-9+/]*={0,2}$")]
-Result = Annotated[
-    dict[str, Any],
-    Meta(description="The service's CartCheckoutResult as it came. Its documented shape is a schema of its own."),
-]
-
-
-class Response(Struct, rename="camel"):
-    """What Microsoft support asks for."""
-
-    status: Annotated[int, Meta(ge=100, le=599)]
-    request_id: str | UnsetType = UNSET
-    correlation_id: str | UnsetType = UNSET
-    cv: str | UnsetType = UNSET
-
-
-class Error(Struct, kw_only=True):
-    """What went wrong, or what a person must do."""
-
-    class_: ErrorClass = msgspec.field(name="class")
-    code: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    source: str | UnsetType = UNSET
-    data: list[Any] | UnsetType = UNSET
-    retryable: bool
-    advice: str
-
-
-class InvalidMessageError(Error, kw_only=True):
-    """Where the message is invalid, and what is expected there."""
-
-    class_: Literal["invalid_message"] = msgspec.field(name="class")  # type: ignore[assignment]
-    description: str
-    path: str
-    expected: str
-
-
-class Decided(Struct, kw_only=True, rename="camel"):
-    """The members of every outcome of a valid request."""
-
-    customer_id: Guid
-    cart_id: Guid
-    request_id: Annotated[str, Meta(min_length=1, max_length=messages.LONGEST_REQUEST_ID)]
-    context: Any = UNSET
-    attempts: Count
-    revision: Annotated[int, Meta(ge=1, description="The place in the cart's record: it orders the cart's outcomes.")]
-    started_at: Time
-    finished_at: Time
-    response: Response | UnsetType = UNSET
-    answered_by: Guid | UnsetType = UNSET
-    corrects: Guid | UnsetType = UNSET
-
-
-class Completed(Decided, kw_only=True, rename="camel"):
-    """Bought. `error` only beside `answeredBy`, where the service has confirmed other orders than those in `result`."""
-
-    outcome: Literal["completed"]
-    result: Result
-    error: Error | UnsetType = UNSET
-
-
-class ActionRequired(Decided, kw_only=True, rename="camel"):
-    """Bought, but a person must do something."""
-
-    outcome: Literal["action_required"]
-    result: Result
-    error: Error
-
-
-class Partial(Decided, kw_only=True, rename="camel"):
-    """Some order groups are bought, others not: buy the failed ones with a new cart."""
-
-    outcome: Literal["partial"]
-    result: Result
-    error: Error
-
-
-class Failed(Decided, kw_only=True, rename="camel"):
-    """Not bought."""
-
-    outcome: Literal["failed"]
-    result: Result | UnsetType = UNSET
-    error: Error
-
-
-class Unknown(Decided, kw_only=True, rename="camel"):
-    """Whether an order exists is not known."""
-
-    outcome: Literal["unknown"]
-    error: Error
-
-
-class InvalidMessage(Struct, kw_only=True, rename="camel"):
-    """The message is not a checkout request. The event depends on its bytes alone."""
-
-    outcome: Literal["failed", "unknown"]
-    customer_id: Guid | UnsetType = UNSET
-    cart_id: Guid | UnsetType = UNSET
-    body: Base64
-    size: Count
-    sha256: Sha256
-    truncated: bool
-    error: InvalidMessageError
-
-
-DATA = (Completed, ActionRequired, Partial, Failed, Unknown, InvalidMessage)
-# members that a kind of data must not have, since the structs allow members that they do not declare
-NEVER = {
-    "Failed": ("answeredBy",),
-    "Unknown": ("result", "answeredBy"),
-    "InvalidMessage": (
-        "requestId",
-        "attempts",
-        "revision",
-        "startedAt",
-        "finishedAt",
-        "result",
-        "answeredBy",
-        "corrects",
-    ),
+_TEXT: Json = {"type": "string", "minLength": 1}
+_ATTRIBUTES: Json = {
+    "specversion": {"type": "string", "const": "1.0"},
+    "id": _TEXT | {"description": "Becomes `causationid` of the outcome."},
+    "source": _TEXT,
+    "type": _TEXT,
 }
 
 
-class Event(Struct, kw_only=True):
-    """An outcome of the Cart Checkout Function: a CloudEvent 1.0. Unknown members may be added: ignore them."""
-
-    specversion: Literal["1.0"]
-    id: Guid
-    source: Literal["urn:partnercenter:cart-checkout"]
-    type: str
-    subject: Annotated[str, Meta(pattern="^customers/[0-9a-f-]{36}/carts/[0-9a-f-]{36}$")] | UnsetType = UNSET
-    time: Time | UnsetType = UNSET
-    datacontenttype: Literal["application/json"]
-    dataschema: Literal["urn:partnercenter:cart-checkout:outcome:1"]
-    partitionkey: Guid | UnsetType = UNSET
-    correlationid: Guid | UnsetType = UNSET
-    causationid: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
-    traceparent: Annotated[str, Meta(pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | UnsetType = UNSET
-    dataref: (
-        Annotated[
-            str,
-            Meta(
-                description="The address of the blob with `data` when it is too large for a message, without a token.",
-                extra_json_schema={"format": "uri"},
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+def request_event() -> Json:
+    """A CloudEvent 1.0 in structured mode with a request as its `data` or, encoded, in `data_base64`."""
+    data = request(deferred=False)
+    definitions = data.pop("definitions")
+    encoded = {"description": "The request in standard, padded base64, in place of `data`.", "type": ["string", "null"]}
+    return {
+        "type": "object",
+        "properties": {
+            **_ATTRIBUTES,
+            "data": {"oneOf": [{"type": "null"}, {"$ref": "#/definitions/CheckoutRequest"}]},
+            "data_base64": encoded,
+        },
+        "required": [*_ATTRIBUTES],
+        "if": {"properties": {"data": {"type": "object"}}, "required": ["data"]},
+        "then": {"properties": {"data_base64": {"type": "null"}}},
+        "else": {"properties": {"data_base64": {"type": "string"}}, "required": ["data_base64"]},
+        "definitions": {"CheckoutRequest": data, **definitions},
+    }
 
 
-def outcome() -> Json:
-    """The event on the outcomes queue: by its type the outcome, and either `data` or a reference to it."""
-    made, definitions = _components(Event, *DATA)
-    for name, names in NEVER.items():
-        definitions[name]["not"] = {"anyOf": [{"required": [each]} for each in names]}
-    event = made["Event"]
-    event["properties"]["type"] = {"enum": [outcomes.TYPE + each for each in Outcome]}
-    event["properties"]["data"] = {"anyOf": [{"$ref": f"#/definitions/{kind.__name__}"} for kind in DATA]}
-    event["oneOf"] = [{"required": ["data"]}, {"required": ["dataref"]}]
-    event["allOf"] = [
-        {
-            "if": {"properties": {"type": {"const": outcomes.TYPE + each}}},
-            "then": {"properties": {"data": {"properties": {"outcome": {"const": each}}}}},
-        }
-        for each in Outcome
-    ]
-    # only a decision has a time: the event of an invalid message depends on its bytes alone
-    event["allOf"].append(
-        {
-            "if": {"properties": {"data": {"required": ["sha256"]}}, "required": ["data"]},
-            "then": {"not": {"anyOf": [{"required": [name]} for name in ("time", "traceparent", "causationid")]}},
-            "else": {"required": ["subject", "time", "partitionkey", "correlationid"]},
-        }
-    )
-    definitions.pop("Event")
-    return {**event, "definitions": definitions}
+def deferred_copy() -> Json:
+    """The program's own copies, of either form. They never have `data_base64`."""
+    plain = request(deferred=True)
+    definitions = plain.pop("definitions")
+    event = {
+        "type": "object",
+        "properties": {**_ATTRIBUTES, "data": plain},
+        "required": [*_ATTRIBUTES, "data"],
+    }
+    return {"anyOf": [plain, event], "definitions": definitions}
+
+
+# --- what the service says ---------------------------------------------------------------------------------------
+
+
+_KNOWN = {
+    "status": models.OrderStatus,
+    "billingCycle": models.BillingCycle,
+}
+"""The values that are known of an order's members. The service adds others without notice."""
 
 
 def result() -> Json:
@@ -310,10 +145,31 @@ def result() -> Json:
     for definition in (top, *definitions.values()):
         for rule in definition["properties"].values():
             rule.pop("default", None)
-    definitions["OrderError"]["properties"]["code"] = {"type": ["string", "integer", "null"]}
-    as_text = '{"type": "string", "format": "decimal"}'  # msgspec's own way, where money comes as a number
-    made = json.loads(json.dumps({**top, "definitions": definitions}).replace(as_text, '{"type": "number"}'))
-    return dict(made)
+    # no type: generators make a class of its own of a text that may be a number too
+    definitions["OrderError"]["properties"]["code"] = {}
+    for name, values in _KNOWN.items():
+        definitions["Order"]["properties"][name]["examples"] = [*values]
+    made = json.dumps({**top, "definitions": definitions})
+    return dict(json.loads(made.replace("KeyValuePair", "LinkHeader")))  # C# has a KeyValuePair of its own
+
+
+def _portable(schema: Any) -> Any:  # noqa: ANN401  any part of a schema
+    """The same schema as generators read it: a null is in the list of types, or first beside a $ref."""
+    if isinstance(schema, list):
+        return [_portable(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("format") == "decimal":
+        return {"type": "number"}  # msgspec itself would write money as text
+    made = {name: _portable(rule) for name, rule in schema.items()}
+    rules = made.get("anyOf", [])
+    if {"type": "null"} not in rules:
+        return made
+    (rule,) = (each for each in rules if each != {"type": "null"})
+    del made["anyOf"]
+    if "$ref" in rule:
+        return made | {"oneOf": [{"type": "null"}, rule]}
+    return made | rule | {"type": [rule["type"], "null"]}
 
 
 # --- the files --------------------------------------------------------------------------------------------------
@@ -322,35 +178,47 @@ def result() -> Json:
 def schemas() -> dict[str, Json]:
     """The content of each file by its name."""
     limits = f"At most {messages.LONGEST // 1024} KiB of UTF-8, no key twice in an object, at most 64 levels deep."
-    titles = {
-        "checkout-request": ("Checkout request", limits, request(deferred=False)),
-        "checkout-request-event": ("Checkout request in a CloudEvent", limits, envelope(request(deferred=False))),
+    titled = {
+        "checkout-request": ("request", "CheckoutRequest", limits, request(deferred=False)),
+        "checkout-request-event": (
+            "request-event",
+            "CheckoutRequestEvent",
+            f"A checkout request in a CloudEvent. {limits}",
+            request_event(),
+        ),
         "deferred-copy": (
-            "Deferred copy",
+            "deferred-copy",
+            "DeferredCopy",
             "A request with its retry state. Only the program writes one, and `retry` may gain members.",
             deferred_copy(),
         ),
-        "checkout-outcome": ("Checkout outcome", Event.__doc__, outcome()),
         "cart-checkout-result": (
+            "result",
             "CartCheckoutResult",
             "The service's response as its reference documents it. It is passed on as it came, without any guarantee.",
             result(),
         ),
     }
+    made = {
+        name: (f"{SOURCE}:{of}:{SCHEMA_VERSION}", {**schema, "title": title, "description": about})
+        for name, (of, title, about, schema) in titled.items()
+    } | outcome_schemas()
+    first = ("title", "description")
     return {
         f"{name}.schema.json": {
             "$schema": DRAFT,
-            "title": title,
-            "description": about,
-            **{key: value for key, value in schema.items() if key not in ("title", "description")},
+            "$id": schema_id,
+            **{key: schema[key] for key in first},
+            **{key: value for key, value in schema.items() if key not in first and (key, value) != ("definitions", {})},
         }
-        for name, (title, about, schema) in titles.items()
+        for name, (schema_id, schema) in made.items()
     }
 
 
 def _components(*kinds: Any) -> tuple[Json, Json]:  # noqa: ANN401  any types that msgspec knows
     """The schemas of these types by name, twice: for each to be taken out, and all of them as definitions."""
-    _, found = msgspec.json.schema_components(kinds, ref_template="#/definitions/{name}")
+    _, components = msgspec.json.schema_components(kinds, ref_template="#/definitions/{name}")
+    found: dict[str, Json] = _portable(components)
     for definition in found.values():
         if "description" in definition:
             # a docstring's lines, without its list of attributes

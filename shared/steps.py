@@ -145,6 +145,9 @@ class Steps:
             self.send_copy(message, line, replace(deferral, queue=queue))
         else:
             _log_outcome(line, event)
+            if message.deferred:  # whether its cart was bought is not known
+                line.add(copy="unreadable")
+                line.escalate(logging.WARNING)
 
     def publish(self, event: Event, line: LogLine) -> None:
         """Send an event to the outcomes queue.

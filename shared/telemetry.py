@@ -233,10 +233,10 @@ def _facts(delivery: Delivery, request: CheckoutRequest | InvalidMessage) -> dic
         "dequeueCount": delivery.dequeue_count,
         "customerId": request.customer_id,
         "cartId": request.cart_id,
+        "requestId": request.request_id,
     }
     if isinstance(request, CheckoutRequest):
         facts |= {
-            "requestId": request.request_id,
             "eventId": request.event_id,
             "correlationId": request.correlation_id,
             "attempt": request.retry.attempt,

@@ -18,7 +18,7 @@ NONE_FOUND = 1
 @batch.selection_options()
 @click.option("--event", "events", multiple=True, metavar="ID", help="Only the event with this id. May be repeated.")
 @click.option("--request", "requests", multiple=True, metavar="ID", help="Only this requestId's. May be repeated.")
-@options.outcomes
+@options.recorded_outcomes
 @batch.send_options
 @settings_option
 def command(

@@ -17,6 +17,7 @@ import click
 from cli import batch, options
 from cli.connection import StorageConnection, settings_option, storage_failures
 from cli.times import FiniteFloat
+from shared.core import envelope, jsontext
 from shared.core.jsontext import printable
 from shared.core.messages import CheckoutRequest, Delivery, InvalidMessage, decode
 
@@ -92,6 +93,7 @@ def command(
     \b
     A line of a file:
       {"customerId": "<GUID>", "cartId": "<GUID>", "requestId": "order-4711"}
+    or what else the app accepts: the same as the data of a CloudEvent, and either of them in base64.
 
     \b
     With --json, one object a line: requestId, customerId, cartId, eventId of each that was sent. With --wait
@@ -141,19 +143,18 @@ def _check_lines(lines: Iterable[bytes]) -> tuple[list[CheckedRequest], list[Ref
 
 
 def check_line(line: int, text: bytes) -> CheckedRequest | RefusedLine:
-    """Decode a request as the app will. A request without an id gets one (uuid4)."""
-    if not text.startswith(b"{"):
-        return RefusedLine(line, "$", "a JSON object on one line")
+    """Decode a request as the app will: plain, in base64, or in a CloudEvent. One without an id gets one (uuid4)."""
     request = _decode(text)
     if isinstance(request, CheckoutRequest) and request.request_id == _NO_ID:
-        # Inserted as text: the rest of the line is not written again, so numbers in `context` stay as they are.
-        text = b'{"requestId":"%s",%s' % (str(uuid.uuid4()).encode(), text[1:].lstrip())
+        # of the members' own texts, so numbers in `context` stay as they are
+        request_id = json.dumps(str(uuid.uuid4()))
+        text = jsontext.build({**request.raw_fields, "requestId": request_id}).encode()
         request = _decode(text)
     if isinstance(request, InvalidMessage):
         return RefusedLine(line, request.path, request.expected)
     if request.deferred:
         return RefusedLine(line, "$", "no `retry`: only the app's own copies have one")
-    return CheckedRequest(request, text)
+    return CheckedRequest(request, envelope.json_text(text))
 
 
 def _decode(text: bytes) -> CheckoutRequest | InvalidMessage:

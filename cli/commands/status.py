@@ -15,7 +15,7 @@ from cli.cart_history import CartHistory, CartPost, Entry, ListedRecord
 from cli.connection import MAX_PEEKED, StorageConnection, settings_option, storage_failures
 from cli.left_out import DAMAGED, UNLISTED, LeftOut, left_out
 from cli.times import format_age, format_utc, parse_rfc3339, parse_when
-from shared.core.outcomes import Outcome, timestamp
+from shared.core.outcomes import RECORDED, Outcome, timestamp
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
@@ -148,7 +148,7 @@ def _recent(histories: Iterable[CartHistory], since: datetime) -> dict[str, Any]
     return {
         "since": timestamp(since),
         "count": len(entries),
-        "byOutcome": {str(outcome): sum(e.event.outcome is outcome for e in entries) for outcome in Outcome},
+        "byOutcome": {str(outcome): sum(e.event.outcome is outcome for e in entries) for outcome in RECORDED},
         "byClass": dict(Counter(entry.error_class for entry in entries if entry.error_class).most_common()),
         "last": [_brief(entry) for entry in not_completed[-SHOWN:][::-1]],
     }

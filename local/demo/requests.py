@@ -103,7 +103,7 @@ def build_requests(rows: Iterable[DemoRow], invalid_rows: Iterable[InvalidRow], 
         request = _request(row, by_scenario.get(row.cart_of or ""), seed)
         by_scenario.setdefault(row.scenario, request)
         requests.append(request)
-    expected = ExpectedOutcome("failed", "invalid_message")
+    expected = ExpectedOutcome("invalid", "invalid_message")
     return requests + [DemoRequest(row.name, row.about, row.body, expected) for row in invalid_rows]
 
 

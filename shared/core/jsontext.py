@@ -1,6 +1,7 @@
 """JSON as text, since bodies must be passed on byte for byte. Pure, standard library only.
 
-`load` checks and parses a body. `members` and `elements` cut the text that it accepted into the texts of its values.
+`load` checks and parses a body. `members` and `elements` cut the text that it accepted into the texts of its values,
+and `build` makes an object of such texts.
 `printable` makes untrusted text safe for a log line, an exception or JSON.
 
 msgspec is not used, because it refuses the legal escape of a lone surrogate, even inside Raw, and silently keeps the
@@ -12,7 +13,7 @@ import re
 import sys
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -32,6 +33,7 @@ _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]",
 )
 _DOTTED = re.compile(r"[A-Za-z0-9_.-]++")
+_KINDS: dict[type, str] = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
 
 
 class NotJson(ValueError):
@@ -110,6 +112,23 @@ def elements(text: str) -> list[str]:
     Only for text that `load` accepted, with or without its byte order mark, or a slice that came from here.
     """
     return [piece for _, piece in _slices(text, "[")]
+
+
+def build(raw: Mapping[str, str]) -> str:
+    """A compact JSON object of these members, each with the text that is its value."""
+    return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in raw.items()) + "}"
+
+
+def kind(value: object) -> str:
+    """What a value of `load` is, in words: `a number`, `an object`."""
+    if isinstance(value, bool):
+        return "true or false"
+    return _KINDS.get(type(value), "a number")
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can encode it: a JSON escape may be a lone surrogate, which UTF-8 cannot."""
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def surrogate_free(text: str) -> str:

@@ -1,28 +1,28 @@
 """The checkout request: from a queue message's bytes to a checked value, and back for a deferred copy. Pure.
 
-    bytes ── plain or base64 ──► JSON ── one object, or the `data` of a CloudEvent 1.0 ──► CheckoutRequest
+    bytes ── plain or base64 ──► JSON ── one object, or in a CloudEvent 1.0 ──────► CheckoutRequest
                   └────────────────┴─────────── anything else ───────────────────────────► InvalidMessage
 
+The way to the one object is `shared.core.envelope`, its members `shared.core.request_fields`.
 `decode` never raises: a message that cannot be read is a value too, and gets an outcome like any other.
 """
 
-import base64
-import binascii
 import hashlib
 import json
 import re
-import unicodedata
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
-from shared.core import jsontext
+from shared.core import diagnosis, envelope, jsontext, request_fields
+from shared.core.envelope import Received
 from shared.core.jsontext import NotJson
 from shared.core.redacted import Redacted
+from shared.core.request_fields import Fields, InvalidRequest, guid_or_none, key_or_none, text_or_none
 from shared.core.retry import RetryState
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:partnercenter:cart-checkout")
@@ -32,12 +32,8 @@ LONGEST_COPY = 47 * 1024
 """Bytes of a deferred copy."""
 _PINNED = 512
 """Bytes that a copy may have more than its message beside the value of `retry`: the request id, at its first time."""
-LONGEST_REQUEST_ID = 256
 
-_BOM = b"\xef\xbb\xbf"
-_GUID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|\{([0-9a-f-]{36})\}", re.IGNORECASE | re.ASCII)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-_UPN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?", re.ASCII)
 
 
 @lru_cache(1024)  # one message asks for the same four ids ten times
@@ -107,17 +103,18 @@ class CheckoutRequest(Redacted, frozen=True):
     def copy(self, retry: RetryState) -> bytes:
         """This message again, as compact JSON, with its request id pinned and with `retry`.
 
-        Every other member keeps the text it came with. A CloudEvent stays that CloudEvent.
+        Every other member of the contract keeps the text it came with, and those that begin with `$` are left out. A
+        CloudEvent stays that CloudEvent, with the request as its `data`.
         """
         pinned = msgspec.structs.replace(retry, started_at=self.started_at)
-        data = _object(
+        data = jsontext.build(
             {
                 **self.raw_fields,
                 "requestId": json.dumps(self.request_id, ensure_ascii=False),
                 "retry": msgspec.json.encode(pinned).decode(),
             }
         )
-        return (data if self.raw_envelope is None else _object({**self.raw_envelope, "data": data})).encode()
+        return (data if self.raw_envelope is None else jsontext.build({**self.raw_envelope, "data": data})).encode()
 
 
 class InvalidMessage(Redacted, frozen=True):
@@ -153,215 +150,58 @@ class InvalidMessage(Redacted, frozen=True):
         return derive("invalid", self.sha256)
 
 
-_Rfc3339 = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class _Invalid(ValueError):
-    def __init__(self, path: str, expected: str) -> None:
-        super().__init__(path, expected)
-        self.path = jsontext.printable(path, 100)
-        self.expected = expected
-
-
-class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The members of a request, by name and JSON type. Their values are checked below."""
-
-    customer_id: str
-    cart_id: str
-    request_id: str | msgspec.UnsetType = msgspec.UNSET
-    correlation_id: str | msgspec.UnsetType = msgspec.UNSET
-    customer_user_upn: str | msgspec.UnsetType = msgspec.UNSET
-    not_after: str | msgspec.UnsetType = msgspec.UNSET
-    traceparent: str | msgspec.UnsetType = msgspec.UNSET
-    context: Any = None
-    retry: RetryState | msgspec.UnsetType = msgspec.UNSET
-
-
-# msgspec prepares a type when it is first converted to. Two threads at once, on a worker that has just started:
-#   first    prepares the fields ..................... prepares Retry
-#   second              finds a half-prepared type  ->  the process crashes
-# So it is prepared here: a module is imported by one thread.
-msgspec.json.Decoder(_Fields)
-
-_REQUIRED = {field.encode_name: field.required for field in msgspec.structs.fields(_Fields)}
-
-
 def decode(body: bytes, delivery: Delivery) -> CheckoutRequest | InvalidMessage:
     """Read a queue message's text, as the queue held it. Never raises."""
     try:
-        text = _plain(body)
-        return _request(text, jsontext.load(text, unique_keys=True), delivery)
-    except (NotJson, _Invalid) as error:
+        received = envelope.read(body)
+        _check_size(received)
+        return _request(received, request_fields.read(received.data, received.root), delivery)
+    except NotJson as error:
         return _invalid(body, error)
 
 
-def _plain(body: bytes) -> bytes:
-    """The JSON text: the body, or what it decodes to as base64. Strict, so that a text has one interpretation."""
-    if _opens_object(body):
-        return body
-    try:
-        text = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        text = b""
-    if not _opens_object(text) or base64.b64encode(text) != body:
-        raise _Invalid("$", "a JSON object in UTF-8, as it is or in standard, padded base64 without line breaks")
-    return text
+def _check_size(received: Received) -> None:
+    size, longest = received.size, LONGEST if received.data.get("retry") is None else LONGEST_COPY
+    if size > longest:
+        raise InvalidRequest("$", f"at most {longest} bytes, not {size}")
+    if (without := size - len(received.raw.get("retry", "").encode())) > LONGEST + _PINNED:  # `retry` may grow yet
+        raise InvalidRequest("$", f"at most {LONGEST + _PINNED} bytes beside its retry, not {without}")
 
 
-def _opens_object(text: bytes) -> bool:
-    return text.removeprefix(_BOM).lstrip(b" \t\r\n").startswith(b"{")
-
-
-def _request(text: bytes, tree: dict[str, Any], delivery: Delivery) -> CheckoutRequest:
-    raw = jsontext.members(jsontext.decode(text))
-    if "specversion" in tree:
-        source, event_id = _envelope(tree)
-        envelope, root, data = raw, "$.data", tree["data"]
-        raw = jsontext.members(raw["data"])
-        default_id = derive("cloudevent", source, event_id)
-    else:
-        envelope, root, data = None, "$", tree
-        event_id, default_id = None, delivery.message_id
-    longest = LONGEST_COPY if "retry" in data else LONGEST
-    if len(text) > longest:
-        raise _Invalid("$", f"at most {longest} bytes, not {len(text)}")
-    if (without := len(text) - len(raw.get("retry", "").encode())) > LONGEST + _PINNED:  # `retry` may grow yet
-        raise _Invalid("$", f"at most {LONGEST + _PINNED} bytes beside its retry, not {without}")
-    fields = _fields(data, root)
+def _request(received: Received, fields: Fields, delivery: Delivery) -> CheckoutRequest:
+    event = received.tree if received.envelope is not None else {}
+    default_id = derive("cloudevent", event["source"], event["id"]) if event else delivery.message_id
     retry = fields.retry or RetryState()
-    traceparents = (fields.traceparent, tree.get("traceparent"))  # the request's own, else the envelope's
+    traceparents = (fields.traceparent, event.get("traceparent"))  # the request's own, else the envelope's
     return CheckoutRequest(
-        customer_id=_guid(fields.customer_id, f"{root}.customerId"),
-        cart_id=_guid(fields.cart_id, f"{root}.cartId"),
-        request_id=default_id if fields.request_id is msgspec.UNSET else _key(fields.request_id, f"{root}.requestId"),
+        customer_id=fields.customer_id,
+        cart_id=fields.cart_id,
+        request_id=fields.request_id or default_id,
         started_at=retry.started_at or delivery.inserted_at,
         retry=retry,
-        deferred=fields.retry is not msgspec.UNSET,
-        correlation=_optional_guid(fields.correlation_id, f"{root}.correlationId"),
-        customer_user_upn=_upn(fields.customer_user_upn, f"{root}.customerUserUpn"),
-        not_after=_instant(fields.not_after, f"{root}.notAfter"),
+        deferred=fields.retry is not None,
+        correlation=fields.correlation_id or guid_or_none(event.get("correlationid")),
+        customer_user_upn=fields.customer_user_upn,
+        not_after=fields.not_after,
         traceparent=next((t for t in traceparents if isinstance(t, str) and _TRACEPARENT.fullmatch(t)), None),
-        context=raw.get("context"),
-        causation_id=event_id,
-        raw_fields=raw,
-        raw_envelope=envelope,
+        context=None if fields.context is None else received.raw["context"],
+        causation_id=event.get("id"),
+        raw_fields={name: text for name, text in received.raw.items() if name in request_fields.NAMES},
+        raw_envelope=received.envelope,
     )
 
 
-def _envelope(tree: dict[str, Any]) -> tuple[str, str]:
-    """Check what CloudEvents 1.0 requires of an event, and return its source and id."""
-    if tree["specversion"] != "1.0":
-        raise _Invalid("$.specversion", 'the CloudEvents version "1.0"')
-    for name in ("id", "source", "type"):
-        value = tree.get(name)
-        if not (isinstance(value, str) and value and _encodable(value)):
-            raise _Invalid(f"$.{name}", "a non-empty string, as CloudEvents 1.0 requires")
-    if not all(_encodable(name) for name in tree):
-        raise _Invalid("$", "attribute names without lone surrogates")
-    if not isinstance(tree.get("data"), dict):
-        raise _Invalid("$.data", "a JSON object: the checkout request (data_base64 is not accepted)")
-    return tree["source"], tree["id"]
-
-
-def _fields(data: dict[str, Any], root: str) -> _Fields:
-    for name in data:
-        if name not in _REQUIRED:
-            raise _Invalid(root + jsontext.step(name), f"one of {', '.join(_REQUIRED)}")
-    for name, required in _REQUIRED.items():
-        if required and name not in data:
-            raise _Invalid(f"{root}.{name}", "a GUID: it is required")
-    try:
-        fields = msgspec.convert(data, _Fields)
-        if fields.retry:
-            msgspec.json.encode(fields.retry)  # a copy must be able to encode it again
-            _in_utc(fields.retry)
-    except msgspec.ValidationError as error:
-        # msgspec says "Expected `str`, got `int` - at `$.customerId`"
-        expected, _, path = str(error).partition(" - at `$")
-        raise _Invalid(root + path.rstrip("`"), expected.removeprefix("Expected ").replace("`", "")) from None
-    except UnicodeEncodeError:
-        raise _Invalid(f"{root}.retry", "text without lone surrogates") from None
-    except OverflowError:
-        raise _Invalid(f"{root}.retry", "times between the years 1 and 9999 in UTC") from None
-    return fields
-
-
-def _in_utc(retry: RetryState) -> None:
-    refused_at = retry.refused.at if retry.refused else None
-    for instant in (retry.since, retry.held, retry.started_at, refused_at):
-        if instant is not None:
-            instant.astimezone(UTC)  # raises OverflowError for the first and the last representable day in some zones
-
-
-def _guid(value: str, path: str) -> str:
-    if guid := guid_or_none(value):
-        return guid
-    raise _Invalid(path, "a GUID such as 11111111-2222-3333-4444-555555555555")
-
-
-def _optional_guid(value: str | msgspec.UnsetType, path: str) -> str | None:
-    return None if value is msgspec.UNSET else _guid(value, path)
-
-
-def guid_or_none(value: object) -> str | None:
-    """A GUID in lower case and without braces, or None for everything else. Only ASCII digits pass."""
-    match = _GUID.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    guid = (match[1] or match[2]).lower()
-    return guid if _GUID.fullmatch(guid) else None
-
-
-def _key(value: str, path: str) -> str:
-    if (
-        1 <= len(value) <= LONGEST_REQUEST_ID
-        and _encodable(value)
-        and not any(unicodedata.category(c) == "Cc" for c in value)
-    ):
-        return value
-    raise _Invalid(path, "1 to 256 characters without control characters or lone surrogates")
-
-
-def _upn(value: str | msgspec.UnsetType, path: str) -> str | None:
-    if value is msgspec.UNSET:
-        return None
-    if _UPN.fullmatch(value):
-        return value
-    raise _Invalid(path, "1 to 256 printable ASCII characters: it travels in a header")
-
-
-def _instant(value: str | msgspec.UnsetType, path: str) -> datetime | None:
-    if value is msgspec.UNSET:
-        return None
-    try:
-        return msgspec.convert(value, _Rfc3339, strict=True).astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
-        raise _Invalid(path, "a time with an offset (RFC 3339) such as 2026-11-22T18:00:00Z") from None
-
-
-def _encodable(value: str) -> bool:
-    """Whether UTF-8 can encode it: a JSON escape may be a lone surrogate, which UTF-8 cannot."""
-    return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
-
-
-def _object(members: Mapping[str, str]) -> str:
-    return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{raw}" for name, raw in members.items()) + "}"
-
-
-def _invalid(body: bytes, error: NotJson | _Invalid) -> InvalidMessage:
+def _invalid(body: bytes, error: NotJson) -> InvalidMessage:
     """Describe a message that is not a valid request, with its ids where those are valid."""
-    data: Any = None
-    try:
-        tree = jsontext.load(_plain(body))
-        data = tree.get("data") if "specversion" in tree else tree
-    except (NotJson, _Invalid):
-        pass
-    known = data if isinstance(data, dict) else {}
+    tree = diagnosis.object_in(body)
+    known = diagnosis.request_in(tree)
     return InvalidMessage(
         body=body,
         path=error.path,
         expected=error.expected,
-        deferred="retry" in known,
-        customer_id=guid_or_none(known.get("customerId")),
-        cart_id=guid_or_none(known.get("cartId")),
+        deferred=known.get("retry") is not None,
+        customer_id=diagnosis.member(known, "customerId", guid_or_none),
+        cart_id=diagnosis.member(known, "cartId", guid_or_none),
+        request_id=diagnosis.member(known, "requestId", key_or_none),
+        causation_id=diagnosis.member(tree, "id", text_or_none) if diagnosis.is_event(tree) else None,
     )

@@ -21,25 +21,36 @@ from shared.core.models import ServiceResponse
 
 SOURCE = "urn:partnercenter:cart-checkout"
 TYPE = "partnercenter.cart.checkout."
-SCHEMA = "urn:partnercenter:cart-checkout:outcome:1"
+SCHEMA_VERSION = 1
+"""Of each outcome's data. It grows when a member that exists changes its meaning, its type or its presence."""
 LONGEST_EVENT = 48 * 1024
 """Bytes of JSON that fit a queue message (64 KiB) in base64. The data of a longer event become a `dataref`."""
 SHOWN_OF_INVALID = 6 * 1024
 """Bytes of an invalid message that its outcome quotes, from its beginning."""
+LONGEST_CAUSATION_OF_INVALID = 1024
+"""Characters. A longer id of the requesting CloudEvent is left out, since this event has no `dataref` to shrink it."""
 
 
 class Outcome(StrEnum):
-    """The five ways a message can end."""
+    """The six ways a message can end. `invalid` is that of a message which is no request: no record has it."""
 
     COMPLETED = "completed"
     ACTION_REQUIRED = "action_required"
     PARTIAL = "partial"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    INVALID = "invalid"
+
+    @property
+    def schema(self) -> str:
+        """The `$id` of the schema of its data."""
+        return f"{SOURCE}:{self}:{SCHEMA_VERSION}"
 
 
 _OUTCOMES = {TYPE + outcome: outcome for outcome in Outcome}
 
+RECORDED = tuple(outcome for outcome in Outcome if outcome is not Outcome.INVALID)
+"""The outcomes of requests: those that a record can have."""
 BOUGHT = frozenset({Outcome.COMPLETED, Outcome.ACTION_REQUIRED, Outcome.PARTIAL})
 """Outcomes after which the cart, or a part of it, is bought: it is never posted again."""
 
@@ -164,25 +175,36 @@ def copied(entry: Event, data: str, attempts: int) -> Decision:
 
 
 def invalid(message: InvalidMessage) -> Event:
-    """The outcome of an invalid message. It depends on its bytes alone, so a repeat publishes the same event."""
-    # a newer version may have made a POST before it sent this copy, so `failed` could be untrue
-    outcome = Outcome.UNKNOWN if message.deferred else Outcome.FAILED
+    """The outcome of an invalid message. It depends on its bytes alone, so a repeat publishes the same event.
+
+    Whether a deferred copy that this version cannot read was bought is not known: a newer version may have posted it.
+    """
     cause = error(
         ErrorClass.INVALID_MESSAGE, f"The message is no checkout request: {message.path}: expected {message.expected}"
     )
     if message.deferred:
         cause = msgspec.structs.replace(cause, advice=_DEFERRED_ADVICE)
     data = _present(
-        outcome=_text(outcome),
+        outcome=_text(Outcome.INVALID),
         customerId=_text(message.customer_id),
         cartId=_text(message.cart_id),
+        requestId=_text(message.request_id),
         body=_text(base64.b64encode(message.body[:SHOWN_OF_INVALID]).decode()),
         size=str(len(message.body)),
         sha256=_text(message.sha256),
         truncated="true" if len(message.body) > SHOWN_OF_INVALID else "false",
+        deferred="true" if message.deferred else None,
         error=_error(cause, path=message.path, expected=message.expected),
     )
-    return _event(message.event_id, outcome, customer_id=message.customer_id, cart_id=message.cart_id, data=data)
+    causation_id = message.causation_id or ""
+    return _event(
+        message.event_id,
+        Outcome.INVALID,
+        customer_id=message.customer_id,
+        cart_id=message.cart_id,
+        data=data,
+        causationid=causation_id if 0 < len(causation_id) <= LONGEST_CAUSATION_OF_INVALID else None,
+    )
 
 
 _DEFERRED_ADVICE = (
@@ -224,7 +246,7 @@ def _event(
         subject=_text(f"customers/{customer_id}/carts/{cart_id}" if customer_id and cart_id else None),
         time=_text(optional.get("time")),
         datacontenttype='"application/json"',
-        dataschema=_text(SCHEMA),
+        dataschema=_text(outcome.schema),
         partitionkey=_text(customer_id),
         correlationid=_text(optional.get("correlationid")),
         causationid=_text(optional.get("causationid")),

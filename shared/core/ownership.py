@@ -7,7 +7,7 @@ not say whose they are, and those that do are compared as GUIDs, since spellings
 from collections.abc import Iterator
 
 from shared.core import jsontext
-from shared.core.messages import guid_or_none
+from shared.core.request_fields import guid_or_none
 
 
 def names_another(named: object, asked: str) -> bool:

@@ -219,7 +219,7 @@ def test_an_invalid_message_is_logged_without_its_text(delivery: Delivery, funct
     assert (level, facts["function"], facts["outcome"], facts["class"]) == (
         "INFO",
         function,
-        "failed",
+        "invalid",
         "invalid_message",
     )
     assert PLANTED not in str(facts)

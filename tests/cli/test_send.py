@@ -16,6 +16,7 @@ from shared.core.errors import ErrorClass
 from shared.core.messages import derive
 from shared.core.outcomes import Outcome
 from tests.cli.conftest import asked
+from tests.support.builders import MESSAGE, accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 CUSTOMER = "c0ffee00-1111-4222-8333-444444444444"
 CART = "00000001-1111-4222-8333-444444444444"
 GOOD = f'{{"customerId":"{CUSTOMER}","cartId":"{CART}"}}'
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def test_a_cart_is_sent_under_the_id_that_is_given(run: Run, storage: Storage) -> None:
@@ -124,12 +129,14 @@ def test_the_valid_lines_are_sent_with_keep_going(run: Run, storage: Storage) ->
         (b"{}", "$.customerId"),
         (b"[1]", "$"),
         (b'{"customerId":1}', "$.cartId"),
+        (GOOD.replace("customerId", "CustomerId").encode(), "$.CustomerId"),
+        (GOOD.encode("utf-16"), "$"),
         (GOOD[:-1].encode() + b',"requestID":"typo"}', "$.requestID"),
         (GOOD[:-1].encode() + b',"requestId":"\\u0000"}', "$.requestId"),
         (GOOD[:-1].encode() + b',"retry":{"attempt":1}}', "$"),
         (GOOD[:-1].encode() + b',"cartId":"twice"}', "$.cartId"),
         (GOOD[:-1].encode() + b',"context":"' + b"x" * 45_000 + b'"}', "$"),
-        (base64.b64encode(GOOD.encode()), "$"),
+        (base64.b64encode(base64.b64encode(GOOD.encode())), "$"),
         (b"\xff" + GOOD.encode(), "$"),
     ],
 )
@@ -147,11 +154,41 @@ def test_a_request_that_grows_too_long_by_its_id_is_refused() -> None:
     assert isinstance(check_line(1, text), RefusedLine)
 
 
-def test_a_line_is_not_rewritten() -> None:
+def test_the_values_of_a_line_stay_as_they_are_written() -> None:
     text = GOOD[:-1].encode() + b' , "context": [1.50, "\\u00fc"]}'
     found = check_line(1, text)
     assert isinstance(found, CheckedRequest)
-    assert found.text.endswith(text[1:])
+    assert b'"context":[1.50, "\\u00fc"],"requestId":"' in found.text
+    named = check_line(1, text[:-1] + b', "requestId": "r"}')
+    assert isinstance(named, CheckedRequest)
+    assert text[:-1] + b', "requestId": "r"}' == named.text
+
+
+EVENT = {"specversion": "1.0", "id": "7", "source": "urn:shop", "type": "t"}
+FORMS = {
+    "plain": GOOD,
+    "BOM": f"\ufeff{GOOD}",
+    "base64": b64(GOOD),
+    "base64 of a BOM": b64(f"\ufeff{GOOD}"),
+    "null as request id": GOOD[:-1] + ',"requestId":null,"notAfter":null}',
+    "a binding's member": GOOD[:-1] + ',"$AzureWebJobsParentId":"x"}',
+    "CloudEvent": json.dumps(EVENT | {"data": json.loads(GOOD)}),
+    "CloudEvent with data_base64": json.dumps(EVENT | {"data_base64": b64(GOOD)}),
+    "CloudEvent in base64": b64(json.dumps(EVENT | {"data": json.loads(GOOD)})),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_every_form_that_the_function_accepts_is_sent(run: Run, storage: Storage, form: str) -> None:
+    result = run("send", "--from", "-", "--json", given=f"\n{form}\n")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    (message,) = storage.carts.peek_messages()
+    queued = accepted(message.content.encode())
+    receipt = json.loads(result.stdout)
+    assert (receipt["requestId"], receipt["eventId"]) == (queued.request_id, queued.event_id)
+    assert CART == queued.cart_id
+    assert MESSAGE != queued.request_id, "the message's own id would be another at the next try"
 
 
 def test_a_context_that_is_not_json_is_wrong_usage(run: Run) -> None:

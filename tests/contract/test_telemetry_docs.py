@@ -92,6 +92,7 @@ def live() -> None:
         world.run()
     world = World()
     world.carts.send("no request")
+    world.carts.send('{"retry": {}}')
     world.enqueue("dropped-before")
     world.enqueue("throttled")
     world.run()

@@ -19,10 +19,11 @@ from shared.core.rules import CopyOf, Replay, Undecided, apply_rules
 from shared.core.state_metadata import from_metadata, to_metadata
 from shared.ports import StoredBlob
 from shared.records import Records
+from tests.docs.test_docs import EXAMPLES
 from tests.support.builders import NOW, accepted, after, request
 from tests.support.memory import MemoryBlobs
 
-FOLDERS = sorted((Path(__file__).parent / "fixtures").iterdir())
+FOLDERS = sorted((Path(__file__).parent / "fixtures").glob("v*"))
 
 
 def _fixtures(kind: str) -> list[Any]:
@@ -107,8 +108,15 @@ def test_a_record_that_this_version_writes_can_be_read_by_that_version(folder: P
     # what was there stays byte for byte, entries of unknown types and unknown metadata included
     assert after_it.startswith(before.removesuffix("]"))
     assert fixture["metadata"] == stored.metadata
-    assert [] == _faults(folder, "checkout-outcome", json.loads(after_it)[-1])
+    assert [] == _faults(folder, "checkout-failed-event", json.loads(after_it)[-1])
     assert revision == json.loads(after_it)[-1]["data"]["revision"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_an_event_that_this_version_writes_matches_the_schemas_of_that_version(folder: Path, name: str) -> None:
+    written, outcome = EXAMPLES[name][0](), EXAMPLES[name][1]
+    assert [] == _faults(folder, f"checkout-{outcome}-event", json.loads(written))
 
 
 @pytest.mark.parametrize(("folder", "fixture"), _fixtures("record"))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from shared.core.cart_state import Post
 from shared.core.errors import ErrorClass, error
-from shared.core.messages import LONGEST, LONGEST_COPY, CheckoutRequest, InvalidMessage, decode, guid_or_none
+from shared.core.messages import LONGEST, LONGEST_COPY, CheckoutRequest, InvalidMessage, decode
 from shared.core.outcomes import invalid
 from shared.core.refusal import to_refusal
+from shared.core.request_fields import guid_or_none
 from shared.core.retry import MAX_COUNT, Refusal, RetryState
 from tests.support.builders import (
     CART,
@@ -64,6 +65,11 @@ def raw(**more: str) -> bytes:
     return ("{" + ",".join(f"{text_of(name)}:{text}" for name, text in texts.items()) + "}").encode()
 
 
+def null_data(**more: Any) -> bytes:
+    """A CloudEvent with null as its data."""
+    return cloud_event("#", **more).replace(b'"#"', b"null")
+
+
 # --- the shapes of a message --------------------------------------------------------------------------------
 
 PLAIN = body(requestId="order-4711", context={"a": [1, "é"]})
@@ -79,6 +85,19 @@ SHAPES = {
     "CloudEvent": cloud_event(json.loads(PLAIN)),
     "CloudEvent with BOM": BOM + cloud_event(json.loads(PLAIN)),
     "CloudEvent in base64": b64(cloud_event(json.loads(PLAIN))),
+    "CloudEvent with data_base64": cloud_event(..., data_base64=b64(PLAIN).decode()),
+    "CloudEvent with data_base64, BOM and white space in it": cloud_event(
+        ..., data_base64=b64(BOM + b" " + PLAIN).decode()
+    ),
+    "CloudEvent with data_base64 beside null": null_data(data_base64=b64(PLAIN).decode()),
+    "CloudEvent with null as data_base64": cloud_event(json.loads(PLAIN), data_base64=None),
+    "members of a binding": PLAIN[:-1] + b',"$AzureWebJobsParentId":"0dd0dd00-1111-4222-8333-444444444444"}',
+    "members of a binding in a CloudEvent": cloud_event({**json.loads(PLAIN), "$type": "Cart", "$": 1, "$\ud800": {}}),
+    "null for absent members": body(
+        requestId="order-4711",
+        context={"a": [1, "é"]},
+        **dict.fromkeys(["correlationId", "customerUserUpn", "notAfter", "traceparent", "retry"]),
+    ),
     "CloudEvent with extensions": cloud_event(
         json.loads(PLAIN),
         time="2026-11-22T09:00:00Z",
@@ -128,6 +147,16 @@ def test_every_field_is_read() -> None:
         found.traceparent,
         found.context,
     )
+
+
+def test_null_is_an_absent_optional_member() -> None:
+    optional = ["requestId", "correlationId", "customerUserUpn", "notAfter", "traceparent", "context", "retry"]
+    nulls = dict.fromkeys(optional)
+    for written, absent in ((body(**nulls), body()), (cloud_event(members(**nulls)), cloud_event())):
+        unlike: dict[str, Any] = {"raw_fields": {}, "raw_envelope": {}}
+        expected = msgspec.structs.replace(accepted(absent), **unlike)
+        assert expected == msgspec.structs.replace(accepted(written), **unlike)
+        assert accepted(absent).event_id == accepted(accepted(written).copy(WAITED)).event_id
 
 
 def test_a_cloud_event_causes_the_outcome_under_its_own_id() -> None:
@@ -218,7 +247,23 @@ NO_EVENT = {
     "half a character in the type": (cloud_event(type="\ud800"), "$.type"),
     "half a character in an attribute's name": (cloud_event(**{"\ud800": 1}), "$"),
     "no data": (cloud_event(...), "$.data"),
-    "data_base64": (cloud_event(..., data_base64=b64(PLAIN).decode()), "$.data"),
+    "data_base64 of an array": (cloud_event(..., data_base64=b64(b"[]").decode()), "$.data_base64"),
+    "data_base64 of a request in base64": (cloud_event(..., data_base64=b64(b64(PLAIN)).decode()), "$.data_base64"),
+    "data_base64 that is none": (cloud_event(..., data_base64=PLAIN.decode()), "$.data_base64"),
+    "data_base64 without padding": (cloud_event(..., data_base64=b64(PLAIN + b" ").decode()[:-1]), "$.data_base64"),
+    "data_base64 of half a character": (cloud_event(..., data_base64="\ud800"), "$.data_base64"),
+    "data_base64 as a number": (cloud_event(..., data_base64=5), "$.data_base64"),
+    "data_base64 beside data": (cloud_event(data_base64=b64(PLAIN).decode()), "$.data_base64"),
+    "data_base64 with a mistake": (cloud_event(..., data_base64=b64(b"{,}").decode()), "$.data_base64"),
+    "data_base64 with a wrong member": (
+        cloud_event(..., data_base64=b64(body(cartId="x")).decode()),
+        "$.data_base64.cartId",
+    ),
+    "data_base64 with a key twice": (
+        cloud_event(..., data_base64=b64(raw(context='[{"a":1,"a":2}]')).decode()),
+        "$.data_base64.context[0].a",
+    ),
+    "data and data_base64 null": (null_data(data_base64=None), "$.data"),
     "data as text": (cloud_event(PLAIN.decode()), "$.data"),
     "data in base64": (cloud_event(b64(PLAIN).decode()), "$.data"),
     "data as an array": (cloud_event([members()]), "$.data"),
@@ -245,17 +290,12 @@ WRONG_MEMBERS = [
     ("cartId", [CART], "cartId"),
     ("cartId", {"id": CART}, "cartId"),
     ("requestId", 4711, "requestId"),
-    ("requestId", None, "requestId"),
     ("requestId", True, "requestId"),
-    ("correlationId", None, "correlationId"),
     ("correlationId", 5, "correlationId"),
     ("correlationId", "", "correlationId"),
     ("correlationId", "order-4711", "correlationId"),
-    ("customerUserUpn", None, "customerUserUpn"),
     ("customerUserUpn", 5, "customerUserUpn"),
-    ("traceparent", None, "traceparent"),
     ("traceparent", 5, "traceparent"),
-    ("retry", None, "retry"),
     ("retry", [], "retry"),
     ("retry", "again", "retry"),
     ("retry", {"attempt": "3"}, "retry.attempt"),
@@ -367,6 +407,8 @@ def test_nesting_goes_to_64_and_not_beyond() -> None:
     assert context == accepted(raw(context=context)).context
     assert "$" == refused(raw(context=f"[{context}]")).path
     inside = context[1:-1]
+    for event, encoded in ((accepted, inside), (refused, context)):
+        event(cloud_event(..., data_base64=b64(raw(context=encoded)).decode()))
     assert inside == accepted(cloud_event("#").replace(b'"#"', raw(context=inside))).context
     assert "$" == refused(cloud_event("#").replace(b'"#"', raw(context=context))).path
 
@@ -597,7 +639,7 @@ def test_not_after_is_a_time_with_an_offset(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "tomorrow", "2026-11-22", "2026-11-22T10:00:00", "1763805600", "0001-01-01T00:00:00+01:00", None, 5, "\ud800"],
+    ["", "tomorrow", "2026-11-22", "2026-11-22T10:00:00", "1763805600", "0001-01-01T00:00:00+01:00", 5, "\ud800"],
     ids=ascii,
 )
 def test_another_not_after_is_refused(text: object) -> None:
@@ -613,7 +655,8 @@ def test_a_delivery_has_a_name_of_its_own() -> None:
 # --- context ------------------------------------------------------------------------------------------------
 
 CONTEXTS = [
-    "null",
+    "false",
+    "[null]",
     "{}",
     '""',
     "36.480",
@@ -704,6 +747,20 @@ def test_a_cloud_events_copy_stays_that_cloud_event() -> None:
     )
     assert expected == copy.decode()
     assert not accepted(message).deferred, "an extension of that name is none of ours"
+
+
+def test_a_copy_leaves_out_the_members_that_a_binding_wrote() -> None:
+    first = accepted(body(**{"$AzureWebJobsParentId": "x", "context": {"$ref": 1}}))
+    assert {"customerId", "cartId", "context", "requestId", "retry"} == {*json.loads(first.copy(WAITED))}
+    assert '{"$ref":1}' == accepted(first.copy(WAITED)).context
+
+
+def test_a_cloud_events_copy_carries_data_where_data_base64_was() -> None:
+    event = null_data(data_base64=b64(BOM + PLAIN).decode(), tenant="x")
+    copy = json.loads(accepted(event).copy(RetryState(attempt=1)))
+    assert ["specversion", "id", "source", "type", "data", "tenant"] == [*copy]
+    started = {"attempt": 1, "startedAt": "2026-11-22T10:00:00Z"}
+    assert json.loads(PLAIN) | {"retry": started} == copy["data"]
 
 
 def test_members_of_retry_from_a_newer_version_are_ignored() -> None:

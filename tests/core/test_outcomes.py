@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from shared.core.errors import Error, ErrorClass, error
 from shared.core.messages import CheckoutRequest
 from shared.core.models import ServiceResponse
-from shared.core.outcomes import Decision, Event, Outcome, copied, decided, invalid, response_ids, timestamp
+from shared.core.outcomes import RECORDED, Decision, Event, Outcome, copied, decided, invalid, response_ids, timestamp
 from tests.support.builders import (
     CART,
     CUSTOMER,
@@ -74,7 +74,7 @@ def test_an_outcome_is_the_expected_cloud_event() -> None:
         f'"subject":"customers/{CUSTOMER}/carts/{CART}",'
         '"time":"2026-11-22T10:00:00.123Z",'
         '"datacontenttype":"application/json",'
-        '"dataschema":"urn:partnercenter:cart-checkout:outcome:1",'
+        '"dataschema":"urn:partnercenter:cart-checkout:partial:1",'
         f'"partitionkey":"{CUSTOMER}",'
         f'"correlationid":"{CORRELATION}",'
         '"causationid":"e \\"1\\"",'
@@ -104,7 +104,7 @@ def test_absent_members_are_left_out() -> None:
         f'{{"specversion":"1.0","id":"{found.event_id}","source":"urn:partnercenter:cart-checkout",'
         '"type":"partnercenter.cart.checkout.failed",'
         f'"subject":"customers/{CUSTOMER}/carts/{CART}","time":"2026-11-22T10:00:00.123Z",'
-        '"datacontenttype":"application/json","dataschema":"urn:partnercenter:cart-checkout:outcome:1",'
+        '"datacontenttype":"application/json","dataschema":"urn:partnercenter:cart-checkout:failed:1",'
         f'"partitionkey":"{CUSTOMER}","correlationid":"{found.correlation_id}",'
         f'"data":{{"outcome":"failed","customerId":"{CUSTOMER}","cartId":"{CART}","requestId":"{found.request_id}",'
         '"attempts":0,"revision":1,"startedAt":"2026-11-22T10:00:00.000Z","finishedAt":"2026-11-22T10:00:00.123Z",'
@@ -120,9 +120,10 @@ def test_each_outcome_has_a_type_of_its_own(outcome: str) -> None:
     assert (f"partnercenter.cart.checkout.{outcome}", outcome) == (published["type"], published["data"]["outcome"])
 
 
-def test_there_are_five_outcomes_of_which_three_bought_the_cart() -> None:
-    assert ["completed", "action_required", "partial", "failed", "unknown"] == list(Outcome)
-    assert [True, True, True, False, False] == [event(outcome).bought for outcome in Outcome]
+def test_there_are_five_outcomes_of_requests_of_which_three_bought_the_cart() -> None:
+    assert ("completed", "action_required", "partial", "failed", "unknown") == RECORDED
+    assert [*RECORDED, "invalid"] == list(Outcome)
+    assert [True, True, True, False, False, False] == [event(outcome).bought for outcome in Outcome]
 
 
 @pytest.mark.parametrize("error_class", list(ErrorClass))
@@ -269,16 +270,17 @@ def test_the_outcome_of_an_invalid_message_is_the_expected_cloud_event() -> None
         ("specversion", "1.0"),
         ("id", found.event_id),
         ("source", "urn:partnercenter:cart-checkout"),
-        ("type", "partnercenter.cart.checkout.failed"),
+        ("type", "partnercenter.cart.checkout.invalid"),
         ("subject", f"customers/{CUSTOMER}/carts/{CART}"),
         ("datacontenttype", "application/json"),
-        ("dataschema", "urn:partnercenter:cart-checkout:outcome:1"),
+        ("dataschema", "urn:partnercenter:cart-checkout:invalid:1"),
         ("partitionkey", CUSTOMER),
     ] == list(published.items())
     assert {
-        "outcome": "failed",
+        "outcome": "invalid",
         "customerId": CUSTOMER,
         "cartId": CART,
+        "requestId": "order-4711",
         "body": base64.b64encode(message).decode(),
         "size": len(message),
         "sha256": hashlib.sha256(message).hexdigest(),
@@ -316,8 +318,8 @@ def test_the_outcome_of_an_invalid_message_depends_on_its_bytes_alone() -> None:
     one = invalid(refused(message))
     assert one == invalid(refused(message, message_id="m-2", count=4, inserted_at=after(99), from_poison=True))
     published = json.loads(one.text)
-    assert set() == {"time", "correlationid", "causationid", "traceparent"} & published.keys()
-    assert set() == {"startedAt", "finishedAt", "attempts", "requestId", "context"} & published["data"].keys()
+    assert set() == {"time", "correlationid", "traceparent"} & published.keys()
+    assert set() == {"startedAt", "finishedAt", "attempts", "revision", "context"} & published["data"].keys()
 
 
 @pytest.mark.parametrize(
@@ -331,15 +333,28 @@ def test_six_kib_of_an_invalid_message_are_shown(size: int, shown: int, truncate
     assert hashlib.sha256(message).hexdigest() == data["sha256"]
 
 
-def test_a_deferred_copy_that_cannot_be_read_is_published_as_unknown_not_as_failed() -> None:
+def test_a_deferred_copy_that_cannot_be_read_is_invalid_too_and_the_cart_must_be_looked_at() -> None:
     found = refused(body(retry={}, newField=1))
     published = invalid(found)
-    assert (Outcome.UNKNOWN, found.event_id) == (published.outcome, published.id)
+    assert (Outcome.INVALID, found.event_id) == (published.outcome, published.id)
     data = data_of(published)
-    assert ("unknown", "invalid_message") == (data["outcome"], data["error"]["class"])
+    assert ("invalid", True, "invalid_message") == (data["outcome"], data["deferred"], data["error"]["class"])
     assert "Nothing was bought" not in data["error"]["advice"]
     assert "look at the cart" in data["error"]["advice"]
-    assert "partnercenter.cart.checkout.unknown" == json.loads(published.text)["type"]
+
+
+def test_an_invalid_message_is_published_with_the_request_id_and_the_cause_that_were_read() -> None:
+    found = replace(refused(body(x=1)), request_id="order-4711", causation_id="7f3a")
+    published = json.loads(invalid(found).text)
+    assert ("order-4711", "7f3a") == (published["data"]["requestId"], published["causationid"])
+    assert ["cartId", "requestId", "body"] == list(published["data"])[2:5]
+
+
+@pytest.mark.parametrize(("length", "told"), [(0, False), (1, True), (1024, True), (1025, False), (44 * KIB, False)])
+def test_a_cause_of_an_invalid_message_that_is_too_long_for_its_event_is_left_out(length: int, told: bool) -> None:
+    published = invalid(replace(refused(b"x" * 44 * KIB), causation_id="\x01" * length))
+    assert told is ("causationid" in json.loads(published.text))
+    assert not published.too_large
 
 
 @settings(deadline=None)

@@ -47,7 +47,7 @@ def query(deployment: Deployment, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, Any]]:
-    """What the program logs of carts that are bought, refused, unknown, held, deferred, poisoned and broken."""
+    """What the program logs of carts: bought, refused, unknown, held, deferred, unreadable, poisoned and broken."""
     heard: list[str] = []
 
     class Ear(logging.Handler):
@@ -62,6 +62,9 @@ def lines() -> list[dict[str, Any]]:
             world = World()
             world.enqueue(scenario)
             world.run(until=_an_hour_later(world))
+        world = World()
+        world.carts.send('{"retry": {}}')
+        world.run()
         _renewed()
         _raised()
     finally:
@@ -176,7 +179,7 @@ def test_a_query_uses_fields_that_the_program_logs(path: Path, lines: list[dict[
 @pytest.mark.parametrize("path", [*QUERIES, *PICTURES], ids=lambda path: path.stem)
 def test_a_query_compares_with_values_that_the_program_logs(path: Path, lines: list[dict[str, Any]]) -> None:
     text = path.read_text("utf-8")
-    for fact in ("function", "result", "outcome"):
+    for fact in ("function", "result", "outcome", "copy"):
         used = re.findall(rf"line\.{fact}\) (?:==|!=) '(\w+)'", text)
         for several in re.findall(rf"line\.{fact}\) in \(([^)]+)\)", text):
             used += re.findall(r"'(\w+)'", several)
@@ -193,7 +196,7 @@ def test_every_line_of_a_cart_says_how_long_it_has_waited(lines: list[dict[str, 
     assert len(lines) > 20
     assert all(isinstance(line["waited"], float) for line in lines)
     # the poison handler sends a message on without reading it at its third delivery: that line has no ids
-    assert all(line["eventId"] for line in lines if line["result"] != "renewed")
+    assert all(line["eventId"] for line in lines if line["result"] != "renewed" and "copy" not in line)
 
 
 def test_the_alert_on_operator_errors_lists_their_classes(deployment: Deployment) -> None:
@@ -208,7 +211,8 @@ def test_an_app_that_cannot_start_is_recognized_by_its_error_text(deployment: De
     assert words in str(SettingsError(["CARTS_QUEUE is missing"]))
 
 
-def test_the_query_uses_the_programs_name_of_unknown(deployment: Deployment) -> None:
+def test_the_query_uses_the_programs_names_of_what_is_open(deployment: Deployment) -> None:
+    assert "tostring(line.copy) == 'unreadable'" in query(deployment, "unknown-outcomes")
     assert f"'{Outcome.UNKNOWN}'" in query(deployment, "unknown-outcomes")
 
 

@@ -64,6 +64,13 @@ def test_the_checks_before_a_merge_are_the_local_ones() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
+def test_the_tests_of_dotnet_run_where_its_absence_fails() -> None:
+    step = jobs("ci")["dotnet"]["steps"][-1]
+
+    assert {"DOTNET": "required"} == step["env"]
+    assert "tests/contract/test_dotnet.py" in step["run"]
+
+
 def test_the_tests_of_the_templates_run_with_the_compiler_and_the_scanner_that_other_jobs_lack() -> None:
     *_, install, test = jobs("infrastructure")["templates"]["steps"]
 

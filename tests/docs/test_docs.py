@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from cli.main import VERBS
 from local.simulator.scenarios import SCENARIOS, ScenarioGroup
 from shared.checkout import Checkout
-from shared.core import errors, jsontext, messages, outcomes
+from shared.core import errors, jsontext, messages, outcomes, request_fields
 from shared.core.messages import CheckoutRequest, InvalidMessage
 from shared.core.models import ServiceResponse
 from shared.core.outcomes import Outcome
@@ -187,6 +187,11 @@ def invalid() -> str:
     return publish(world_of(REFUSED), mistyped)
 
 
+def unreadable_copy() -> str:
+    event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
+    return publish(world_of(REFUSED), {**event, "data": request(retry={"attempt": "many"})})
+
+
 def answered_by() -> str:
     event = {"specversion": "1.0", "id": "7f3a", "source": "/shop/orders", "type": "order.placed"}
     again = {"customerId": CUSTOMER, "cartId": CART}
@@ -233,7 +238,8 @@ EXAMPLES: dict[str, tuple[Callable[[], str], Outcome]] = {
     "partial": (partial, Outcome.PARTIAL),
     "failed": (failed, Outcome.FAILED),
     "unknown": (unknown, Outcome.UNKNOWN),
-    "invalid": (invalid, Outcome.FAILED),
+    "invalid": (invalid, Outcome.INVALID),
+    "unreadableCopy": (unreadable_copy, Outcome.INVALID),
     "answeredBy": (answered_by, Outcome.COMPLETED),
     "corrects": (corrects, Outcome.COMPLETED),
     "dataref": (dataref, Outcome.COMPLETED),
@@ -367,7 +373,7 @@ def test_every_json_text_in_the_documents_is_json(block: str) -> None:
     ("heading", "members_of"),
     [
         ("Attributes", lambda event: [event]),
-        ("Data", lambda event: [event["data"]] if "requestId" in event.get("data", {}) else []),
+        ("Data", lambda event: [event["data"]] if "attempts" in event.get("data", {}) else []),
         ("Data of an invalid message", lambda event: [event["data"]] if "sha256" in event.get("data", {}) else []),
         ("Error", lambda event: [event["data"]["error"]] if "error" in event.get("data", {}) else []),
         ("Response", lambda event: [event["data"]["response"]] if "response" in event.get("data", {}) else []),
@@ -386,7 +392,7 @@ def test_the_contract_lists_every_member_in_the_programs_order(
 def test_the_contract_lists_the_members_of_a_request() -> None:
     documented = [quoted(row[0])[0] for row in table(CONTRACT, "In: the carts queue")]
 
-    assert [*messages._Fields.__struct_encode_fields__] == documented
+    assert [*request_fields.NAMES] == documented
 
 
 def test_the_contract_lists_the_state_in_a_deferred_copy() -> None:

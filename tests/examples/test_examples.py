@@ -109,7 +109,9 @@ def test_the_consumer_stores_the_purchases_that_the_function_published(storage: 
 
     printed = run("examples/consumer.py", path, "--once", storage=storage)
 
-    assert {"purchases": 2, "outcomes": {"completed": 3, "failed": 2}} == json.loads(printed.splitlines()[-1])
+    assert {"purchases": 2, "outcomes": {"completed": 3, "failed": 1, "invalid": 1}} == json.loads(
+        printed.splitlines()[-1]
+    )
     assert not storage.outcomes.peek_messages()
 
 

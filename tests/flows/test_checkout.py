@@ -742,8 +742,25 @@ def test_an_invalid_message_is_answered_at_once(world: World, body: str) -> None
     world.run()
 
     data = world.outcome()["data"]
-    assert ("failed", "invalid_message") == (data["outcome"], data["error"]["class"])
+    assert ("invalid", "invalid_message") == (data["outcome"], data["error"]["class"])
     assert data["error"]["path"].startswith("$")
+
+
+@pytest.mark.parametrize(
+    ("body", "level", "copy"), [('{"x": 1}', "INFO", None), ('{"retry": {}}', "WARNING", "unreadable")]
+)
+def test_the_log_warns_of_a_copy_that_cannot_be_read_but_not_of_other_invalid_messages(
+    world: World, caplog: pytest.LogCaptureFixture, body: str, level: str, copy: str | None
+) -> None:
+    world.carts.send(body)
+
+    with caplog.at_level(logging.INFO):
+        world.run()
+
+    (record,) = caplog.records
+    line = json.loads(record.getMessage())
+    assert ("told", "invalid", "invalid_message") == (line["result"], line["outcome"], line["class"])
+    assert (level, copy) == (record.levelname, line.get("copy"))
 
 
 @pytest.mark.parametrize("from_poison", [False, True])

@@ -155,7 +155,7 @@ def of_no_message(evidence: Evidence) -> None:
 
 
 def invalid_message_answered_otherwise(evidence: Evidence) -> None:
-    evidence.published[-1]["type"] = evidence.published[-1]["type"].replace("failed", "unknown")
+    evidence.published[-1]["type"] = evidence.published[-1]["type"].replace("invalid", "unknown")
 
 
 def published_but_not_recorded(evidence: Evidence) -> None:
@@ -349,7 +349,7 @@ def test_the_report_summarizes_the_run() -> None:
     report = report_of(honest())
 
     assert (3, 3, 1, 6) == (report["carts"], report["requests"], report["invalid"], report["messages"])
-    assert {"completed": 3, "failed": 2} == report["outcomes"]
+    assert {"completed": 3, "failed": 1, "invalid": 1} == report["outcomes"]
     assert {"median": 1.5, "p95": 2.0, "longest": 2.0} == report["waited"] | {"p95": 2.0}
     assert (1, 0) == (report["toldMoreThanOnce"], report["unknownTold"])
     assert 0.6 == report["liveCopies"]

@@ -177,7 +177,10 @@ def check_invalid(body: bytes, message: InvalidMessage, yardstick: Yardstick) ->
     data = tree["data"]
     must(body.startswith(base64.b64decode(data["body"])), "it repeats the body's beginning")
     must(data["error"]["path"].startswith("$") and len(data["error"]["path"]) <= 100, "it names a path")
-    must(data["outcome"] == ("unknown" if message.deferred else "failed"), "a copy is never published as failed")
+    must(data["outcome"] == "invalid", "an invalid message has an outcome of its own")
+    must(data.get("deferred", False) is message.deferred, "it says whether the message is a copy of ours")
+    bought = "Nothing was bought" not in data["error"]["advice"]
+    must(bought is message.deferred, "it is silent on whether a copy was bought")
     for name in ("customerId", "cartId"):
         must(name not in data or GUID.fullmatch(data[name]), f"its {name}, where it is published, is a GUID")
 

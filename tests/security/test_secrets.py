@@ -559,7 +559,8 @@ def test_on_real_storage_no_secret_is_in_a_queue_a_blob_or_a_log(
             published += [message.content for message in storage.outcomes.receive_messages(visibility_timeout=300)]
     secrets = [*tokens, HEADER, UPN, ACCOUNT_KEY]
     for event in published:
-        assert [] == leaks(event, secrets)
+        # decoded: in base64, the address of a blob looks like that of the audience in a token's own base64
+        assert [] == leaks(base64.b64decode(event), secrets)
     names = [blob.name for blob in storage.records.list_blobs()]
     assert len(names) >= len(carts)
     for name in names:

@@ -1,13 +1,15 @@
 """Index function_app.py and invoke it through Microsoft's worker library, as the host's worker would.
 
 Run as a program of its own, since the library keeps its registry in globals: `python invoke.py FUNCTION`, the
-message's body on standard input. Prints one JSON line: what was indexed, and how the invocation ended. With
-`--record` OpenTelemetry's SDK is set up before the app is loaded, as the worker itself does it for Azure Monitor, and
-what it recorded is printed too. HOST is the trace that the host gives the invocation.
+message's body on standard input or, with `--many`, a line of base64 for each. Prints one JSON line: what was indexed,
+and how the invocations ended. With `--record` OpenTelemetry's SDK is set up before the app is loaded, as the worker
+itself does it for Azure Monitor, and what it recorded is printed too. HOST is the trace that the host gives the
+invocation.
 
 The library's interface is internal; it is pinned in the requirements and used by tests alone.
 """
 
+import base64
 import json
 import sys
 import threading
@@ -65,17 +67,9 @@ class Recorder:
         return {"spans": [json.loads(span.to_json()) for span in spans], "metrics": found}
 
 
-def main(function: str, body: bytes, *, record: bool = False) -> dict[str, Any]:
-    """Index the app and deliver one message to a function of it."""
-    sys.path.insert(0, str(ROOT))
-    recorder = Recorder() if record else None
-    load_binding_registry()
-    indexed = index_function_app(str(ROOT / "function_app.py"))
-    metadata = process_indexed_function(PROTOCOL, _functions, indexed, str(ROOT))[0]
-    function_id = next(found.function_id for found in metadata if found.name == function)
+def deliver(function_id: str, body: bytes) -> tuple[bool, str | None, str | None]:
+    """Deliver one message to an indexed function: whether it succeeded, and else the error and the stack."""
     now = json.dumps(datetime.now(UTC).isoformat())
-    start_threadpool_executor()
-    threads = threading.active_count()
     _, ok, _, _, error, stack = run_invocation_sync(
         "00000000-0000-0000-0000-000000000001",
         function_id,
@@ -90,11 +84,28 @@ def main(function: str, body: bytes, *, record: bool = False) -> dict[str, Any]:
         },
         trace_parent=HOST,
     )
+    return ok, error, stack
+
+
+def main(function: str, bodies: list[bytes], *, record: bool = False) -> dict[str, Any]:
+    """Index the app and deliver these messages to a function of it. `results` has how each ended."""
+    sys.path.insert(0, str(ROOT))
+    recorder = Recorder() if record else None
+    load_binding_registry()
+    indexed = index_function_app(str(ROOT / "function_app.py"))
+    metadata = process_indexed_function(PROTOCOL, _functions, indexed, str(ROOT))[0]
+    function_id = next(found.function_id for found in metadata if found.name == function)
+    start_threadpool_executor()
+    threads = threading.active_count()
+    results = [deliver(function_id, body) for body in bodies]
     stop_threadpool_executor()
+    ok, error, stack = results[-1]
     bindings = {found.name: [json.loads(raw) for raw in found.raw_bindings] for found in metadata}
-    result = {"bindings": bindings, "ok": ok, "error": error, "trace": stack, "threads": threads}
+    result = {"bindings": bindings, "ok": ok, "error": error, "trace": stack, "threads": threads, "results": results}
     return result | (recorder.recorded() if recorder else {})
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.stdin.buffer.read(), record="--record" in sys.argv)))  # noqa: T201  its result
+    given = sys.stdin.buffer.read()
+    messages = [base64.b64decode(line) for line in given.split()] if "--many" in sys.argv else [given]
+    print(json.dumps(main(sys.argv[1], messages, record="--record" in sys.argv)))  # noqa: T201  its result

@@ -13,6 +13,7 @@ async function parse(path) {
   const of = (value) => Object.fromEntries(messages.map((message) => [message.id(), value(message)]));
   const read = {
     channels: document.channels().all().map((channel) => channel.id()),
+    addresses: document.channels().all().map((channel) => channel.address()),
     operations: document.operations().all().map((operation) => `${operation.action()} ${operation.id()}`),
     members: of((message) => Object.keys(message.payload().json().properties ?? {})),
     examples: of((message) => message.examples().all().map((example) => example.payload())),

@@ -213,7 +213,11 @@ def answered(left: int = 0) -> DemoRun:
 def event_of(request: DemoRequest) -> dict[str, Any]:
     if isinstance(request.message, InvalidMessage):
         return dict(json.loads(invalid(request.message).text))
-    return {"id": request.event_id, "type": f"partnercenter.cart.checkout.{request.expected.outcome}"}
+    return {
+        "id": request.event_id,
+        "type": f"partnercenter.cart.checkout.{request.expected.outcome}",
+        "time": "2026-11-22T10:00:02.300Z",
+    }
 
 
 def fake(demo: DemoRun) -> Fake:

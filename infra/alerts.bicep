@@ -35,6 +35,15 @@ param runbookUrl string
 
 var tables = loadTextContent('queries/tables.kql')
 
+// What the queries write as <name>.
+var names = {
+  account: accountName
+  carts: cartsQueue
+  minutes: string(oldestCartMinutes)
+  outcomes: outcomesQueue
+  poison: poisonQueue
+}
+
 // severity: 1 means that nothing is bought any more, or soon will not be. 2 means that some carts need a person.
 // resolves: the alert ends when its query finds nothing any more. An unknown outcome's does not: a person must look.
 // lookBack: the period that the query covers, if it is longer than the window.
@@ -122,18 +131,10 @@ resource alert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       criteria: {
         allOf: [
           {
-            query: replace(
-              replace(
-                replace(
-                  replace(replace('${tables}${rule.query}', '<account>', accountName), '<carts>', cartsQueue),
-                  '<poison>',
-                  poisonQueue
-                ),
-                '<outcomes>',
-                outcomesQueue
-              ),
-              '<minutes>',
-              string(oldestCartMinutes)
+            query: reduce(
+              items(names),
+              '${tables}${rule.query}',
+              (text, each) => replace(text, '<${each.key}>', each.value)
             )
             timeAggregation: 'Count'
             operator: 'GreaterThan'

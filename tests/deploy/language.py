@@ -67,7 +67,8 @@ def bind(queries: Mapping[str, str], tables: Mapping[str, str]) -> dict[str, Bou
 
 
 def _read(found: dict[str, Any]) -> Bound:
-    errors, warnings = [], []
+    errors: list[str] = []
+    warnings: list[str] = []
     for fault in found["faults"]:
         kept = errors if fault["severity"] == "Error" else warnings
         kept.append(f"{fault['code']} {fault['message']}")

@@ -49,7 +49,7 @@ install: $(CLI)/.installed
 	@echo "Installed: $(abspath $(CLI))/bin/cart-checkout"
 
 .PHONY: test
-test: $(VENV)/.azurite $(VENV)/.asyncapi $(VENV)/.typescript_producer $(VENV)/.generators
+test: $(VENV)/.azurite $(VENV)/.asyncapi $(VENV)/.typescript_producer $(VENV)/.generators $(VENV)/.kusto
 	@scripts/test $(ARGS)
 
 .PHONY: fuzz
@@ -111,6 +111,11 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.required
 $(VENV)/.asyncapi: tests/contract/asyncapi/package-lock.json $(VENV)/.installed
 	@echo "Installing AsyncAPI's parser ..."
 	@$(BIN)/python -m tests.contract.parser
+	@touch $@
+
+$(VENV)/.kusto: tests/deploy/kusto/package-lock.json $(VENV)/.installed
+	@echo "Installing Kusto's language service ..."
+	@$(BIN)/python -m tests.deploy.language
 	@touch $@
 
 $(VENV)/.typescript_producer: examples/typescript_producer/package-lock.json $(VENV)/.installed

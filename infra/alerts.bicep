@@ -7,7 +7,7 @@ param token string
 param location string
 
 @description('Tags for every resource.')
-param tags object
+param tags { *: string }
 
 @description('The workspace with the program\'s lines and the queue log.')
 param workspaceId string
@@ -32,6 +32,17 @@ param oldestCartMinutes int
 
 @description('The address of docs/operations.md.')
 param runbookUrl string
+
+var tables = loadTextContent('queries/tables.kql')
+
+// What the queries write as <name>.
+var names = {
+  account: accountName
+  carts: cartsQueue
+  minutes: string(oldestCartMinutes)
+  outcomes: outcomesQueue
+  poison: poisonQueue
+}
 
 // severity: 1 means that nothing is bought any more, or soon will not be. 2 means that some carts need a person.
 // resolves: the alert ends when its query finds nothing any more. An unknown outcome's does not: a person must look.
@@ -100,33 +111,58 @@ resource operators 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(ema
   }
 }
 
-resource alert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
-  name: '${rule.name}-${token}'
-  location: location
+resource alert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+  for rule in rules: {
+    name: '${rule.name}-${token}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: 'Cart checkout: ${rule.name}'
+      description: '${rule.description} ${runbookUrl}#${rule.name}'
+      severity: rule.severity
+      enabled: true
+      scopes: [workspaceId]
+      evaluationFrequency: rule.every
+      windowSize: rule.window
+      overrideQueryTimeRange: rule.lookBack
+      autoMitigate: rule.resolves
+      skipQueryValidation: true // a new workspace has no tables yet, and the queries hold without them
+      criteria: {
+        allOf: [
+          {
+            query: reduce(
+              items(names),
+              '${tables}${rule.query}',
+              (text, each) => replace(text, '<${each.key}>', each.value)
+            )
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: 0
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: { actionGroups: empty(email) ? [] : [operators.id] }
+    }
+  }
+]
+
+// Azure disables a rule whose query fails for a week, and says so in the activity log only.
+resource ruleDisabled 'Microsoft.Insights/activityLogAlerts@2020-10-01' = {
+  name: 'alert-rule-disabled-${token}'
+  location: 'global'
   tags: tags
-  kind: 'LogAlert'
   properties: {
-    displayName: 'Cart checkout: ${rule.name}'
-    description: '${rule.description} ${runbookUrl}#${rule.name}'
-    severity: rule.severity
+    description: 'Azure has disabled an alert rule because its query failed for a week. Until it is mended nobody is told. ${runbookUrl}#alert-rule-disabled'
     enabled: true
-    scopes: [workspaceId]
-    evaluationFrequency: rule.every
-    windowSize: rule.window
-    overrideQueryTimeRange: rule.lookBack
-    autoMitigate: rule.resolves
-    skipQueryValidation: true // a table of a new workspace does not exist before its first row
-    criteria: {
+    scopes: [resourceGroup().id]
+    condition: {
       allOf: [
-        {
-          query: replace(replace(replace(replace(replace(rule.query, '<account>', accountName), '<carts>', cartsQueue), '<poison>', poisonQueue), '<outcomes>', outcomesQueue), '<minutes>', string(oldestCartMinutes))
-          timeAggregation: 'Count'
-          operator: 'GreaterThan'
-          threshold: 0
-          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
-        }
+        { field: 'category', equals: 'Administrative' }
+        { field: 'operationName', equals: 'Microsoft.Insights/ScheduledQueryRules/disable/action' }
       ]
     }
-    actions: { actionGroups: empty(email) ? [] : [operators.id] }
+    actions: { actionGroups: empty(email) ? [] : [{ actionGroupId: operators.id }] }
   }
-}]
+}

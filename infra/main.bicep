@@ -2,11 +2,14 @@
 //
 //   identity     the app's identity for storage, Application Insights and Partner Center
 //   account      a storage account without keys, used twice: the host's storage is separate from the carts'
-//   storage      the queues, the retention of records, and the log of queue operations
+//   storage      the queues, the retention of records, and the logs of both
 //   monitoring   Application Insights and its workspace
 //   roles        what the identity may do, and why
 //   app          the plan, the function app and its settings
 //   alerts       the alerts
+//   workbook     the queries of docs/telemetry.md as a page in the portal
+//   network      the private network, with VNET_ENABLED
+//   budget       the budget, with MONTHLY_BUDGET
 //
 // docs/deployment.md explains it. tests/deploy checks that it agrees with the program.
 targetScope = 'subscription'
@@ -39,8 +42,23 @@ param partnerCenterUrl string = 'https://api.partnercenter.microsoft.com'
 
 @minValue(1)
 @maxValue(1000)
-@description('The maximum number of instances, for each of the two functions. Every instance has 32 carts in flight and a throttle gate of its own, so fewer instances cause less throttling. If the region refuses less than 40, use 40.')
-param maximumInstanceCount int = 40
+@description('The maximum number of instances, for each of the two functions. Every instance has 32 carts in flight and a throttle gate of its own. docs/capacity.md computes it from the rate that Partner Center admits.')
+param maximumInstanceCount int = 2
+
+@minValue(0)
+@maxValue(1000)
+@description('Instances of checkout_cart that are kept running, and are billed while they wait. At most maximumInstanceCount.')
+param alwaysReadyInstances int = 0
+
+@allowed(['RollingUpdate', 'Recreate'])
+@description('What a deployment or a change of settings does to running instances: let them finish, or kill them.')
+param siteUpdateStrategy string = 'RollingUpdate'
+
+@description('Spread the app over availability zones. The region must offer that for Flex Consumption.')
+param zoneRedundant bool = false
+
+@description('Reach both storage accounts through a private network only.')
+param vnetEnabled bool = false
 
 @allowed([512, 2048, 4096])
 @description('The memory of an instance, in MB. It also determines the share of CPU.')
@@ -71,8 +89,26 @@ param oldestCartMinutes int = 60
 @description('The address of docs/operations.md. Every alert links to its section of it.')
 param runbookUrl string = 'docs/operations.md'
 
+@description('Put a lock on the storage account of queues and records, so that it cannot be deleted. Whoever deploys must be an Owner or a User Access Administrator then.')
+param lockRecords bool = false
+
+@minValue(0)
+@description('The amount for each month, in the currency of the subscription, of which 90 percent cause a notification. 0: no budget.')
+param monthlyBudget int = 0
+
+@description('The first day of the month in which the budget begins, as 2026-12-01. Required with a budget.')
+param budgetStart string = ''
+
+@description('Tags for every resource, beside azd\'s own.')
+param tags { *: string } = {}
+
 var token = toLower(uniqueString(subscription().id, environmentName, location))
-var tags = { 'azd-env-name': environmentName }
+var allTags = union(tags, { 'azd-env-name': environmentName })
+
+// Names that several modules need are computed here, not read from another module's outputs: a preview knows them then.
+var checkoutAccountName = 'stcart${token}'
+var hostAccountName = 'sthost${token}'
+var insightsName = 'appi-cart-checkout-${token}'
 
 // The names of docs/contract.md. The host derives the poison queue's name from that of the carts queue.
 var cartsQueue = 'carts'
@@ -81,95 +117,107 @@ var outcomesQueue = 'checkout-outcomes'
 var recordsContainer = 'checkout-records'
 var packageContainer = 'app-package'
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-cart-checkout-${environmentName}'
   location: location
-  tags: tags
+  tags: allTags
 }
 
 module identity 'identity.bicep' = {
-  name: 'identity'
   scope: group
   params: {
     name: 'id-cart-checkout-${token}'
     location: location
-    tags: tags
+    tags: allTags
   }
 }
 
 module monitoring 'monitoring.bicep' = {
-  name: 'monitoring'
   scope: group
   params: {
-    token: token
+    workspaceName: 'log-cart-checkout-${token}'
+    insightsName: insightsName
     location: location
-    tags: tags
+    tags: allTags
     logRetentionDays: logRetentionDays
   }
 }
 
 module checkoutAccount 'account.bicep' = {
-  name: 'checkout-account'
   scope: group
   params: {
-    name: 'stcart${token}'
+    name: checkoutAccountName
     location: location
-    tags: tags
+    tags: allTags
     sku: storageSku
     container: recordsContainer
+    privateOnly: vnetEnabled
+    locked: lockRecords
     keepVersions: true
   }
 }
 
 module hostAccount 'account.bicep' = {
-  name: 'host-account'
   scope: group
   params: {
-    name: 'sthost${token}'
+    name: hostAccountName
     location: location
-    tags: tags
+    tags: allTags
     sku: storageSku
     container: packageContainer
+    privateOnly: vnetEnabled
+    locked: false
     keepVersions: false
   }
 }
 
 module storage 'storage.bicep' = {
-  name: 'storage'
   scope: group
   params: {
-    accountName: checkoutAccount.outputs.name
+    accountName: checkoutAccountName
     queues: [cartsQueue, poisonQueue, outcomesQueue]
     recordsContainer: recordsContainer
     recordsRetentionDays: recordsRetentionDays
     workspaceId: monitoring.outputs.workspaceId
   }
+  dependsOn: [checkoutAccount]
+}
+
+module network 'network.bicep' = if (vnetEnabled) {
+  scope: group
+  params: {
+    name: 'vnet-cart-checkout-${token}'
+    location: location
+    tags: allTags
+    accountNames: [checkoutAccountName, hostAccountName]
+  }
+  dependsOn: [checkoutAccount, hostAccount]
 }
 
 module roles 'roles.bicep' = {
-  name: 'roles'
   scope: group
   params: {
+    // Known only after the identity exists. An identity that is made anew must get role assignments of other names.
+    #disable-next-line what-if-short-circuiting
     principalId: identity.outputs.principalId
-    checkoutAccountName: checkoutAccount.outputs.name
-    hostAccountName: hostAccount.outputs.name
-    insightsName: monitoring.outputs.insightsName
+    checkoutAccountName: checkoutAccountName
+    hostAccountName: hostAccountName
+    insightsName: insightsName
     cartsQueue: cartsQueue
     poisonQueue: poisonQueue
     outcomesQueue: outcomesQueue
     recordsContainer: recordsContainer
   }
-  dependsOn: [storage] // a role on a queue requires the queue
+  dependsOn: [storage, hostAccount, monitoring] // a role on a queue requires the queue
 }
 
 module app 'app.bicep' = {
-  name: 'app'
   scope: group
   params: {
     name: 'func-cart-checkout-${token}'
     planName: 'plan-cart-checkout-${token}'
     location: location
-    tags: tags
+    tags: allTags
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
     hostBlobUri: hostAccount.outputs.blobUri
@@ -186,25 +234,46 @@ module app 'app.bicep' = {
     partnerCenterAppId: partnerCenterAppId
     maximumInstanceCount: maximumInstanceCount
     instanceMemoryMB: instanceMemoryMB
+    alwaysReadyInstances: alwaysReadyInstances
+    siteUpdateStrategy: siteUpdateStrategy
+    zoneRedundant: zoneRedundant
+    subnetId: network.?outputs.appSubnetId ?? ''
   }
   dependsOn: [roles] // an app that starts before its roles exist fails, and tries again only slowly
 }
 
 module alerts 'alerts.bicep' = {
-  name: 'alerts'
   scope: group
   params: {
     token: token
     location: location
-    tags: tags
+    tags: allTags
     workspaceId: monitoring.outputs.workspaceId
-    accountName: checkoutAccount.outputs.name
+    accountName: checkoutAccountName
     cartsQueue: cartsQueue
     poisonQueue: poisonQueue
     outcomesQueue: outcomesQueue
     email: alertEmail
     oldestCartMinutes: oldestCartMinutes
     runbookUrl: runbookUrl
+  }
+}
+
+module workbook 'workbook.bicep' = {
+  scope: group
+  params: {
+    location: location
+    tags: allTags
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module budget 'budget.bicep' = if (monthlyBudget > 0) {
+  scope: group
+  params: {
+    amount: monthlyBudget
+    start: empty(budgetStart) ? fail('A budget needs BUDGET_START, the first day of a month.') : budgetStart
+    email: alertEmail
   }
 }
 
@@ -215,7 +284,7 @@ output AZURE_LOCATION string = location
 output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_FUNCTION_NAME string = app.outputs.name
-output CHECKOUT_STORAGE_ACCOUNT string = checkoutAccount.outputs.name
+output CHECKOUT_STORAGE_ACCOUNT string = checkoutAccountName
 output CHECKOUT_STORAGE_QUEUE_URI string = checkoutAccount.outputs.queueUri
 output CHECKOUT_STORAGE_BLOB_URI string = checkoutAccount.outputs.blobUri
 output CARTS_QUEUE string = cartsQueue

@@ -1,19 +1,22 @@
 // Application Insights and its workspace. Neither takes a key: telemetry is sent under the app's identity.
 
-@description('A suffix that makes the names unique.')
-param token string
+@description('The workspace\'s name.')
+param workspaceName string
+
+@description('The name of Application Insights.')
+param insightsName string
 
 @description('The region.')
 param location string
 
 @description('Tags for every resource.')
-param tags object
+param tags { *: string }
 
 @description('Days for which logs are retained.')
 param logRetentionDays int
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
-  name: 'log-cart-checkout-${token}'
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
+  name: workspaceName
   location: location
   tags: tags
   properties: {
@@ -24,7 +27,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-cart-checkout-${token}'
+  name: insightsName
   location: location
   tags: tags
   kind: 'web'
@@ -36,5 +39,4 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 }
 
 output workspaceId string = workspace.id
-output insightsName string = insights.name
 output insightsConnectionString string = insights.properties.ConnectionString // an address only: access needs a role

@@ -1,4 +1,4 @@
-// The queues, the retention of records, and the log of queue operations.
+// The queues, the retention of records, and the logs of queue operations and of deleted records.
 
 @description('The storage account of queues and records.')
 param accountName string
@@ -13,22 +13,24 @@ param recordsContainer string
 @description('Days for which a record is retained after its last change.')
 param recordsRetentionDays int
 
-@description('The workspace that the queue log goes to.')
+@description('The workspace that both logs go to.')
 param workspaceId string
 
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: accountName
 }
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' = {
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = [for name in queues: {
-  parent: queueService
-  name: name
-}]
+resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [
+  for name in queues: {
+    parent: queueService
+    name: name
+  }
+]
 
 // The rule counts from a record's last change. A cart lives 7 days and its messages 6, and consumers keep ids for 30, so
 // 90 is the safe minimum. The default covers a business year and its closing.
@@ -41,7 +43,7 @@ resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-0
 // record is renewed by each further request for its cart. So the data of a purchase can be deleted while its record
 // lives on, but only where somebody has asked again for a cart that was bought so many days ago, and a cart lives 7. A
 // rule without an end would avoid it, and keep what producers wrote about their customers for ever.
-resource retention 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
+resource retention 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -75,5 +77,20 @@ resource queueLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
       { category: 'StorageWrite', enabled: true }
       { category: 'StorageDelete', enabled: true }
     ]
+  }
+}
+
+resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+  parent: account
+  name: 'default'
+}
+
+// Who deleted a record. The program deletes none.
+resource deleteLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'delete-log'
+  scope: blobService
+  properties: {
+    workspaceId: workspaceId
+    logs: [{ category: 'StorageDelete', enabled: true }]
   }
 }

@@ -1,41 +1,21 @@
-"""The deployment as Azure would see it: infra/main.bicep, worked out under azd's parameters."""
+"""The deployment as Azure would see it, and the tools that a test may need."""
 
-import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.deploy.bicep import Deployment, deploy
+from tests.deploy.bicep import Deployment, deployment_of
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 MAIN = INFRA / "main.bicep"
-PAYER = "11111111-2222-4333-8444-555555555555"
-APP = "22222222-2222-4333-8444-555555555555"
-NEEDED = {"AZURE_ENV_NAME": "sandbox", "AZURE_LOCATION": "westeurope", "PARTNER_CENTER_TENANT_ID": PAYER}
+PAYER = "11111111-1111-1111-1111-111111111111"
+APP = "22222222-2222-2222-2222-222222222222"
+NEEDED = {"AZURE_ENV_NAME", "AZURE_LOCATION", "PARTNER_CENTER_TENANT_ID"}
 """What azd asks for: the rest has defaults."""
-
-
-def parameters_under(env: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters that azd makes of infra/main.parameters.json: numbers may come as text, "" as nothing."""
-
-    def value(text: str) -> Any:
-        filled = re.sub(r"\$\{(\w+)(?:=([^}]*))?\}", lambda found: env.get(found[1]) or found[2] or "", text)
-        return int(filled) if filled.isdecimal() else filled
-
-    file = json.loads((INFRA / "main.parameters.json").read_text("utf-8"))
-    return {name: value(given["value"]) for name, given in file["parameters"].items()}
-
-
-def deployed(**env: str) -> Deployment:
-    """What `azd provision` would create under this environment."""
-    return deploy(MAIN, parameters_under({**NEEDED, **env}))
 
 
 def settings_of(deployment: Deployment) -> dict[str, str]:
@@ -59,10 +39,29 @@ def run(program: str, *options: str, **env: str) -> tuple[int, str]:
 @pytest.fixture(scope="session")
 def deployment() -> Deployment:
     """The deployment with every default."""
-    return deployed()
+    return deployment_of("default")
 
 
 @pytest.fixture(scope="session")
 def settings(deployment: Deployment) -> dict[str, str]:
     """Its app settings."""
     return settings_of(deployment)
+
+
+@pytest.fixture(scope="session")
+def federated() -> Deployment:
+    """The deployment for production, in which every choice differs from its default."""
+    return deployment_of("federated")
+
+
+@pytest.fixture(scope="session")
+def private() -> Deployment:
+    """The deployment with its storage in a private network."""
+    return deployment_of("private-network")
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skip the test where no compiler is promised. One that is promised and does not run fails it."""
+    if not os.environ.get("BICEP"):
+        pytest.skip("BICEP does not name a Bicep compiler")

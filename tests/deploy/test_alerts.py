@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from shared.core.outcomes import Outcome
 from shared.ports import StorageUnavailable
 from shared.settings import SettingsError
 from shared.telemetry import LOGGER
-from tests.deploy.bicep import Deployment
-from tests.deploy.conftest import INFRA, ROOT, deployed
+from tests.deploy.bicep import Deployment, Resource
+from tests.deploy.conftest import INFRA, ROOT
 from tests.support.world import World
 
 QUERIES = sorted((INFRA / "alerts").glob("*.kql"))
+TABLES = INFRA / "queries" / "tables.kql"
+PICTURES = sorted(set(TABLES.parent.glob("*.kql")) - {TABLES})
 OPERATIONS = ROOT / "docs" / "operations.md"
 ALERTS = {
     "carts-wait-too-long": 2,
@@ -125,13 +128,26 @@ def test_an_alert_says_what_to_do_and_links_to_the_runbook(name: str, deployment
     assert rule["enabled"] is True
 
 
-def test_the_address_of_the_runbook_is_a_parameter() -> None:
-    rule = rules(deployed(RUNBOOK_URL="https://git.example/cart-checkout/operations.md"))["no-outcomes"]
+def test_the_address_of_the_runbook_is_a_parameter(federated: Deployment) -> None:
+    rule = rules(federated)["no-outcomes"]
 
     assert rule["description"].endswith(" https://git.example/cart-checkout/operations.md#no-outcomes")
 
 
-@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_rule_that_azure_disables_is_an_alert_itself(deployment: Deployment) -> None:
+    (rule,) = deployment.of("Microsoft.Insights/activityLogAlerts")
+    (group,) = deployment.of("Microsoft.Resources/resourceGroups")
+
+    assert rule.properties["enabled"] is True
+    assert rule.properties["scopes"] == [group.id]
+    assert {each["field"]: each["equals"] for each in rule.properties["condition"]["allOf"]} == {
+        "category": "Administrative",
+        "operationName": "Microsoft.Insights/ScheduledQueryRules/disable/action",
+    }
+    assert rule.properties["description"].endswith("docs/operations.md#alert-rule-disabled")
+
+
+@pytest.mark.parametrize("name", [*ALERTS, "alert-rule-disabled"])
 def test_the_runbook_has_the_section_that_an_alert_links_to(name: str) -> None:
     headings = re.findall(r"^#+ (.+)$", OPERATIONS.read_text("utf-8"), re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
@@ -141,29 +157,28 @@ def test_the_runbook_has_the_section_that_an_alert_links_to(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_a_query_names_the_queues_that_are_deployed(name: str, deployment: Deployment) -> None:
-    text = query(deployment, name)
+    text = query(deployment, name).partition("let lines = ")[2]
 
     assert re.findall(r"<\w+>", text) == []
     for queue in re.findall(r"'/([\w-]+)/messages'", text):
         assert queue in {"carts", "carts-poison", "checkout-outcomes"}
-    if "StorageQueueLogs" in text:
+    if "queueLog" in text:
         assert f"AccountName == '{deployment.outputs['CHECKOUT_STORAGE_ACCOUNT']}'" in text
 
 
-@pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.stem)
-def test_a_query_uses_fields_that_the_program_logs(path: Any, lines: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("path", [*QUERIES, *PICTURES], ids=lambda path: path.stem)
+def test_a_query_uses_fields_that_the_program_logs(path: Path, lines: list[dict[str, Any]]) -> None:
     used = set(re.findall(r"\bline\.(\w+)", path.read_text("utf-8")))
     logged = {name for line in lines for name in line}
 
-    assert used <= logged
-    assert used or path.stem == "no-outcomes"
+    # a trace's id is logged only for a message that carries one
+    assert used - {"traceId"} <= logged
+    assert used or path.stem in {"no-outcomes", "deleted-records", "outcomes-by-metric"}
 
 
-@pytest.mark.parametrize("name", ALERTS)
-def test_a_query_compares_with_values_that_the_program_logs(
-    name: str, deployment: Deployment, lines: list[dict[str, Any]]
-) -> None:
-    text = query(deployment, name)
+@pytest.mark.parametrize("path", [*QUERIES, *PICTURES], ids=lambda path: path.stem)
+def test_a_query_compares_with_values_that_the_program_logs(path: Path, lines: list[dict[str, Any]]) -> None:
+    text = path.read_text("utf-8")
     for fact in ("function", "result", "outcome", "copy"):
         used = re.findall(rf"line\.{fact}\) (?:==|!=) '(\w+)'", text)
         for several in re.findall(rf"line\.{fact}\) in \(([^)]+)\)", text):
@@ -171,13 +186,10 @@ def test_a_query_compares_with_values_that_the_program_logs(
         assert set(used) <= {line.get(fact) for line in lines}
 
 
-def test_a_query_recognizes_the_programs_lines_by_their_beginning(lines: list[dict[str, Any]]) -> None:
-    written = [json.dumps(line, separators=(",", ":")) for line in lines]
+def test_the_queries_recognize_the_programs_lines_by_their_beginning(lines: list[dict[str, Any]]) -> None:
+    (beginning,) = re.findall(r"let lines = .*startswith '([^']+)'", TABLES.read_text("utf-8"))
 
-    assert all(each.startswith('{"function":"') for each in written)
-    for path in QUERIES:
-        text = path.read_text("utf-8")
-        assert text.count("parse_json(Message)") == text.count("""Message startswith '{"function":"'""")
+    assert all(json.dumps(line, separators=(",", ":")).startswith(beginning) for line in lines)
 
 
 def test_every_line_of_a_cart_says_how_long_it_has_waited(lines: list[dict[str, Any]]) -> None:
@@ -217,23 +229,30 @@ def test_the_query_for_long_waits_looks_back_further_than_its_window(name: str, 
     assert rules(deployment)[name]["overrideQueryTimeRange"] == "P2D"
 
 
+def queue_log(deployment: Deployment) -> Resource:
+    """The diagnostic setting of the queues."""
+    (log,) = [each for each in deployment.of("Microsoft.Insights/diagnosticSettings") if each.name == "queue-log"]
+    return log
+
+
 def test_the_queue_log_has_the_operations_that_queries_use(deployment: Deployment) -> None:
-    (log,) = deployment.of("Microsoft.Insights/diagnosticSettings")
+    log = queue_log(deployment)
     used = {operation for path in QUERIES for operation in re.findall(r"OperationName == '(\w+)'", path.read_text())}
     logged_as = {"PutMessage": "StorageWrite", "DeleteMessage": "StorageDelete"}
 
     assert used == set(logged_as)
     assert {each["category"] for each in log.properties["logs"] if each["enabled"]} == set(logged_as.values())
-    assert log.body["scope"].type == "Microsoft.Storage/storageAccounts/queueServices"
+    assert log.scope.endswith("/queueServices/default")
 
 
 def test_alerts_and_logs_share_the_workspace(deployment: Deployment) -> None:
     (workspace,) = deployment.of("Microsoft.OperationalInsights/workspaces")
-    (log,) = deployment.of("Microsoft.Insights/diagnosticSettings")
+    logs = deployment.of("Microsoft.Insights/diagnosticSettings")
     (insights,) = deployment.of("Microsoft.Insights/components")
 
     assert {rule["scopes"][0] for rule in rules(deployment).values()} == {workspace.id}
-    assert log.properties["workspaceId"] == insights.properties["WorkspaceResourceId"] == workspace.id
+    assert {log.properties["workspaceId"] for log in logs} == {workspace.id}
+    assert insights.properties["WorkspaceResourceId"] == workspace.id
 
 
 def test_no_line_is_lost_to_sampling(settings: dict[str, str]) -> None:
@@ -245,18 +264,17 @@ def test_no_line_is_lost_to_sampling(settings: dict[str, str]) -> None:
     assert sampling.get("isEnabled") is False or "Trace" in sampling.get("excludedTypes", "").split(";")
 
 
-def test_operators_are_notified_by_mail_when_there_is_an_address(deployment: Deployment) -> None:
-    published = deployed(ALERT_EMAIL="operators@contoso.example")
-    (group,) = published.of("Microsoft.Insights/actionGroups")
+def test_operators_are_notified_by_mail_when_there_is_an_address(deployment: Deployment, federated: Deployment) -> None:
+    (group,) = federated.of("Microsoft.Insights/actionGroups")
+    (disabled,) = federated.of("Microsoft.Insights/activityLogAlerts")
 
     assert group.properties["emailReceivers"][0]["emailAddress"] == "operators@contoso.example"
-    assert all(rule["actions"]["actionGroups"] == [group.id] for rule in rules(published).values())
+    assert all(rule["actions"]["actionGroups"] == [group.id] for rule in rules(federated).values())
+    assert disabled.properties["actions"]["actionGroups"] == [{"actionGroupId": group.id}]
     assert deployment.of("Microsoft.Insights/actionGroups") == []
     assert all(rule["actions"]["actionGroups"] == [] for rule in rules(deployment).values())
 
 
-def test_how_long_a_cart_may_wait_can_be_chosen() -> None:
-    patient = deployed(OLDEST_CART_MINUTES="240")
-
-    assert "let limit = 240m;" in query(patient, "carts-wait-too-long")
-    assert "240 minutes" in rules(patient)["carts-wait-too-long"]["description"]
+def test_how_long_a_cart_may_wait_can_be_chosen(federated: Deployment) -> None:
+    assert "let limit = 240m;" in query(federated, "carts-wait-too-long")
+    assert "240 minutes" in rules(federated)["carts-wait-too-long"]["description"]

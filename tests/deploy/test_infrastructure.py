@@ -1,22 +1,17 @@
-"""The templates agree with the program, and with the promises of docs/deployment.md. Nothing is applied here."""
+"""The snapshots agree with the program, and with the promises of docs/deployment.md. Nothing is applied here."""
 
 import json
 import re
 import tomllib
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from bench.competitor import OURS
 from shared.adapters.identity import ASSERTION_SCOPE, ASSERTION_SCOPE_CHINA
 from shared.host_json import queue_options
-from shared.settings import CHINA_URL, DEFAULT_URL, MAX_AGE, Settings
-from tests.deploy.bicep import CLIENT, PRINCIPAL, SUBSCRIPTION, TENANT, BicepError, Deployment, Template, deploy
-from tests.deploy.conftest import APP, INFRA, MAIN, PAYER, ROOT, deployed, parameters_under, settings_of
+from shared.settings import DEFAULT_URL, MAX_AGE, Settings
+from tests.deploy.bicep import CLIENT, PRINCIPAL, SUBSCRIPTION, TENANT, Deployment, Resource
+from tests.deploy.conftest import APP, INFRA, MAIN, PAYER, ROOT, settings_of
 from tests.docs.test_docs import settings_read, table
 
-TEMPLATES = sorted(INFRA.glob("*.bicep"))
 DEPLOYMENT_MD = ROOT / "docs" / "deployment.md"
 
 # The built-in roles as Microsoft's list of Azure built-in roles has them.
@@ -48,59 +43,9 @@ READ_BY_OTHERS = {
 }
 
 
-def accounts(deployment: Deployment) -> dict[str, Any]:
+def accounts(deployment: Deployment) -> dict[str, Resource]:
     """The two storage accounts, by the beginning of their names."""
     return {each.name[:6]: each for each in deployment.of("Microsoft.Storage/storageAccounts")}
-
-
-# --- the templates themselves -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_is_valid_bicep_and_uses_every_declaration(path: Path) -> None:
-    assert Template(path).unused == set()
-
-
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_every_parameter_has_a_description(path: Path) -> None:
-    parameters = Template(path).parameters.values()
-
-    assert [each.name for each in parameters if not each.decorators.get("description")] == []
-
-
-def test_invalid_bicep_is_detected(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.bicep"
-    broken.write_text(MAIN.read_text("utf-8").replace("module roles", "modul roles"), "utf-8")
-
-    with pytest.raises(BicepError, match="cannot be parsed"):
-        Template(broken)
-
-
-def test_a_module_gets_exactly_its_declared_parameters(tmp_path: Path) -> None:
-    for path in [*TEMPLATES, ROOT / "host.json"]:
-        (tmp_path / "infra").mkdir(exist_ok=True)
-        (tmp_path / ("" if path.name == "host.json" else "infra") / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "infra" / "alerts").symlink_to(INFRA / "alerts")
-    mistyped = MAIN.read_text("utf-8").replace("recordsRetentionDays: recordsRetentionDays", "retention: 400")
-    (tmp_path / "infra" / "main.bicep").write_text(mistyped, "utf-8")
-
-    with pytest.raises(BicepError, match=r"storage\.bicep has no parameter retention"):
-        deploy(tmp_path / "infra" / "main.bicep", parameters_under({"PARTNER_CENTER_TENANT_ID": PAYER}) | WHERE)
-
-
-WHERE = {"environmentName": "sandbox", "location": "westeurope"}
-
-
-def test_the_defaults_that_azd_fills_in_are_the_templates_own() -> None:
-    declared = Template(MAIN).parameters
-    filled = parameters_under({})
-    minimal = deploy(MAIN, {**WHERE, "partnerCenterTenantId": PAYER})
-
-    assert sorted(declared) == sorted(filled)
-    assert (settings_of(minimal), minimal.outputs) == (settings_of(deployed()), deployed().outputs)
-    for name, parameter in declared.items():
-        if parameter.default is not None:
-            assert (name, (parameter.default.text or b"").decode().strip("'")) == (name, str(filled[name]))
 
 
 # --- the app and its settings -----------------------------------------------------------------------------------
@@ -115,8 +60,8 @@ def test_the_program_accepts_the_settings_that_it_is_deployed_with(settings: dic
     assert (read.checkout_timeout, read.settle, read.retry_max_age) == (180.0, 600.0, 86_400.0)
 
 
-def test_the_program_accepts_the_settings_of_a_federated_app() -> None:
-    read = Settings.from_env(settings_of(deployed(PARTNER_CENTER_AUTH="federated", PARTNER_CENTER_APP_ID=APP)))
+def test_the_program_accepts_the_settings_of_a_federated_app(federated: Deployment) -> None:
+    read = Settings.from_env(settings_of(federated))
 
     assert (read.auth, read.app_id, read.identity_client_id) == ("federated", APP, CLIENT)
 
@@ -149,40 +94,40 @@ def test_the_app_runs_on_flex_consumption_with_a_python_that_the_project_support
     assert plan.body["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
     assert config["runtime"] == {"name": "python", "version": "3.13"}
     assert project["requires-python"] == ">=3.11,<3.14"
-    assert config["scaleAndConcurrency"] == {"maximumInstanceCount": 40, "instanceMemoryMB": 2048}
+    assert config["scaleAndConcurrency"] == {"maximumInstanceCount": 2, "instanceMemoryMB": 2048, "alwaysReady": []}
 
 
-@pytest.mark.parametrize(("name", "value"), [("MAXIMUM_INSTANCE_COUNT", "3"), ("INSTANCE_MEMORY_MB", "512")])
-def test_the_size_of_the_app_can_be_chosen(name: str, value: str) -> None:
-    (app,) = deployed(**{name: value}).of("Microsoft.Web/sites")
+def test_the_size_of_the_app_can_be_chosen(federated: Deployment) -> None:
+    (plan,) = federated.of("Microsoft.Web/serverfarms")
+    (app,) = federated.of("Microsoft.Web/sites")
+    scale = app.properties["functionAppConfig"]["scaleAndConcurrency"]
+    ((ready),) = scale.pop("alwaysReady")
+    kind, _, function = ready["name"].partition(":")
 
-    assert int(value) in app.properties["functionAppConfig"]["scaleAndConcurrency"].values()
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("MAXIMUM_INSTANCE_COUNT", "1001"),
-        ("INSTANCE_MEMORY_MB", "1024"),
-        ("PARTNER_CENTER_AUTH", "secret"),
-        ("PARTNER_CENTER_URL", "https://partnercenter.example"),
-        ("PARTNER_CENTER_TENANT_ID", "contoso.example"),
-        ("STORAGE_SKU", "Standard_RAGRS"),
-        ("RECORDS_RETENTION_DAYS", "89"),
-    ],
-)
-def test_a_harmful_value_is_refused_before_anything_is_created(name: str, value: str) -> None:
-    with pytest.raises(BicepError, match="breaks @"):
-        deployed(**{name: value})
+    assert scale == {"maximumInstanceCount": 6, "instanceMemoryMB": 512}
+    assert (kind, ready["instanceCount"]) == ("function", 2)
+    assert f"def {function}(" in (ROOT / "function_app.py").read_text("utf-8")
+    assert plan.properties["zoneRedundant"] is True
 
 
-def test_the_choices_offered_are_those_that_the_program_knows() -> None:
-    parameters = Template(MAIN).parameters
+def test_the_default_number_of_instances_is_what_fifty_thousand_carts_an_hour_need() -> None:
+    (needed,) = [row[2] for row in table(ROOT / "docs" / "capacity.md", "Instances") if row[0] == "50,000"]
+    (default,) = re.findall(r"param maximumInstanceCount int = (\d+)", MAIN.read_text("utf-8"))
 
-    assert parameters["partnerCenterUrl"].decorators["allowed"] == [[DEFAULT_URL, CHINA_URL]]
-    for choice in parameters["partnerCenterAuth"].decorators["allowed"][0]:
-        env = settings_of(deployed(PARTNER_CENTER_AUTH=choice, PARTNER_CENTER_APP_ID=APP))
-        assert choice == Settings.from_env(env).auth
+    assert needed == default
+
+
+def test_a_deployment_lets_running_carts_finish_unless_told_otherwise(
+    deployment: Deployment, federated: Deployment
+) -> None:
+    strategies = [
+        app.properties["functionAppConfig"]["siteUpdateStrategy"]
+        for each in (deployment, federated)
+        for app in each.of("Microsoft.Web/sites")
+    ]
+
+    assert strategies == [{"type": "RollingUpdate"}, {"type": "Recreate"}]
+    assert all(app.body["apiVersion"] >= "2024-11-01" for app in deployment.of("Microsoft.Web/sites"))
 
 
 # --- storage ----------------------------------------------------------------------------------------------------
@@ -255,11 +200,10 @@ def test_records_are_retained_for_400_days_and_versions_equally_long(deployment:
     assert days >= 90 > MAX_AGE / 86_400
 
 
-def test_records_are_retained_for_at_least_90_days() -> None:
-    (policy,) = deployed(RECORDS_RETENTION_DAYS="90").of("Microsoft.Storage/storageAccounts/managementPolicies")
+def test_how_long_records_are_retained_can_be_chosen(federated: Deployment) -> None:
+    (policy,) = federated.of("Microsoft.Storage/storageAccounts/managementPolicies")
 
     assert "daysAfterModificationGreaterThan': 90" in str(policy.properties)
-    assert Template(MAIN).parameters["recordsRetentionDays"].decorators["minValue"] == [90]
 
 
 def test_overwritten_and_deleted_blobs_can_be_restored(deployment: Deployment) -> None:
@@ -274,6 +218,83 @@ def test_overwritten_and_deleted_blobs_can_be_restored(deployment: Deployment) -
         assert records.properties[policy] == {"enabled": True, "days": 30}
 
 
+def test_the_account_of_the_records_can_be_locked_and_only_that(deployment: Deployment, federated: Deployment) -> None:
+    (lock,) = federated.of("Microsoft.Authorization/locks")
+
+    assert lock.scope == accounts(federated)["stcart"].id
+    assert lock.properties["level"] == "CanNotDelete"
+    assert deployment.of("Microsoft.Authorization/locks") == []
+
+
+def test_the_log_says_who_deleted_a_record(deployment: Deployment) -> None:
+    (log,) = [each for each in deployment.of("Microsoft.Insights/diagnosticSettings") if each.name == "delete-log"]
+
+    assert log.scope == f"{accounts(deployment)['stcart'].id}/blobServices/default"
+    assert log.properties["logs"] == [{"category": "StorageDelete", "enabled": True}]
+
+
+# --- the private network ----------------------------------------------------------------------------------------
+
+
+def test_without_a_private_network_there_is_none(deployment: Deployment) -> None:
+    (app,) = deployment.of("Microsoft.Web/sites")
+
+    assert [each.type for each in deployment.resources if each.type.startswith("Microsoft.Network/")] == []
+    assert app.properties.get("virtualNetworkSubnetId") is None
+    for account in accounts(deployment).values():
+        assert account.properties["publicNetworkAccess"] == "Enabled"
+        assert account.properties["networkAcls"] == {"bypass": "None", "defaultAction": "Allow"}
+
+
+def test_with_a_private_network_no_account_can_be_reached_from_elsewhere(private: Deployment) -> None:
+    for account in accounts(private).values():
+        assert account.properties["publicNetworkAccess"] == "Disabled"
+        assert account.properties["networkAcls"] == {"bypass": "None", "defaultAction": "Deny"}
+
+
+def test_the_app_is_in_a_subnet_that_is_delegated_to_flex_consumption(private: Deployment) -> None:
+    (network,) = private.of("Microsoft.Network/virtualNetworks")
+    (app,) = private.of("Microsoft.Web/sites")
+    subnets = {each["name"]: each["properties"] for each in network.properties["subnets"]}
+    subnet = app.properties["virtualNetworkSubnetId"].removeprefix(f"{network.id}/subnets/")
+
+    assert [each["properties"]["serviceName"] for each in subnets[subnet]["delegations"]] == [
+        "Microsoft.App/environments"
+    ]
+    assert "_" not in subnet
+    assert int(subnets[subnet]["addressPrefix"].rpartition("/")[2]) <= 27
+
+
+def test_blobs_and_queues_of_both_accounts_have_private_endpoints_and_addresses(private: Deployment) -> None:
+    (network,) = private.of("Microsoft.Network/virtualNetworks")
+    zones = {each.id: each.body["name"] for each in private.of("Microsoft.Network/privateDnsZones")}
+    linked = private.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks")
+    groups = {each.id: each for each in private.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")}
+    reached = set()
+    for endpoint in private.of("Microsoft.Network/privateEndpoints"):
+        (connection,) = endpoint.properties["privateLinkServiceConnections"]
+        (service,) = connection["properties"]["groupIds"]
+        reached.add((connection["properties"]["privateLinkServiceId"], service))
+        (config,) = groups[f"{endpoint.id}/privateDnsZoneGroups/default"].properties["privateDnsZoneConfigs"]
+        assert zones[config["properties"]["privateDnsZoneId"]] == f"privatelink.{service}.core.windows.net"
+        assert endpoint.properties["subnet"]["id"] == f"{network.id}/subnets/private-endpoints"
+
+    assert {(each.id, service) for each in accounts(private).values() for service in ("blob", "queue")} == reached
+    assert [each.properties["virtualNetwork"]["id"] for each in linked] == [network.id] * len(zones)
+
+
+# --- the budget -------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_is_made_when_there_is_an_amount(deployment: Deployment, federated: Deployment) -> None:
+    (budget,) = federated.of("Microsoft.Consumption/budgets")
+    (notification,) = budget.properties["notifications"].values()
+
+    assert (budget.properties["amount"], budget.properties["timePeriod"]) == (200, {"startDate": "2026-12-01"})
+    assert notification["contactEmails"] == ["operators@contoso.example"]
+    assert deployment.of("Microsoft.Consumption/budgets") == []
+
+
 # --- who may do what --------------------------------------------------------------------------------------------
 
 
@@ -284,8 +305,8 @@ def assigned(deployment: Deployment) -> dict[str, str]:
         assert each.properties["principalId"] == PRINCIPAL
         assert each.properties["principalType"] == "ServicePrincipal"
         assert each.properties["description"]
-        prefix = f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/"
-        made[each.body["scope"].id] = ROLES[each.properties["roleDefinitionId"].removeprefix(prefix)]
+        prefix = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/"
+        made[each.scope] = ROLES[each.properties["roleDefinitionId"].removeprefix(prefix)]
     return made
 
 
@@ -305,25 +326,24 @@ def test_the_identity_has_these_roles_and_no_more(deployment: Deployment) -> Non
 
 
 def test_a_role_is_assigned_on_a_resource_of_this_deployment(deployment: Deployment) -> None:
-    created = {each.id for each in deployment.resources if not each.existing}
+    created = {each.id for each in deployment.resources}
 
     assert set(assigned(deployment)) <= created
 
 
 def test_each_role_assignment_has_a_name_of_its_own(deployment: Deployment) -> None:
-    names = [each.name for each in deployment.of("Microsoft.Authorization/roleAssignments")]
+    names = [each.body["name"] for each in deployment.of("Microsoft.Authorization/roleAssignments")]
 
     assert len(names) == len(set(names)) == 6
 
 
 def test_a_comment_says_the_role_and_why_beside_each_assignment(deployment: Deployment) -> None:
     text = (INFRA / "roles.bicep").read_text("utf-8")
-    commented = re.findall(r"((?:// .+\n)+)resource (\w+) '.+roleAssignments@", text)
-    comments = {symbol: comment for comment, symbol in commented}
-    for each in deployment.of("Microsoft.Authorization/roleAssignments"):
-        role = assigned(deployment)[each.body["scope"].id]
-        assert comments[each.symbol].startswith(f"// {role} on ")
-        assert len(comments[each.symbol]) > len(role) + 60
+    commented = re.findall(r"((?:// .+\n)+)resource \w+ '.+roleAssignments@", text)
+
+    roles = [comment.removeprefix("// ").partition(" on ")[0] for comment in commented]
+    assert sorted(roles) == sorted(assigned(deployment).values())
+    assert all(len(comment) > len(role) + 60 for comment, role in zip(commented, roles, strict=True))
 
 
 def test_the_document_lists_the_roles(deployment: Deployment) -> None:
@@ -355,7 +375,7 @@ def test_there_is_no_key_or_password_to_sign_in_with(deployment: Deployment, set
     for name in ("AzureWebJobsStorage", "CheckoutStorage"):
         assert settings[f"{name}__credential"] == "managedidentity"
         assert settings[f"{name}__clientId"] == CLIENT
-    text = "".join(path.read_text("utf-8") for path in TEMPLATES)
+    text = "".join(path.read_text("utf-8") for path in INFRA.glob("*.bicep"))
     assert re.findall(r"list(?:Keys|AccountSas|ServiceSas|Secrets)|AccountKey|@secure|sig=", text) == []
 
 
@@ -374,8 +394,8 @@ def test_the_federated_credential_is_what_the_program_will_present(deployment: D
 
     assert said["ISSUER"] == f"https://login.microsoftonline.com/{TENANT}/v2.0"
     assert said["SUBJECT"] == PRINCIPAL
-    assert f"{said['AUDIENCE']}/.default" == ASSERTION_SCOPE
-    assert f"'{ASSERTION_SCOPE_CHINA.removesuffix('/.default')}'" in MAIN.read_text("utf-8")
+    china, rest = (scope.removesuffix("/.default") for scope in (ASSERTION_SCOPE_CHINA, ASSERTION_SCOPE))
+    assert said["AUDIENCE"] == f"[if(equals(environment().name, 'AzureChinaCloud'), '{china}', '{rest}')]"
 
 
 def test_the_outputs_have_the_names_that_tools_read(deployment: Deployment, settings: dict[str, str]) -> None:
@@ -391,20 +411,22 @@ def test_the_outputs_have_the_names_that_tools_read(deployment: Deployment, sett
     assert all(value and isinstance(value, str) for value in said.values())
 
 
-def test_two_environments_share_no_name() -> None:
-    one, other = deployed(AZURE_ENV_NAME="one"), deployed(AZURE_ENV_NAME="two")
-
+def test_two_environments_share_no_name(deployment: Deployment, federated: Deployment) -> None:
     # the types of one segment; what lies in these cannot meet what lies in others
     def names(deployment: Deployment) -> set[str]:
-        whole = (each for each in deployment.resources if each.type.count("/") == 1 and "location" in each.body)
-        return {each.name for each in whole}
+        return {each.name for each in deployment.resources if each.type.count("/") == 1 and "location" in each.body}
 
-    assert len(names(one)) == 13
-    assert not names(one) & names(other)
+    assert len(names(deployment)) == 15
+    assert not names(deployment) & names(federated)
 
 
-def test_everything_is_tagged_with_its_environment(deployment: Deployment) -> None:
-    tagged = [each for each in deployment.resources if "location" in each.body]
+def test_everything_is_tagged_with_its_environment_and_the_tags_that_were_chosen(
+    deployment: Deployment, federated: Deployment
+) -> None:
+    tagged = [each for each in federated.resources if "location" in each.body]
 
     assert len(tagged) >= 12
-    assert {each.body["tags"]["azd-env-name"] for each in tagged} == {"sandbox"}
+    assert {(each.body["tags"]["azd-env-name"], each.body["tags"]["costCenter"]) for each in tagged} == {
+        ("prod", "4711")
+    }
+    assert {each.body["tags"]["azd-env-name"] for each in deployment.resources if "location" in each.body} == {"dev"}

@@ -96,7 +96,7 @@ def diagnosis(
     shutil.copy(ROOT / ".funcignore", folder)
     (app,) = deployment.of("Microsoft.Web/sites")
     (plan,) = deployment.of("Microsoft.Web/serverfarms")
-    template = {"resources": [{"type": each.type, **each.body} for each in (plan, app)]}
+    template = {"resources": [each.body for each in (plan, app)]}
     (folder / "infra.json").write_text(json.dumps(template), "utf-8")
     report = folder / "report"
     options = ["--profile", "deploy", "--hosting-plan", "flex-consumption", "--target-python", "3.13"]

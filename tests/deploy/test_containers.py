@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.settings import Settings, in_flight
+from shared.host_json import queue_options
+from shared.settings import Settings
 from tests.deploy.bicep import bicep
 from tests.deploy.conftest import INFRA, PAYER, ROOT
 
@@ -69,7 +70,7 @@ def test_both_queues_scale_by_the_visible_messages_that_a_pod_takes(
         {
             "accountName": "stcart",
             "queueName": queue,
-            "queueLength": str(in_flight(ROOT / "host.json")),
+            "queueLength": str(queue_options(ROOT / "host.json", {}).in_flight),
             "queueLengthStrategy": "visibleonly",
         }
         for queue in (carts, f"{carts}-poison")

@@ -4,6 +4,8 @@ import codecs
 import io
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 import click
 
@@ -39,7 +41,20 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 
     click would choose UTF-8 for a terminal that is not known to read it, if the stream were not named.
     """
-    click.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
+    stream = sys.stderr if err else sys.stdout
+    try:
+        click.echo(text, file=stream, nl=nl)
+    except OSError:
+        _drain(stream)
+        raise
+
+
+def _drain(stream: TextIO) -> None:
+    """Let what a broken stream still holds go nowhere, or Python would complain of it when it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def tell(text: str, *, err: bool = False) -> None:

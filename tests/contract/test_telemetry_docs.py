@@ -193,7 +193,7 @@ def test_the_queries_use_existing_fields(everything: Everything) -> None:
     used = {*re.findall(r"\bline\.(\w+)", queries)}
     assert used <= everything.facts
     assert {*re.findall(r"\bline\.ms\.(\w+)", queries)} <= everything.steps
-    assert """Message startswith '{"function":'""" in queries
+    assert """Message startswith '{"function":"'""" in queries
 
 
 def test_the_settings_that_enable_otlp_and_its_requirements_are_documented() -> None:

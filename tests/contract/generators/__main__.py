@@ -5,6 +5,7 @@ python -m tests.contract.generators folder       and keep what the tools wrote
 python -m tests.contract.generators --install    only install them, into .local/generators
 """
 
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> None:
     if arguments == ["--install"]:
         print(f"The generators are in {GENERATORS.folder}")  # noqa: T201  for a terminal
         return
+    logging.disable()  # the program's log lines, while it makes the events
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(*arguments) if arguments else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

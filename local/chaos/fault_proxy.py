@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -130,9 +131,14 @@ class Proxies:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     async def _end_tasks(self) -> None:
-        """Wait for the open exchanges: all connections are cut, so they end by themselves, a delay after its time."""
-        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        """Wait for the open exchanges: all connections are cut, so they end by themselves, a delay after its time.
+
+        Accepting a connection is a task too, and its exchanges are another one that begins after it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                    await asyncio.wait(tasks)
 
 
 class Proxy:
@@ -147,6 +153,7 @@ class Proxy:
         affects: Callable[[Exchange], bool] | None,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self._closed = False
         self._proxies, self._target, self._random = proxies, target, random_source
         self._watch = watch or (lambda _exchange, _stage: False)
         self._affects = affects or (lambda _exchange: True)
@@ -175,7 +182,8 @@ class Proxy:
         self._server = await asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES, backlog=1024)
 
     async def close(self) -> None:
-        """Stop listening, cut all connections, and release the port."""
+        """Stop listening, cut all connections, those included that are just accepted, and release the port."""
+        self._closed = True
         await self._stop_listening()
         for writer in [*self._busy, *(writer for _, (_, writer) in self._idle)]:
             writer.transport.abort()
@@ -202,7 +210,7 @@ class Proxy:
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
-            while await self._exchange(reader, writer):
+            while not self._closed and await self._exchange(reader, writer):
                 pass
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, http_messages.ConnectionEnded):
             pass  # one side closed its connection or sent something else than HTTP: close the other

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from shared.json_files import read_json
+from shared.setting_reader import configuration_key
 
 HOST_JSON = Path(__file__).parent.parent / "host.json"
 MOST_BATCH = 32
@@ -85,7 +86,7 @@ def _effective(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
             raise ValueError(f"{path.name} is not an object")  # noqa: TRY004  it is the file's value that is wrong
         values.update(_flat(document))
     for name, value in environ.items():
-        key = name.replace("__", ":").lower()
+        key = configuration_key(name)
         if key.startswith(_OVERRIDE):
             values[key.removeprefix(_OVERRIDE)] = value
     return values

@@ -10,6 +10,11 @@ _REFERENCE = re.compile(r"@Microsoft\.(KeyVault|AppConfiguration)\(", re.IGNOREC
 _QUOTES = ("'", '"', "\u2018", "\u201c")
 
 
+def configuration_key(name: str) -> str:
+    """A setting's name as .NET configuration compares it: without case, and `__` stands for `:`."""
+    return name.replace("__", ":").lower()
+
+
 class SettingReader:
     """Reads settings. `mistakes` has one sentence for each that is wrong or missing, and repeats no value."""
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from shared.setting_reader import SettingReader
+from shared.setting_reader import SettingReader, configuration_key
 
 STORAGE = "CheckoutStorage"
 MEMBERS = ("queueServiceUri", "blobServiceUri", "accountName", "credential", "clientId")
@@ -64,7 +64,7 @@ class Connection(msgspec.Struct, frozen=True):
 
 def is_connection_setting(name: str) -> bool:
     """Whether this setting belongs to the connection, or to one that hides it."""
-    key = _key(name)
+    key = configuration_key(name)
     return f"{key}:".startswith(_SECTION) or bool(_HIDES.fullmatch(key))
 
 
@@ -86,7 +86,7 @@ def _members(read: SettingReader) -> dict[str, str]:
     """The values of the members that are set, by their names in lower case."""
     found: dict[str, str] = {}
     for name, value in read.env.items():
-        key = _key(name)
+        key = configuration_key(name)
         if not value.strip():
             continue
         if _HIDES.fullmatch(key):
@@ -159,10 +159,6 @@ def _credential(read: SettingReader, found: Mapping[str, str]) -> str | None:
     if value is not None and value.lower() != "managedidentity":
         read.mistakes.append(f"{name} must be managedidentity, or absent")
     return value
-
-
-def _key(name: str) -> str:
-    return name.replace("__", ":").lower()
 
 
 def _text(env: Mapping[str, str], name: str) -> str:

@@ -10,16 +10,9 @@ from typing import Any
 import pytest
 
 from shared.core.retry import DEATHS_BEFORE_POISON
+from tests.environments.conftest import GOOD
 
 ROOT = Path(__file__).parents[2]
-GOOD = {
-    "CheckoutStorage": "AccountName=shop;AccountKey=c2VjcmV0",
-    "CARTS_QUEUE": "carts",
-    "OUTCOMES_QUEUE": "checkout-outcomes",
-    "RECORDS_CONTAINER": "checkout-records",
-    "PARTNER_CENTER_TENANT_ID": "11111111-2222-3333-4444-555555555555",
-    "PYTHON_THREADPOOL_THREAD_COUNT": "32",
-}
 SEES = """
 import asyncio, json, sys
 async def index():  # as the worker does: inside its event loop

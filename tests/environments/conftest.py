@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ["checkout_cart", "report_poison"]
+CUSTOMER, CART = "c0ffee00-1111-4222-8333-444444444444", "00000001-1111-4222-8333-444444444444"
 GOOD = {
     "CheckoutStorage": "AccountName=shop;AccountKey=c2VjcmV0",
     "CARTS_QUEUE": "carts",
@@ -27,6 +28,14 @@ GOOD = {
     "PYTHON_THREADPOOL_THREAD_COUNT": "32",
 }
 """App settings with which the app loads. Nothing listens at their addresses."""
+STORAGE_VERBS: list[tuple[str, ...]] = [
+    ("send", CUSTOMER, CART),
+    ("status",),
+    ("watch", "--timeout", "0"),
+    ("redrive", "--dry-run", "--class", "partner"),
+    ("republish", "--dry-run", CART),
+]
+"""Verbs of the command that need the storage account only."""
 
 _INHERITED = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT", "CI")
 _INDEX = """

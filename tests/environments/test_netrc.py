@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.adapters.test_identity import gives, jwt
-from tests.environments.test_proxies import CART, CUSTOMER
+from tests.environments.conftest import CART, CUSTOMER
 from tests.support.certificates import Authority
 from tests.support.sockets import Server, always, answer
 

@@ -16,6 +16,7 @@ from shared.adapters import identity
 from shared.adapters.connections import ExchangeAdapter
 from shared.adapters.http_session import Session, is_local
 from tests.adapters.test_identity import gives, jwt
+from tests.environments.conftest import STORAGE_VERBS
 from tests.support.certificates import Authority
 from tests.support.sockets import Server, always, answer
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 SECRET = "the-header-that-opens-the-endpoint"
-CUSTOMER, CART = "c0ffee00-1111-4222-8333-444444444444", "00000001-1111-4222-8333-444444444444"
 LOCAL = [
     "127.0.0.1",
     "127.1.2.3",
@@ -141,11 +141,7 @@ def test_the_app_reaches_an_account_on_this_machine_directly(machine: Machine, p
 @pytest.mark.parametrize(
     "verb",
     [
-        ("send", CUSTOMER, CART),
-        ("status",),
-        ("watch", "--timeout", "0"),
-        ("redrive", "--dry-run", "--class", "partner"),
-        ("republish", "--dry-run", CART),
+        *STORAGE_VERBS,
         ("doctor", "--skip", "host", "--skip", "identity"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 
 from cli.connection import exported
 from tests.adapters.test_identity import gives, jwt
-from tests.environments.test_proxies import CART, CUSTOMER
+from tests.environments.conftest import CART, CUSTOMER, STORAGE_VERBS
 from tests.support.certificates import Authority
 from tests.support.sockets import Server, always, answer
 
@@ -42,11 +42,7 @@ def addresses(url: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "verb",
     [
-        ("send", CUSTOMER, CART),
-        ("status",),
-        ("watch", "--timeout", "0"),
-        ("redrive", "--dry-run", "--class", "partner"),
-        ("republish", "--dry-run", CART),
+        *STORAGE_VERBS,
         ("resolve", CUSTOMER, CART, "--not-bought", "--dry-run"),
         ("doctor", "--skip", "host", "--skip", "service"),
     ],

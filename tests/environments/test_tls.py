@@ -25,7 +25,7 @@ from shared.core.messages import CheckoutRequest
 from shared.ports import StorageUnavailable, TokenUnavailable
 from shared.settings import Settings
 from tests.adapters.test_identity import gives
-from tests.environments.test_proxies import CART, CUSTOMER
+from tests.environments.conftest import CART, CUSTOMER
 from tests.support.certificates import Authority
 from tests.support.sockets import Server, always, answer
 
